@@ -1,0 +1,13 @@
+//! Sockets to messages and back: a hand-written HTTP/1.1 and HTTP/2 server and client.
+//!
+//! This crate moves bytes. It knows no vendor, no dialect and no JSON; it decides nothing about a request.
+
+mod error;
+mod headers;
+mod limits;
+mod message;
+
+pub use error::{Error, Kind, Phase, Retry, Side};
+pub use headers::Headers;
+pub use limits::{Limits, Timeouts};
+pub use message::{Method, RequestHead, ResponseHead, StatusCode, Version};

@@ -1,0 +1,1 @@
+//! Flow Router: the product behind the binaries.

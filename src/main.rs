@@ -1,0 +1,3 @@
+//! The `flow-router` program.
+
+fn main() {}
