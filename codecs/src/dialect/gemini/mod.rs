@@ -1,0 +1,5 @@
+//! gemini.
+
+pub mod reply;
+pub mod request;
+pub mod stream;

@@ -1,0 +1,198 @@
+//! A whole answer: events folded together. What non-streamed encoders write.
+
+use super::{ApiError, Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind, Usage};
+use crate::json::{Str, Text, write::Sink};
+
+/// Text that grows in its escaped form, so that pieces of escaped and plain text join without loss (also the two
+/// halves of a surrogate pair).
+#[derive(Debug, Clone, Default)]
+pub struct EscapedBuf(Vec<u8>);
+
+impl EscapedBuf {
+    /// Appends a piece.
+    pub fn push(&mut self, text: Text<'_>) {
+        text.write_escaped(&mut self.0);
+    }
+
+    /// The text so far.
+    pub fn text(&self) -> Text<'_> {
+        // Only whole `str`s are ever appended.
+        Text::Escaped(std::str::from_utf8(&self.0).unwrap_or_default())
+    }
+
+    /// Whether nothing was appended.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes held.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets the text and keeps the allocation.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Sink for EscapedBuf {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+impl PartialEq for EscapedBuf {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+/// A finished part.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReplyPart {
+    /// Visible text.
+    Text(EscapedBuf),
+    /// Reasoning, with the blob that belongs to it.
+    Thinking {
+        /// The words.
+        text: EscapedBuf,
+        /// Signature or encrypted reasoning.
+        rider: Option<Rider<'static>>,
+    },
+    /// Redacted reasoning.
+    Redacted(Rider<'static>),
+    /// A tool call.
+    Tool {
+        /// Call id.
+        id: String,
+        /// Name as sent to the upstream.
+        name: String,
+        /// Function or custom.
+        kind: ToolKind,
+        /// Argument text (JSON text for functions, raw input for custom tools).
+        args: EscapedBuf,
+        /// Signature on the call.
+        signature: Option<Rider<'static>>,
+    },
+    /// A refusal.
+    Refusal(EscapedBuf),
+    /// An image.
+    Image {
+        /// Media type.
+        mime: String,
+        /// Base64.
+        data: String,
+    },
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reply {
+    /// The upstream's id, or empty.
+    pub id: String,
+    /// The upstream's model name, or empty.
+    pub model: String,
+    /// Creation time in Unix seconds.
+    pub created: Option<u64>,
+    /// The parts in the order in which they began.
+    pub parts: Vec<ReplyPart>,
+    /// Token counts; zeros when the upstream gave none.
+    pub usage: Usage,
+    /// Why it ended; `None` for an answer that broke off.
+    pub finish: Option<Finish<'static>>,
+    /// Why it failed.
+    pub error: Option<ApiError>,
+    /// Whether [`Event::End`] was seen.
+    pub ended: bool,
+    /// For every part number of the stream, its place in `parts`.
+    places: Vec<usize>,
+}
+
+impl Reply {
+    /// Folds one event in. Deltas for parts that were never opened are ignored.
+    pub fn fold(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Start { id, model, created, usage } => {
+                self.id = id.plain().into_owned();
+                self.model = model.plain().into_owned();
+                self.created = *created;
+                self.usage = usage.unwrap_or(self.usage);
+            }
+            Event::Part { part, open } => {
+                let number = *part as usize;
+                if self.places.len() <= number {
+                    self.places.resize(number + 1, usize::MAX);
+                }
+                self.places[number] = self.parts.len();
+                self.parts.push(open_part(open));
+            }
+            Event::Delta { part, field, text } => self.grow(*part, field, *text),
+            Event::Usage(usage) => self.usage = *usage,
+            Event::Finish(finish) => self.finish = Some(owned_finish(finish)),
+            Event::Error(error) => self.error = Some(error.clone()),
+            Event::End => self.ended = true,
+            Event::Stop { .. } | Event::Ping => {}
+        }
+    }
+
+    fn grow(&mut self, part: u32, field: &Field<'_>, text: Text<'_>) {
+        let place = self.places.get(part as usize).copied().unwrap_or(usize::MAX);
+        match (self.parts.get_mut(place), field) {
+            (Some(ReplyPart::Text(buf)), Field::Text)
+            | (Some(ReplyPart::Refusal(buf)), Field::Refusal)
+            | (Some(ReplyPart::Thinking { text: buf, .. }), Field::Think)
+            | (Some(ReplyPart::Tool { args: buf, .. }), Field::Args) => buf.push(text),
+            (Some(ReplyPart::Thinking { rider, .. }), Field::Sig { origin, form, item_id }) => {
+                *rider = Some(owned_rider(*origin, *form, *item_id, text));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a tool call is among the parts.
+    pub fn has_calls(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, ReplyPart::Tool { .. }))
+    }
+}
+
+fn open_part(open: &Open<'_>) -> ReplyPart {
+    match open {
+        Open::Text => ReplyPart::Text(EscapedBuf::default()),
+        Open::Thinking => ReplyPart::Thinking { text: EscapedBuf::default(), rider: None },
+        Open::Redacted(rider) => ReplyPart::Redacted(rider.clone().into_owned()),
+        Open::Tool { id, name, kind, signature } => ReplyPart::Tool {
+            id: id.plain().into_owned(),
+            name: name.plain().into_owned(),
+            kind: *kind,
+            args: EscapedBuf::default(),
+            signature: signature.clone().map(Rider::into_owned),
+        },
+        Open::Refusal => ReplyPart::Refusal(EscapedBuf::default()),
+        Open::Image { mime, data } => {
+            ReplyPart::Image { mime: mime.plain().into_owned(), data: data.plain().into_owned() }
+        }
+    }
+}
+
+fn owned_rider(origin: Origin, form: Form, item_id: Option<Text<'_>>, payload: Text<'_>) -> Rider<'static> {
+    Rider { origin, form, item_id: item_id.map(Text::to_owned_str), payload: payload.to_owned_str() }
+}
+
+fn owned_finish(finish: &Finish<'_>) -> Finish<'static> {
+    match finish {
+        Finish::End => Finish::End,
+        Finish::StopSequence(which) => Finish::StopSequence(which.as_ref().map(own)),
+        Finish::Length => Finish::Length,
+        Finish::Tool => Finish::Tool,
+        Finish::Filter(refused) => Finish::Filter(Refused {
+            category: refused.category.as_ref().map(own),
+            explanation: refused.explanation.as_ref().map(own),
+        }),
+        Finish::Pause => Finish::Pause,
+    }
+}
+
+fn own(text: &Str<'_>) -> Str<'static> {
+    text.clone().into_owned()
+}
