@@ -11,6 +11,7 @@
 
 pub mod arguments;
 pub mod check;
+pub mod call_ids;
 pub mod error;
 pub mod event;
 pub mod ids;
@@ -22,6 +23,7 @@ pub mod serial;
 pub mod surrogates;
 pub mod usage;
 
+pub use call_ids::CallIds;
 pub use error::{ApiError, ErrorKind};
 pub use event::{Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind};
 pub use reply::{EscapedBuf, Reply, ReplyPart};
