@@ -13,9 +13,11 @@ pub mod arguments;
 pub mod error;
 pub mod event;
 pub mod ids;
+pub mod reasoning;
 pub mod reply;
 pub mod request;
 pub mod rider;
+pub mod schema;
 pub mod usage;
 
 pub use error::{ApiError, ErrorKind};
