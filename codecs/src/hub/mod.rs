@@ -21,6 +21,11 @@ pub mod request;
 pub mod rider;
 pub mod serial;
 pub mod surrogates;
+pub mod reasoning;
+pub mod reply;
+pub mod request;
+pub mod rider;
+pub mod schema;
 pub mod usage;
 
 pub use call_ids::CallIds;
