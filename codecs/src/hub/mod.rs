@@ -12,7 +12,9 @@
 pub mod arguments;
 pub mod error;
 pub mod event;
+pub mod hygiene;
 pub mod ids;
+pub mod names;
 pub mod reply;
 pub mod request;
 pub mod rider;
