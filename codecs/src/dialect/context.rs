@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use super::openai_responses::echo::Echo;
 use crate::hub::ToolKind;
 
 /// Facts of one exchange that stream and reply codecs ask for. Cheap to clone.
@@ -24,8 +25,12 @@ pub struct Context {
     pub used_ids: Arc<HashSet<String>>,
     /// Whether an Ollama client called `/api/generate`.
     pub generate: bool,
+    /// Whether a Gemini client asked for a stream without `alt=sse`: one JSON array over the whole body.
+    pub json_array: bool,
     /// Model name that the client asked for, written where the upstream names none.
     pub model: String,
+    /// Responses client: values of its request that the answer repeats. `None`: the dialect's defaults.
+    pub echo: Option<Arc<Echo>>,
 }
 
 /// The client's identity of a tool.
