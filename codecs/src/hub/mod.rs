@@ -10,6 +10,7 @@
 //! ```
 
 pub mod arguments;
+pub mod call_ids;
 pub mod error;
 pub mod event;
 pub mod ids;
@@ -20,6 +21,7 @@ pub mod rider;
 pub mod schema;
 pub mod usage;
 
+pub use call_ids::CallIds;
 pub use error::{ApiError, ErrorKind};
 pub use event::{Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind};
 pub use reply::{EscapedBuf, Reply, ReplyPart};
