@@ -16,9 +16,11 @@ pub mod event;
 pub mod hygiene;
 pub mod ids;
 pub mod names;
+pub mod reasoning;
 pub mod reply;
 pub mod request;
 pub mod rider;
+pub mod schema;
 pub mod usage;
 
 pub use call_ids::CallIds;

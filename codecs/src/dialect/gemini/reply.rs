@@ -2,8 +2,7 @@
 
 use crate::{
     dialect::{
-        Context, Emit, StreamDecode,
-        expect,
+        Context, Emit, StreamDecode, expect,
         gemini::{
             parts::{self, Seals},
             stream::{self, names},
@@ -107,7 +106,7 @@ pub fn decode_error(status: u16, body: &[u8]) -> ApiError {
     let value = value.map(|value| value.elements().next().unwrap_or(value));
     match value.and_then(|value| value.get("error")) {
         Some(value) => error(Some(status), value),
-        None => crate::hub::error::of_text(status, body),
+        None => crate::hub::error::from_plain_body(status, body),
     }
 }
 

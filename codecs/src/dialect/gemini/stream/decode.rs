@@ -9,7 +9,10 @@
 //! Only candidate 0 is read. Server tools, grounding, citations and signatures of text parts are left out.
 
 use crate::{
-    dialect::{Context, Emit, StreamDecode, gemini::{reply, usage, words}},
+    dialect::{
+        Context, Emit, StreamDecode,
+        gemini::{reply, usage, words},
+    },
     hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Open, Origin, Refused, Rider, ToolKind, Usage},
     json::{Raw, Text},
 };
@@ -81,13 +84,7 @@ impl<'a> Seen<'a> {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(context: &Context) -> Self {
-        Self {
-            phase: Phase::Waiting,
-            run: Run::None,
-            parts: 0,
-            ids: CallIds::new(context),
-            usage: Usage::default(),
-        }
+        Self { phase: Phase::Waiting, run: Run::None, parts: 0, ids: CallIds::new(context), usage: Usage::default() }
     }
 
     fn object(&mut self, value: Raw<'_>, emit: Emit<'_>) {
@@ -261,11 +258,8 @@ impl Decoder {
             Run::Thinking(part) => part,
             Run::None | Run::Text(_) => self.open_thinking(emit),
         };
-        let field = Field::Sig {
-            origin: rider.origin,
-            form: rider.form,
-            item_id: rider.item_id.as_ref().map(|id| id.text()),
-        };
+        let field =
+            Field::Sig { origin: rider.origin, form: rider.form, item_id: rider.item_id.as_ref().map(|id| id.text()) };
         emit(Event::Delta { part, field, text: rider.payload.text() });
         // The next thought is another part: this one is sealed.
         self.close(emit);

@@ -163,12 +163,8 @@ impl Encoder {
                 }
             }
             Field::Sig { origin, form, item_id } => {
-                let rider = Rider {
-                    origin: *origin,
-                    form: *form,
-                    item_id: item_id.map(Text::to_str),
-                    payload: text.to_str(),
-                };
+                let rider =
+                    Rider { origin: *origin, form: *form, item_id: item_id.map(Text::to_str), payload: text.to_str() };
                 self.seals.wait(&rider);
             }
         }
