@@ -1,1 +1,3 @@
-//! Flow Router: the product behind the binaries.
+//! Flow Router: the product behind the binaries. It decides; `proxy` moves bytes and `codecs` gives them meaning.
+
+pub mod settings;
