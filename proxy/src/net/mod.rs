@@ -1,0 +1,3 @@
+//! Sockets: which way out, names, connections.
+
+pub(crate) mod egress;
