@@ -8,15 +8,8 @@ use std::fmt;
 use bytes::Bytes;
 
 /// Names whose values are never printed.
-const SECRET: &[&str] = &[
-    "authorization",
-    "proxy-authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "cookie",
-    "set-cookie",
-];
+const SECRET: &[&str] =
+    &["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "set-cookie"];
 
 /// Header fields in the order and case in which they were sent.
 #[derive(Clone, Default, PartialEq, Eq)]
