@@ -3,6 +3,8 @@
 //! This crate moves bytes. It knows no vendor, no dialect and no JSON; it decides nothing about a request.
 
 mod error;
+#[allow(dead_code, reason = "the client half is built on it")]
+mod h1;
 mod headers;
 mod limits;
 mod message;
@@ -11,3 +13,15 @@ pub use error::{Error, Kind, Phase, Retry, Side};
 pub use headers::Headers;
 pub use limits::{Limits, Timeouts};
 pub use message::{Method, RequestHead, ResponseHead, StatusCode, Version};
+
+// Client half.
+mod body;
+mod client;
+mod net;
+mod pool;
+
+pub use body::Body;
+pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
+pub use net::egress::Egress;
+pub use pool::key::Origin;
+pub use rustls::pki_types::CertificateDer;

@@ -1,0 +1,3 @@
+//! Connections between exchanges.
+
+pub(crate) mod key;
