@@ -3,6 +3,7 @@
 pub(crate) mod chunked;
 pub(crate) mod framing;
 pub(crate) mod head;
+pub(crate) mod server;
 
 #[cfg(test)]
 mod vectors;
