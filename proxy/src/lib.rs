@@ -17,8 +17,11 @@ pub use message::{Method, RequestHead, ResponseHead, StatusCode, Version};
 // Client half.
 mod body;
 mod client;
+mod h2;
 mod net;
 mod pool;
+mod timer;
+mod tls;
 
 pub use body::Body;
 pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
