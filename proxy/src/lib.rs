@@ -26,7 +26,9 @@ pub use server::Server;
 // Client half.
 mod body;
 mod client;
+mod deadlines;
 mod pool;
+mod tls;
 
 pub use body::Body;
 pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
