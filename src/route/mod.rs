@@ -122,7 +122,10 @@ impl Catalog {
             "the request names no model, and no default_model is configured".to_owned()
         } else if let Some((prefix, _)) = model.split_once('/') {
             let names: Vec<_> = self.upstreams.iter().map(|upstream| &*upstream.name).collect();
-            format!("no provider serves the model `{model}`, and there is no provider `{prefix}` (providers: {})", names.join(", "))
+            format!(
+                "no provider serves the model `{model}`, and there is no provider `{prefix}` (providers: {})",
+                names.join(", ")
+            )
         } else {
             format!("no provider serves the model `{model}`: use provider/model, or add it to a provider's `models`")
         };
@@ -175,7 +178,11 @@ mod tests {
     fn catalog() -> Catalog {
         let settings = Settings {
             providers: vec![provider("b", 2, &["gpt-*", "*"]), provider("a", 1, &["gpt-*", "x"])],
-            aliases: vec![Alias { name: "fast".into(), models: vec!["b/one".into(), "x".into()], place: String::new() }],
+            aliases: vec![Alias {
+                name: "fast".into(),
+                models: vec!["b/one".into(), "x".into()],
+                place: String::new(),
+            }],
             ..Settings::default()
         };
         Catalog::new(&settings)

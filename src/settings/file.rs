@@ -24,6 +24,7 @@ pub const PROVIDER_KEYS: &[(&str, &str)] = &[
     ),
     ("api_key", "credential; better: api_key_env"),
     ("api_key_env", "name of the environment variable that holds the credential"),
+    ("client_auth", "send the caller's own credential instead of one of ours, to a provider of the same dialect"),
     ("models", "list of model names and patterns such as \"gpt-*\" or \"*\" that lead here without a prefix"),
     ("priority", "whole number; lower comes first among providers of one model"),
     ("headers", "table of fields added to every request"),
@@ -224,7 +225,7 @@ impl Reader<'_> {
                 }
             }
         }
-        if provider.api_key.is_none() && !table.contains_key("api_key_env") {
+        if provider.api_key.is_none() && !provider.client_auth && !table.contains_key("api_key_env") {
             let variables = preset.map_or(&[][..], |preset| preset.env);
             provider.api_key = variables.iter().find_map(|variable| self.variable(variable)).map(Secret::new);
             if provider.api_key.is_none()
@@ -299,6 +300,7 @@ impl Reader<'_> {
                     provider.placeholder = placeholder;
                 }
             }
+            "client_auth" => provider.client_auth = self.boolean(value).unwrap_or_default(),
             "reasoning_echo" => provider.reasoning_echo = self.boolean(value).unwrap_or_default(),
             "cache_control" => provider.cache_control = self.boolean(value).unwrap_or_default(),
             "stream_only" => provider.stream_only = self.boolean(value).unwrap_or_default(),

@@ -44,6 +44,8 @@ pub struct Provider {
     pub models: Vec<String>,
     /// Lower comes first.
     pub priority: i64,
+    /// Send the caller's own credential instead of one of ours (same dialect only).
+    pub client_auth: bool,
     /// Fields added to every request; they win over ours.
     pub headers: Vec<(String, Secret)>,
     /// Chat: whose rules.
@@ -78,6 +80,7 @@ impl Provider {
             api_key: None,
             models: Vec::new(),
             priority: 0,
+            client_auth: false,
             headers: Vec::new(),
             flavour: ChatFlavour::default(),
             reasoning_echo: false,
