@@ -10,12 +10,16 @@
 //! ```
 
 pub mod arguments;
+pub mod check;
 pub mod error;
 pub mod event;
 pub mod ids;
+pub mod replay;
 pub mod reply;
 pub mod request;
 pub mod rider;
+pub mod serial;
+pub mod surrogates;
 pub mod usage;
 
 pub use error::{ApiError, ErrorKind};
