@@ -24,6 +24,8 @@ pub struct Context {
     pub used_ids: Arc<HashSet<String>>,
     /// Whether an Ollama client called `/api/generate`.
     pub generate: bool,
+    /// Whether a Gemini client asked for a stream without `alt=sse`: one JSON array over the whole body.
+    pub json_array: bool,
     /// Model name that the client asked for, written where the upstream names none.
     pub model: String,
 }

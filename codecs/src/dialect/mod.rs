@@ -10,6 +10,7 @@ pub mod openai_chat;
 pub mod openai_responses;
 
 mod context;
+pub(crate) mod expect;
 
 use bytes::BytesMut;
 pub use context::{ChatFlavour, Context, Encoded, Placeholder, Target, ToolIdentity, ToolTable, UrlParts};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::ToolKind;
 use crate::json::{Kind, Raw, Text, Writer};
 
 /// The arguments as the JSON text of one object, for dialects that want an object.
@@ -24,6 +25,16 @@ pub fn object(arguments: Text<'_>) -> Cow<'_, str> {
         })),
         Err(_) => Cow::Owned(wrap("_invalid_json", |w| {
             w.string(&plain);
+        })),
+    }
+}
+
+/// [`object`] for a call of either kind: a custom tool's raw input becomes `{"input":…}`.
+pub fn call_object(kind: ToolKind, arguments: Text<'_>) -> Cow<'_, str> {
+    match kind {
+        ToolKind::Function => object(arguments),
+        ToolKind::Custom => Cow::Owned(wrap("input", |w| {
+            w.text(arguments);
         })),
     }
 }
@@ -145,6 +156,12 @@ mod tests {
             assert_eq!(object(Text::Plain(text)), expected);
         }
         assert_eq!(object(Text::Escaped(r#"{\"a\":\"\u00e9\"}"#)), "{\"a\":\"é\"}");
+    }
+
+    #[test]
+    fn custom_calls_become_objects_too() {
+        assert_eq!(call_object(ToolKind::Custom, Text::Escaped(r"a\n{")), r#"{"input":"a\n{"}"#);
+        assert_eq!(call_object(ToolKind::Function, Text::Plain("{}")), "{}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 pub mod arguments;
 pub mod check;
+pub mod call_ids;
 pub mod error;
 pub mod event;
 pub mod hygiene;
@@ -22,8 +23,14 @@ pub mod request;
 pub mod rider;
 pub mod serial;
 pub mod surrogates;
+pub mod reasoning;
+pub mod reply;
+pub mod request;
+pub mod rider;
+pub mod schema;
 pub mod usage;
 
+pub use call_ids::CallIds;
 pub use error::{ApiError, ErrorKind};
 pub use event::{Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind};
 pub use reply::{EscapedBuf, Reply, ReplyPart};

@@ -3,12 +3,22 @@
 //! A tag is `frt1.<origin>.<form>.<payload>`, plain text. A blob without a tag belongs to the home dialect of the field
 //! in which it stands. A Responses item id rides along as `<id>:<blob>`.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    prelude::BASE64_STANDARD,
+};
 
 use super::{Form, Origin, Rider};
 use crate::json::Str;
 
 const MARK: &str = "frt1.";
+
+/// Google's SDKs write bytes in either alphabet, with or without padding.
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const ANY_STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const ANY_URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 impl Origin {
     /// The origin's word in a tag.
@@ -86,9 +96,11 @@ impl<'a> Rider<'a> {
 
     /// Reads a Gemini `thoughtSignature` field.
     pub fn from_gemini_field(value: Str<'a>) -> Self {
-        let decoded =
-            BASE64_STANDARD.decode(value.plain().as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        decoded.as_deref().and_then(Self::from_tag).unwrap_or(Rider::new(Origin::Gemini, Form::Sig, value))
+        let plain = value.plain();
+        let bytes = ANY_STANDARD.decode(plain.as_bytes()).or_else(|_| ANY_URL_SAFE.decode(plain.as_bytes()));
+        let tag = bytes.ok().and_then(|bytes| Self::from_tag(std::str::from_utf8(&bytes).ok()?));
+        drop(plain);
+        tag.unwrap_or(Rider::new(Origin::Gemini, Form::Sig, value))
     }
 }
 
@@ -105,6 +117,16 @@ mod tests {
         assert_eq!(Rider::from_tag(&rider.tag()).unwrap(), rider);
         let gemini = rider.gemini_field();
         assert_eq!(Rider::from_gemini_field(gemini.into()), rider);
+    }
+
+    #[test]
+    fn gemini_fields_are_read_in_both_alphabets_without_padding() {
+        let mut rider = Rider::new(Origin::Responses, Form::Enc, "??>~");
+        rider.item_id = Some("rs_~~~1".into());
+        let field = rider.gemini_field();
+        assert!(field.contains(['+', '/']) && field.ends_with('='), "{field}");
+        let url_safe = field.replace('+', "-").replace('/', "_").trim_end_matches('=').to_owned();
+        assert_eq!(Rider::from_gemini_field(url_safe.into()), rider);
     }
 
     #[test]
