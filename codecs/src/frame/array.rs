@@ -115,3 +115,46 @@ fn inside(byte: u8, depth: u32, string: InString) -> State {
     };
     State::Inside { depth, string }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn run(stream: &[u8], size: usize) -> Result<Vec<(String, bool)>, FrameError> {
+        let mut array = JsonArray::new(64);
+        let mut seen = Vec::new();
+        let mut each =
+            |frame: Frame<'_>| seen.push((String::from_utf8(frame.data.to_vec()).unwrap(), frame.unfinished));
+        for piece in stream.chunks(size) {
+            array.push(piece, &mut each)?;
+        }
+        array.finish(&mut each);
+        Ok(seen)
+    }
+
+    #[test]
+    fn elements_come_out_whole() {
+        let stream = br#" [ {"a":"],\"}{"} ,
+            [1,[2]] , "x,]" ,7
+            ] "#;
+        for size in 1..30 {
+            let seen: Vec<String> = run(stream, size).unwrap().into_iter().map(|(text, _)| text).collect();
+            assert_eq!(seen, ["{\"a\":\"],\\\"}{\"}", "[1,[2]]", "\"x,]\"", "7"]);
+        }
+        assert_eq!(run(b"[]", 1), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_cut_array_shows_it() {
+        assert_eq!(run(b"[{},{\"a\"", 3).unwrap(), [("{}".into(), false), ("{\"a\"".into(), true)]);
+    }
+
+    #[test]
+    fn other_bodies_are_errors() {
+        assert!(run(b"{}", 1).is_err());
+        assert!(run(b"[1] 2", 1).is_err());
+        assert!(run(&[b"[".as_slice(), &[b'1'; 65], b"]"].concat(), 10).is_err());
+        assert!(run(&[b"[".as_slice(), &[b'1'; 65], b"]"].concat(), 100).is_err());
+    }
+}

@@ -51,3 +51,37 @@ fn emit(line: &[u8], unfinished: bool, each: Each<'_>) {
         each(Frame { name: None, data, unfinished });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn run(stream: &[u8], size: usize, limit: usize) -> Result<Vec<(String, bool)>, FrameError> {
+        let mut lines = NdJson::new(limit);
+        let mut seen = Vec::new();
+        let mut each =
+            |frame: Frame<'_>| seen.push((String::from_utf8(frame.data.to_vec()).unwrap(), frame.unfinished));
+        for piece in stream.chunks(size) {
+            lines.push(piece, &mut each)?;
+        }
+        lines.finish(&mut each);
+        Ok(seen)
+    }
+
+    #[test]
+    fn lines_are_trimmed_and_empty_ones_skipped() {
+        for size in 1..20 {
+            let seen = run(b"{\"a\":1}\r\n\n \t\r\n  {}  \n[]", size, 64).unwrap();
+            assert_eq!(seen, [("{\"a\":1}".into(), false), ("{}".into(), false), ("[]".into(), true)]);
+        }
+    }
+
+    #[test]
+    fn too_long_is_an_error_however_it_comes() {
+        for size in [1, 10, 100] {
+            assert_eq!(run(&[b'x'; 65], size, 64), Err(FrameError::TooLarge { limit: 64 }));
+            assert_eq!(run(&[b'x'; 64], size, 64).unwrap().len(), 1);
+        }
+    }
+}

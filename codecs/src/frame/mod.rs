@@ -185,3 +185,39 @@ fn recycle(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(KEEP);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_told_apart_by_their_start() {
+        assert_eq!(sniff(b""), None);
+        assert_eq!(sniff(b" \r\n"), None);
+        assert_eq!(sniff(b"\xEF\xBB\xBF\n{\"a\""), Some(Framing::NdJson));
+        assert_eq!(sniff(b"[{"), Some(Framing::JsonArray));
+        for start in [&b"data:"[..], b"event: x", b": c", b"\n\ndata"] {
+            assert_eq!(sniff(start), Some(Framing::Sse));
+        }
+    }
+
+    #[test]
+    fn an_error_is_for_good() {
+        let mut deframer = Deframer::with_limit(Framing::NdJson, 4);
+        let error = Err(FrameError::TooLarge { limit: 4 });
+        assert_eq!(deframer.push(b"12345", &mut |_| {}), error);
+        assert_eq!(deframer.push(b"1\n", &mut |_| unreachable!("silent after an error")), error);
+        assert_eq!(deframer.finish(&mut |_| unreachable!("silent after an error")), error);
+    }
+
+    #[test]
+    fn a_whole_body_is_one_frame() {
+        let mut deframer = Deframer::new(Framing::Whole);
+        let mut bodies = Vec::new();
+        for piece in [&b" {\"a\""[..], b":1}\n"] {
+            assert_eq!(deframer.push(piece, &mut |_| unreachable!("not before the end")), Ok(()));
+        }
+        assert_eq!(deframer.finish(&mut |frame| bodies.push(frame.data.to_vec())), Ok(()));
+        assert_eq!(bodies, [b"{\"a\":1}"]);
+    }
+}

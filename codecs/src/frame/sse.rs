@@ -217,3 +217,182 @@ fn field(line: &[u8]) -> Field<'_> {
 fn text(name: &[u8]) -> Option<&str> {
     std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Seen = Vec<(Option<String>, Vec<u8>, bool)>;
+
+    fn run(pieces: &mut dyn Iterator<Item = &[u8]>, limit: usize) -> Result<Seen, FrameError> {
+        let mut sse = Sse::new(limit);
+        let mut seen = Vec::new();
+        let mut each = |frame: Frame<'_>| {
+            seen.push((frame.name.map(str::to_owned), frame.data.to_vec(), frame.unfinished));
+        };
+        for piece in pieces {
+            sse.push(piece, &mut each)?;
+        }
+        sse.finish(&mut each);
+        Ok(seen)
+    }
+
+    fn whole(stream: &str) -> Vec<(Option<String>, String, bool)> {
+        let seen = run(&mut [stream.as_bytes()].into_iter(), 1 << 20).unwrap();
+        for size in [1, 2, 3, 7] {
+            assert_eq!(run(&mut stream.as_bytes().chunks(size), 1 << 20).unwrap(), seen, "pieces of {size}");
+        }
+        seen.into_iter().map(|(name, data, cut)| (name, String::from_utf8(data).unwrap(), cut)).collect()
+    }
+
+    fn event(name: &str, data: &str) -> (Option<String>, String, bool) {
+        ((!name.is_empty()).then(|| name.to_owned()), data.to_owned(), false)
+    }
+
+    #[test]
+    fn line_ends_may_be_mixed() {
+        for stream in ["event: e\ndata: x\n\ndata: y\n\n", "event: e\r\ndata: x\r\n\r\ndata: y\r\n\r\n"] {
+            assert_eq!(whole(stream), [event("e", "x"), event("", "y")]);
+        }
+        assert_eq!(whole("event: e\rdata: x\r\rdata: y\r\r"), [event("e", "x"), event("", "y")]);
+        assert_eq!(whole("event: e\r\ndata: x\r\n\ndata: y\n\r\n"), [event("e", "x"), event("", "y")]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_once() {
+        assert_eq!(whole("\u{feff}data: x\n\n\u{feff}data: y\n\ndata:z\n\n"), [event("", "x"), event("", "z")]);
+    }
+
+    #[test]
+    fn data_lines_join_and_one_space_goes() {
+        assert_eq!(whole("data: a\ndata:b\ndata\ndata:  c\n\n"), [event("", "a\nb\n\n c")]);
+        assert_eq!(whole("data\n\n"), [event("", "")]);
+    }
+
+    #[test]
+    fn comments_ids_and_unknown_fields_are_nothing() {
+        assert_eq!(whole(": hi\n\nid: 1\nretry: 5\ndatum: x\ndata: x\n: c\n\n: bye\n\n"), [event("", "x")]);
+    }
+
+    #[test]
+    fn an_event_without_data_only_resets_its_name() {
+        assert_eq!(whole("event: ping\n\ndata: x\n\n"), [event("", "x")]);
+        assert_eq!(whole("event: a\nevent: b\ndata: x\nevent\n\n"), [event("", "x")]);
+        assert_eq!(whole("event: a\nevent: b\ndata: x\n\n"), [event("b", "x")]);
+    }
+
+    #[test]
+    fn unicode_line_ends_are_text() {
+        assert_eq!(
+            whole("data: a\u{2028}b\u{2029}c\u{85}d\u{c}e\n\n"),
+            [event("", "a\u{2028}b\u{2029}c\u{85}d\u{c}e")]
+        );
+    }
+
+    #[test]
+    fn the_last_event_may_lack_its_blank_line() {
+        for stream in ["data: x", "data: x\n", "data: x\r"] {
+            assert_eq!(whole(stream), [(None, "x".to_owned(), true)]);
+        }
+        assert_eq!(whole("data: x\n\nevent: e\n"), [event("", "x")]);
+    }
+
+    #[test]
+    fn a_complete_event_is_a_slice_of_the_chunk() {
+        let chunk = b"data: {}\n\n";
+        let mut sse = Sse::new(64);
+        sse.push(chunk, &mut |frame| assert_eq!(frame.data.as_ptr(), chunk[6..].as_ptr())).unwrap();
+    }
+
+    #[test]
+    fn too_long_is_an_error_however_it_comes() {
+        let line = format!("data: {}\n\n", "x".repeat(100));
+        let lines = format!("data: {0}\ndata: {0}\n\n", "x".repeat(40));
+        for stream in [line.as_bytes(), lines.as_bytes(), "x".repeat(100).as_bytes()] {
+            for size in [1, 9, 1000] {
+                assert_eq!(run(&mut stream.chunks(size), 64), Err(FrameError::TooLarge { limit: 64 }));
+            }
+        }
+    }
+
+    /// Another way to the same events: line by line, over the whole text.
+    fn naive(stream: &[u8]) -> Seen {
+        let mut lines: Vec<Vec<u8>> = vec![Vec::new()];
+        let mut at = 0;
+        while at < stream.len() {
+            match stream[at] {
+                b'\r' | b'\n' => {
+                    at += usize::from(stream[at..].starts_with(b"\r\n"));
+                    lines.push(Vec::new());
+                }
+                byte => lines.last_mut().unwrap().push(byte),
+            }
+            at += 1;
+        }
+        let ends = lines.len() - 1;
+        let (mut seen, mut name, mut data) = (Vec::new(), None, None::<Vec<u8>>);
+        for (number, line) in lines.iter().enumerate() {
+            let line = if number == 0 { line.strip_prefix(BOM).unwrap_or(line) } else { line };
+            if line.is_empty() && number < ends {
+                if let Some(data) = data.take() {
+                    seen.push((name.take(), data, false));
+                }
+                name = None;
+                continue;
+            }
+            let colon = line.iter().position(|&b| b == b':').unwrap_or(line.len());
+            let value = line.get(colon + 1..).unwrap_or_default();
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            match &line[..colon] {
+                b"data" => {
+                    data = Some(match data.take() {
+                        Some(before) => [&before, &b"\n"[..], value].concat(),
+                        None => value.to_vec(),
+                    });
+                }
+                b"event" => name = String::from_utf8(value.to_vec()).ok().filter(|name| !name.is_empty()),
+                _ => {}
+            }
+        }
+        seen.extend(data.map(|data| (name, data, true)));
+        seen
+    }
+
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            4 => Just(b"\n".to_vec()),
+            2 => Just(b"\r".to_vec()),
+            2 => Just(b"\r\n".to_vec()),
+            4 => Just(b"data: ".to_vec()),
+            1 => Just(b"data".to_vec()),
+            2 => Just(b"event:".to_vec()),
+            1 => Just(b":".to_vec()),
+            1 => Just(b"\xEF\xBB\xBF".to_vec()),
+            3 => "[a-z:é ]{0,5}".prop_map(String::into_bytes),
+            1 => prop::collection::vec(any::<u8>(), 0..4),
+        ];
+        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_cutting_gives_what_the_naive_reader_sees(stream in stream(), sizes in prop::collection::vec(1usize..9, 1..9)) {
+            let mut rest = stream.as_slice();
+            let mut pieces = Vec::new();
+            for &size in sizes.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, tail) = rest.split_at(size.min(rest.len()));
+                pieces.push(piece);
+                rest = tail;
+            }
+            let expected = naive(&stream);
+            prop_assert_eq!(&run(&mut pieces.into_iter(), 1 << 20).unwrap(), &expected);
+            prop_assert_eq!(&run(&mut [stream.as_slice()].into_iter(), 1 << 20).unwrap(), &expected);
+        }
+    }
+}

@@ -114,3 +114,58 @@ impl Check {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hub::{ApiError, ErrorKind, Finish, Usage},
+        json::Text,
+    };
+
+    fn start() -> Event<'static> {
+        Event::Start { id: Text::EMPTY, model: Text::EMPTY, created: None, usage: None }
+    }
+
+    fn text(part: u32, text: &'static str) -> Event<'static> {
+        Event::Delta { part, field: Field::Text, text: text.into() }
+    }
+
+    fn verdict(events: &[Event<'_>]) -> Result<(), &'static str> {
+        let mut check = Check::default();
+        events.iter().try_for_each(|event| check.event(event))
+    }
+
+    #[test]
+    fn a_good_answer_passes() {
+        let open = |part| Event::Part { part, open: Open::Text };
+        let error = Event::Error(ApiError::new(ErrorKind::Api, ""));
+        let (finish, usage) = (Event::Finish(Finish::End), Event::Usage(Usage::default()));
+        let good = [start(), Event::Ping, open(0), open(1), text(1, "x"), text(0, "y"), Event::Stop { part: 0 }];
+        let rest = [Event::Stop { part: 1 }, usage.clone(), finish, usage, Event::End];
+        assert_eq!(verdict(&[&good[..], &rest].concat()), Ok(()));
+        assert_eq!(verdict(&[&good[..], &[error]].concat()), Ok(()));
+    }
+
+    #[test]
+    fn every_rule_is_checked() {
+        let open = Event::Part { part: 0, open: Open::Text };
+        let (finish, stop) = (Event::Finish(Finish::End), Event::Stop { part: 0 });
+        for bad in [
+            &[start(), start()][..],
+            std::slice::from_ref(&open),
+            &[start(), Event::Part { part: 1, open: Open::Text }],
+            &[start(), text(0, "x")],
+            &[start(), open.clone(), text(0, "")],
+            &[start(), open.clone(), Event::Delta { part: 0, field: Field::Args, text: "x".into() }],
+            &[start(), open.clone(), stop.clone(), text(0, "x")],
+            &[start(), open.clone(), stop.clone(), stop],
+            &[start(), open.clone(), finish.clone()],
+            &[start(), Event::End],
+            &[start(), finish.clone(), finish.clone()],
+            &[start(), finish, Event::End, Event::Ping],
+        ] {
+            assert!(verdict(bad).is_err(), "{bad:?}");
+        }
+    }
+}

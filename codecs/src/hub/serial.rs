@@ -287,3 +287,130 @@ impl Serial {
 fn too_much(message: &str) -> Event<'static> {
     Event::Error(ApiError::new(ErrorKind::Api, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Finish;
+
+    /// A compact notation: `t0` text part, `f0` function, `c0` custom tool; `0:abc` delta; `/0` stop; `.` finish.
+    fn run(script: &[&str]) -> Vec<String> {
+        let mut serial = Serial::default();
+        let mut out = Vec::new();
+        let mut kinds = Vec::new();
+        for step in script {
+            let event = match step.as_bytes() {
+                [b't', ..] => open(&mut kinds, Open::Text),
+                [b'h', ..] => open(&mut kinds, Open::Thinking),
+                [kind @ (b'f' | b'c'), ..] => {
+                    let kind = if *kind == b'f' { ToolKind::Function } else { ToolKind::Custom };
+                    open(&mut kinds, Open::Tool { id: "i".into(), name: "n".into(), kind, signature: None })
+                }
+                [b'/', part @ ..] => Event::Stop { part: number(part) },
+                b"." => Event::Finish(Finish::End),
+                b"!" => too_much("x"),
+                _ => {
+                    let (part, text) = step.split_once(':').unwrap_or_default();
+                    let part = number(part.as_bytes());
+                    Event::Delta { part, field: kinds[part as usize].clone(), text: Text::Plain(text) }
+                }
+            };
+            serial.event(event, &mut |event| out.push(show(&event)));
+        }
+        out
+    }
+
+    fn open<'a>(kinds: &mut Vec<Field<'a>>, open: Open<'a>) -> Event<'a> {
+        kinds.push(match open {
+            Open::Text => Field::Text,
+            Open::Thinking => Field::Think,
+            _ => Field::Args,
+        });
+        Event::Part { part: kinds.len() as u32 - 1, open }
+    }
+
+    fn number(digits: &[u8]) -> u32 {
+        digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+    }
+
+    fn show(event: &Event<'_>) -> String {
+        match event {
+            Event::Part { part, open: Open::Text } => format!("t{part}"),
+            Event::Part { part, open: Open::Thinking } => format!("h{part}"),
+            Event::Part { part, .. } => format!("f{part}"),
+            Event::Delta { part, text, .. } => format!("{part}:{}", text.plain()),
+            Event::Stop { part } => format!("/{part}"),
+            Event::Finish(_) => ".".into(),
+            Event::Error(_) => "!".into(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn serial_parts_pass_unchanged() {
+        let script = ["h0", "0:a", "/0", "t1", "1:b", "1:c", "/1", "f2", "2:{}", "/2", "."];
+        assert_eq!(run(&script), script);
+    }
+
+    #[test]
+    fn interleaved_calls_wait_for_the_first() {
+        let got = run(&["f0", "0:{\"a\":", "f1", "1:{\"b", "0:1}", "1:\":2}", "0: ", "/0", "/1", "."]);
+        assert_eq!(got, ["f0", "0:{\"a\":", "0:1}", "/0", "f1", "1:{\"b", "1:\":2}", "/1", "."]);
+    }
+
+    #[test]
+    fn a_complete_call_makes_way_at_once() {
+        assert_eq!(run(&["f0", "0:{}", "f1", "1:{}", "."]), ["f0", "0:{}", "/0", "f1", "1:{}", "/1", "."]);
+    }
+
+    #[test]
+    fn a_brace_in_a_string_completes_nothing() {
+        let got = run(&["f0", "0:{\"a\":\"}", "f1", "1:{}", "0:\"}", "/0", "/1", "."]);
+        assert_eq!(got, ["f0", "0:{\"a\":\"}", "0:\"}", "/0", "f1", "1:{}", "/1", "."]);
+    }
+
+    #[test]
+    fn free_input_is_complete_only_at_its_stop() {
+        let got = run(&["c0", "0:{}", "t1", "1:x", "0: more", "/0", "1:y", "/1", "."]);
+        assert_eq!(got, ["f0", "0:{}", "0: more", "/0", "t1", "1:x", "1:y", "/1", "."]);
+    }
+
+    #[test]
+    fn a_number_may_go_on() {
+        let got = run(&["f0", "0:1", "f1", "0:2", "/0", "/1", "."]);
+        assert_eq!(got, ["f0", "0:1", "0:2", "/0", "f1", "/1", "."]);
+    }
+
+    #[test]
+    fn late_text_is_never_lost() {
+        let got = run(&["t0", "0:a", "f1", "0:b", "1:{}", "0:c", "/0", "/1", "."]);
+        assert_eq!(got, ["t0", "0:a", "/0", "f1", "1:{}", "/1", "t2", "2:b", "2:c", "/2", "."]);
+    }
+
+    #[test]
+    fn draining_goes_on_to_the_first_part_that_grows() {
+        let got = run(&["f0", "f1", "1:{}", "f2", "2:{", "t3", "3:x", "0:{}", "2:}", "/2", "3:y", "/3", "."]);
+        assert_eq!(
+            got,
+            ["f0", "0:{}", "/0", "f1", "1:{}", "/1", "f2", "2:{", "2:}", "/2", "t3", "3:x", "3:y", "/3", "."]
+        );
+    }
+
+    #[test]
+    fn an_error_forgets_the_queue() {
+        assert_eq!(run(&["f0", "0:{", "f1", "1:{}", "!", "0:}", "/0", "."]), ["f0", "0:{", "!"]);
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let mut script = vec!["f0"];
+        script.extend(std::iter::repeat_n("f1", QUEUED_PARTS_MAX + 1));
+        assert_eq!(run(&script), ["f0", "!"]);
+
+        let piece = "x".repeat(QUEUED_BYTES_MAX / 4);
+        let piece = format!("1:{piece}");
+        let mut script = vec!["f0", "f1"];
+        script.extend(std::iter::repeat_n(piece.as_str(), 5));
+        assert_eq!(run(&script), ["f0", "!"]);
+    }
+}
