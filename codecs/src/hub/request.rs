@@ -13,6 +13,8 @@ pub struct Request<'a> {
     pub model: Str<'a>,
     /// Whether the client wants a stream.
     pub stream: bool,
+    /// Whether the client wrote its wish for a stream down: an explicit `false` is a value and is passed on.
+    pub stream_said: bool,
     /// Whether a chat client asked for the usage chunk.
     pub include_usage: bool,
     /// Instructions, in order.
@@ -21,6 +23,8 @@ pub struct Request<'a> {
     pub messages: Vec<Message<'a>>,
     /// Declared tools.
     pub tools: Vec<Tool<'a>>,
+    /// The tools are stubs that hygiene made from the history: they do not count as the client's own.
+    pub stub_tools: bool,
     /// Which tools may or must be used.
     pub choice: Choice<'a>,
     /// Limit of the answer in tokens.
