@@ -12,6 +12,8 @@ mod limits;
 mod message;
 mod net;
 mod server;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 pub use call::{Call, Committed, Fresh, Handler};

@@ -405,17 +405,18 @@ impl Conn {
         }
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         // A chunked body may be complete already; its end is then in the buffer and is taken without waiting.
-        if self.exchange.body.is_done() || matches!(self.exchange.body.next(&mut self.read), Ok(Piece::End)) {
-            return if first.len() <= limit { Ok(first) } else { Err(self.spoil(too_large())) };
-        }
-        self.body_rest(first, limit, announced).await
-    }
-
-    async fn body_rest(&mut self, first: Bytes, limit: usize, announced: Option<u64>) -> Result<Bytes, Error> {
+        let second = match self.exchange.body.next(&mut self.read) {
+            Ok(Piece::End) if first.len() <= limit => return Ok(first),
+            Ok(Piece::End) => return Err(self.spoil(too_large())),
+            Ok(Piece::Data(data)) => data,
+            Ok(Piece::More) => Bytes::new(),
+            Err(kind) => return Err(self.spoil(Error::client(kind))),
+        };
         let expected = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(first.len() * 2);
         let mut whole = BytesMut::with_capacity(expected.clamp(first.len(), BODY_START.max(first.len())));
         whole.extend_from_slice(&first);
-        drop(first);
+        whole.extend_from_slice(&second);
+        drop((first, second));
         loop {
             if whole.len() > limit {
                 return Err(self.spoil(Error::client(Kind::TooLarge { what: "body", limit, status: 413 })));
