@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::net::accepted::Accepted;
 use crate::server::{Shared, connection};
-use crate::{Call, Error, Handler, Headers, Kind, Limits, ResponseHead, StatusCode, Timeouts};
+use crate::{Call, Error, Handler, Headers, Limits, ResponseHead, StatusCode, Timeouts};
 
 /// Reads and writes that reached the pipe and did something.
 #[derive(Debug, Default)]
@@ -279,9 +279,4 @@ impl Play {
     fn shut(self) -> (Arc<Script>, JoinHandle<()>) {
         (self.script, self.task)
     }
-}
-
-#[test]
-fn kinds_are_told_apart() {
-    assert_ne!(Kind::Closed, Kind::Timeout(crate::Phase::Body));
 }
