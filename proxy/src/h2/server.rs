@@ -17,12 +17,12 @@ use tokio::time::Instant;
 
 use super::head;
 use super::set::Set;
-use crate::call::{Call, Handler};
+use crate::call::{Call, Handler, wrong_length};
 use crate::h1::framing::{bodiless, length};
 use crate::net::accepted::Rewind;
 use crate::server::{Shared, catch_panic};
 use crate::timer::Timer;
-use crate::{Error, Headers, Kind, Method, Phase, ResponseHead, Retry, Side, StatusCode};
+use crate::{Error, Headers, Kind, Method, Phase, ResponseHead, StatusCode};
 
 /// Request bytes that a client may send on one stream before the handler takes them.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -427,8 +427,4 @@ impl Drop for Stream {
 
 fn closed() -> Error {
     Error::client(Kind::Closed)
-}
-
-fn wrong_length() -> Error {
-    Error { side: Side::Internal, kind: Kind::Protocol { reason: "answer_length", status: 500 }, retry: Retry::Never }
 }
