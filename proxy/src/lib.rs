@@ -37,3 +37,8 @@ pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
 pub use net::egress::Egress;
 pub use pool::key::Origin;
 pub use rustls::pki_types::CertificateDer;
+/// Entry points for fuzzers and benchmarks; no part of the crate's promise.
+#[doc(hidden)]
+pub mod probe {
+    pub use crate::h1::probe::{Message, Transcript, requests, responses};
+}

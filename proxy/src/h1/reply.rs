@@ -21,6 +21,8 @@ use crate::{Error, Headers, Kind, Method, Phase, ResponseHead, Version};
 
 /// Slices given to one vectored write.
 const WRITE_SLICES: usize = 32;
+/// Capacity that an idle connection keeps for writing heads.
+const SCRATCH_BYTES: usize = 8 * 1024;
 
 /// How the body of a streamed answer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,9 +194,12 @@ impl Conn {
         exchange.keep = little && !waits && !self.eof && !self.shared.is_draining();
     }
 
+    /// Takes the scratch buffer back for the next head, unless one huge head has blown it up.
     fn keep_scratch(&mut self, mut scratch: BytesMut) {
         scratch.clear();
-        self.write = scratch;
+        if scratch.capacity() <= SCRATCH_BYTES {
+            self.write = scratch;
+        }
     }
 
     /// Writes everything, as one vectored write if the socket takes it at once.
