@@ -4,7 +4,6 @@
 
 mod call;
 mod error;
-#[allow(dead_code, reason = "the client half is built on it")]
 mod h1;
 mod h2;
 mod headers;
