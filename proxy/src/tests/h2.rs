@@ -278,9 +278,33 @@ async fn rapid_resets_end_the_connection() {
     play.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
     let flood: Vec<u8> = (0..400).flat_map(|n| opened_and_reset(2 * n + 1)).collect();
     let _ = tokio::time::timeout(Duration::from_secs(10), play.io.write_all(&flood)).await.unwrap();
+    assert_calm(&mut play).await;
+}
+
+/// The server's last word is GOAWAY (type 7) with ENHANCE_YOUR_CALM (11).
+async fn assert_calm(play: &mut Play) {
     let mut rest = Vec::new();
     let _ = tokio::time::timeout(Duration::from_secs(10), play.io.read_to_end(&mut rest)).await.unwrap();
-    // GOAWAY (type 7) with ENHANCE_YOUR_CALM (11) is the last frame.
-    let calm = rest.windows(17).any(|frame| frame[3] == 7 && frame[13..17] == [0, 0, 0, 11]);
-    assert!(calm, "{rest:?}");
+    assert!(rest.windows(17).any(|frame| frame[3] == 7 && frame[13..17] == [0, 0, 0, 11]), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_flood_of_settings_ends_the_connection() {
+    let mut play = Play::new();
+    play.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    let mut received = [0; 4096];
+    for _ in 0..1_200 {
+        if play.io.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.is_err() {
+            break;
+        }
+        // Acknowledgements are taken, or the pipe would fill and stop both sides.
+        while let Ok(n) = tokio::time::timeout(Duration::ZERO, play.io.read(&mut received)).await {
+            let frames = &received[..n.unwrap()];
+            if frames.windows(17).any(|frame| frame[3] == 7 && frame[13..17] == [0, 0, 0, 11]) {
+                return;
+            }
+            assert!(!frames.is_empty(), "ended without a word");
+        }
+    }
+    assert_calm(&mut play).await;
 }
