@@ -151,25 +151,24 @@ async fn a_peer_that_wants_to_close_is_believed() {
 async fn idle_connections_are_bounded_per_origin() {
     let (listener, origin) = listen().await;
     let client = Client::new(ClientConfig { idle_per_origin: 1, ..ClientConfig::default() }).unwrap();
-    let server = async {
+    let accepted = async {
         let (mut one, _) = listener.accept().await.unwrap();
         let (mut two, _) = listener.accept().await.unwrap();
         join!(read_request(&mut one), read_request(&mut two));
         one.write_all(OK.as_bytes()).await.unwrap();
         two.write_all(OK.as_bytes()).await.unwrap();
-        // Which of them is the older one is open; exactly one is closed.
-        let kept = tokio::select! {
-            () = closed(&mut one) => &mut two,
-            () = closed(&mut two) => &mut one,
-        };
-        serve(kept, OK).await;
+        (one, two)
     };
-    let requests = async {
-        let (one, two) = join!(fetch(&client, get(&origin)), fetch(&client, get(&origin)));
-        assert!(!one.unwrap().0.timing.reused && !two.unwrap().0.timing.reused);
-        assert!(fetch(&client, get(&origin)).await.unwrap().0.timing.reused);
+    let fetched = async { join!(fetch(&client, get(&origin)), fetch(&client, get(&origin))) };
+    let ((mut one, mut two), (first, second)) = join!(accepted, fetched);
+    assert!(!first.unwrap().0.timing.reused && !second.unwrap().0.timing.reused);
+    // Which of them is the older one is open; exactly one is closed.
+    let mut kept = tokio::select! {
+        () = closed(&mut one) => two,
+        () = closed(&mut two) => one,
     };
-    join!(server, requests);
+    let (_, third) = join!(serve(&mut kept, OK), fetch(&client, get(&origin)));
+    assert!(third.unwrap().0.timing.reused);
 }
 
 #[tokio::test]
