@@ -1,3 +1,17 @@
 //! Bytes to meaning and back: framings, JSON scanning, and the LLM dialects.
 //!
 //! Sans-IO: no sockets, no clock, no async. Bytes are pushed in, items come out; time is an argument where it matters.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`json`] | scan, borrowed text, writer, byte-range edits |
+//! | [`frame`] | cuts a byte stream into events: SSE, NDJSON, JSON array, whole body |
+//! | [`hub`] | the neutral model between dialects |
+//! | [`dialect`] | the five public dialects, both directions |
+//! | [`translate`] | the pipeline: a request, a stream or a document from one dialect to another |
+
+pub mod dialect;
+pub mod frame;
+pub mod hub;
+pub mod json;
+pub mod translate;

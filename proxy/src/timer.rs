@@ -1,34 +1,63 @@
-//! One re-armed deadline per exchange.
+//! One deadline per connection or stream, armed only when somebody really waits.
 //!
-//! Arming a timer takes the runtime's timer lock, so nothing is armed before something has to be waited for.
+//! Arming a timer costs a lock on the runtime's wheel, so a deadline that moves into the future leaves the armed one
+//! where it is: that fires early, sees the true deadline and arms itself again. A busy connection thus touches the
+//! wheel once per timeout, not once per read.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Instant,
-};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A timer that exists once it was needed; pinned in the future of its exchange.
-pub(crate) type Timer = Option<Sleep>;
+/// A lazily created, lazily re-armed deadline.
+#[derive(Debug, Default)]
+pub(crate) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
 
-/// Waits for the earliest of `deadlines` and says which it was; pending for ever if there is none.
-pub(crate) fn poll_due<T: Copy>(
-    mut timer: Pin<&mut Timer>,
-    cx: &mut Context<'_>,
-    deadlines: impl IntoIterator<Item = Option<(Instant, T)>>,
-) -> Poll<T> {
-    let Some((deadline, what)) = deadlines.into_iter().flatten().min_by_key(|(deadline, _)| *deadline) else {
-        return Poll::Pending;
-    };
-    match timer.as_mut().as_pin_mut() {
-        Some(armed) if armed.deadline() == deadline.into() => {}
-        Some(armed) => armed.reset(deadline.into()),
-        None => timer.set(Some(sleep_until(deadline.into()))),
+impl Timer {
+    /// Ready once `deadline` has passed. Every poll may name another deadline.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= deadline || Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
     }
-    let Some(armed) = timer.as_mut().as_pin_mut() else { return Poll::Pending };
-    ready!(armed.poll(cx));
-    Poll::Ready(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_moves_both_ways() {
+        let start = Instant::now();
+        let mut timer = Timer::default();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        poll_fn(|cx| {
+            assert!(timer.poll(cx, at(10)).is_pending());
+            assert!(timer.poll(cx, at(20)).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        poll_fn(|cx| timer.poll(cx, at(20))).await;
+        assert_eq!(Instant::now().duration_since(start).as_secs(), 20);
+        poll_fn(|cx| {
+            assert!(timer.poll(cx, at(40)).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        poll_fn(|cx| timer.poll(cx, at(30))).await;
+        assert_eq!(Instant::now().duration_since(start).as_secs(), 30);
+    }
 }

@@ -26,9 +26,9 @@ use super::{
 use crate::{
     Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry,
     client::{ClientConfig, Outbound},
+    deadlines::{self, Timer},
     net::{egress::Proxy, stream::Stream},
     pool::{Pool, key::Origin},
-    timer::{self, Timer},
 };
 
 /// Slices handed to one vectored write.
@@ -320,7 +320,7 @@ impl Exchange<'_> {
         }
         let write = self.write_deadline.map(|(_, deadline)| (deadline, Phase::Write));
         let head = self.head_deadline.map(|deadline| (deadline, Phase::Head));
-        timer::poll_due(timer, cx, [write, head]).map(|phase| failed(Kind::Timeout(phase)))
+        deadlines::poll_due(timer, cx, [write, head]).map(|phase| failed(Kind::Timeout(phase)))
     }
 
     /// The connection ended before the head of the answer was complete.

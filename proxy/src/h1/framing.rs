@@ -194,7 +194,7 @@ fn judge_codings(value: &[u8], status: u16) -> Kind {
     refuse("te_invalid", status)
 }
 
-pub(super) fn refuse(reason: &'static str, status: u16) -> Kind {
+pub(crate) fn refuse(reason: &'static str, status: u16) -> Kind {
     Kind::Protocol { reason, status }
 }
 

@@ -28,10 +28,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, uri};
 use crate::{
     Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry, Side,
     client::{ClientConfig, Outbound},
+    deadlines::{self, Timer},
     h1::client::{STALE_WINDOW, is_hop_by_hop},
     net::stream::Stream,
     pool::key::Origin,
-    timer::{self, Timer},
 };
 
 /// Receive window of a stream.
@@ -242,7 +242,7 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
         }
         let write = write_deadline.map(|(_, deadline)| (deadline, Phase::Write));
         let late = |phase| Err(Error::upstream(Kind::Timeout(phase), Retry::Never));
-        timer::poll_due(timer.as_mut(), cx, [head_deadline, write]).map(late)
+        deadlines::poll_due(timer.as_mut(), cx, [head_deadline, write]).map(late)
     })
     .await?;
     let (parts, recv) = answer.into_parts();

@@ -1,0 +1,5 @@
+//! anthropic.
+
+pub mod reply;
+pub mod request;
+pub mod stream;

@@ -1,0 +1,241 @@
+//! The wire languages for chat, and the table that leads to their code.
+//!
+//! A dialect is a directory with three files: `request` (decode and encode), `reply` (whole answers, and errors) and
+//! `stream` (decoder and encoder state machines). Nobody writes a pair: everything meets in the [hub](crate::hub).
+
+pub mod anthropic;
+pub mod gemini;
+pub mod ollama;
+pub mod openai_chat;
+pub mod openai_responses;
+
+mod context;
+pub(crate) mod expect;
+
+use bytes::BytesMut;
+pub use context::{ChatFlavour, Context, Encoded, Placeholder, Target, ToolIdentity, ToolTable, UrlParts};
+
+use crate::{
+    frame::Framing,
+    hub::{ApiError, Event, Reply, Request},
+    json::Raw,
+};
+
+/// Receives events one by one.
+pub type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
+
+/// Reads the frames of an upstream's stream. Errors are events: a decoder never fails in another way.
+pub trait StreamDecode {
+    /// One JSON payload; `name` is the SSE event name, where there is one.
+    fn json(&mut self, name: Option<&str>, value: Raw<'_>, emit: Emit<'_>);
+    /// The `[DONE]` marker.
+    fn done(&mut self, emit: Emit<'_>);
+    /// End of input. Emits `End`, or an error of kind `Truncated`; nothing if the stream is over already.
+    fn end(&mut self, emit: Emit<'_>);
+}
+
+/// Writes hub events as a client's stream.
+pub trait StreamEncode {
+    /// Appends what `event` looks like in this dialect, framing included. Writes nothing after `End` or `Error`.
+    fn event(&mut self, event: &Event<'_>, out: &mut BytesMut);
+}
+
+/// A wire language for chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Dialect {
+    /// OpenAI Chat Completions.
+    OpenAiChat,
+    /// OpenAI Responses.
+    OpenAiResponses,
+    /// Anthropic Messages.
+    Anthropic,
+    /// Gemini generateContent (v1beta).
+    Gemini,
+    /// Ollama chat and generate.
+    Ollama,
+}
+
+impl Dialect {
+    /// All of them.
+    pub const ALL: [Dialect; 5] =
+        [Self::OpenAiChat, Self::OpenAiResponses, Self::Anthropic, Self::Gemini, Self::Ollama];
+
+    /// The name in configuration, logs and vectors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai_chat",
+            Self::OpenAiResponses => "openai_responses",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
+        }
+    }
+
+    /// The dialect of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.name() == name)
+    }
+
+    /// Framing of its streams.
+    pub fn framing(self) -> Framing {
+        match self {
+            Self::Ollama => Framing::NdJson,
+            _ => Framing::Sse,
+        }
+    }
+
+    /// Content type of its streams.
+    pub fn stream_content_type(self) -> &'static str {
+        match self {
+            Self::Ollama => "application/x-ndjson",
+            _ => "text/event-stream",
+        }
+    }
+
+    /// What keeps a silent client stream alive; empty where the dialect has no harmless bytes.
+    pub fn keep_alive(self) -> &'static [u8] {
+        match self {
+            Self::OpenAiChat | Self::OpenAiResponses => b": keep-alive\n\n",
+            Self::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
+            Self::Gemini => b"\n",
+            Self::Ollama => b"",
+        }
+    }
+
+    /// Reads a client's request. `url` carries what Gemini puts there.
+    pub fn decode_request<'a>(self, body: Raw<'a>, url: &UrlParts<'a>) -> Result<Request<'a>, ApiError> {
+        match self {
+            Self::OpenAiChat => openai_chat::request::decode(body),
+            Self::OpenAiResponses => openai_responses::request::decode(body),
+            Self::Anthropic => anthropic::request::decode(body),
+            Self::Gemini => gemini::request::decode(body, url),
+            Self::Ollama => ollama::request::decode(body, url),
+        }
+    }
+
+    /// Writes a request for an upstream. `request` has gone through [`hygiene`](crate::hub) already.
+    pub fn encode_request(self, request: &Request<'_>, target: &Target) -> Result<Encoded, ApiError> {
+        match self {
+            Self::OpenAiChat => openai_chat::request::encode(request, target),
+            Self::OpenAiResponses => openai_responses::request::encode(request, target),
+            Self::Anthropic => anthropic::request::encode(request, target),
+            Self::Gemini => gemini::request::encode(request, target),
+            Self::Ollama => ollama::request::encode(request, target),
+        }
+    }
+
+    /// Reads a whole answer as the events of a stream with one delta per part.
+    pub fn decode_reply(self, body: Raw<'_>, context: &Context, emit: Emit<'_>) {
+        match self {
+            Self::OpenAiChat => openai_chat::reply::decode(body, context, emit),
+            Self::OpenAiResponses => openai_responses::reply::decode(body, context, emit),
+            Self::Anthropic => anthropic::reply::decode(body, context, emit),
+            Self::Gemini => gemini::reply::decode(body, context, emit),
+            Self::Ollama => ollama::reply::decode(body, context, emit),
+        }
+    }
+
+    /// Writes a whole answer. `reply.error` is `None`: errors are written by [`Dialect::encode_error`].
+    pub fn encode_reply(self, reply: &Reply, context: &Context, out: &mut Vec<u8>) {
+        match self {
+            Self::OpenAiChat => openai_chat::reply::encode(reply, context, out),
+            Self::OpenAiResponses => openai_responses::reply::encode(reply, context, out),
+            Self::Anthropic => anthropic::reply::encode(reply, context, out),
+            Self::Gemini => gemini::reply::encode(reply, context, out),
+            Self::Ollama => ollama::reply::encode(reply, context, out),
+        }
+    }
+
+    /// Reads an error answer: by its body first, then by its status.
+    pub fn decode_error(self, status: u16, body: &[u8]) -> ApiError {
+        match self {
+            Self::OpenAiChat => openai_chat::reply::decode_error(status, body),
+            Self::OpenAiResponses => openai_responses::reply::decode_error(status, body),
+            Self::Anthropic => anthropic::reply::decode_error(status, body),
+            Self::Gemini => gemini::reply::decode_error(status, body),
+            Self::Ollama => ollama::reply::decode_error(status, body),
+        }
+    }
+
+    /// Writes an error answer and returns its HTTP status.
+    pub fn encode_error(self, error: &ApiError, request_id: &str, out: &mut Vec<u8>) -> u16 {
+        match self {
+            Self::OpenAiChat => openai_chat::reply::encode_error(error, out),
+            Self::OpenAiResponses => openai_responses::reply::encode_error(error, out),
+            Self::Anthropic => anthropic::reply::encode_error(error, request_id, out),
+            Self::Gemini => gemini::reply::encode_error(error, out),
+            Self::Ollama => ollama::reply::encode_error(error, out),
+        }
+    }
+
+    /// A decoder for an upstream's stream.
+    pub fn stream_decoder(self, context: &Context) -> StreamDecoder {
+        match self {
+            Self::OpenAiChat => StreamDecoder::OpenAiChat(openai_chat::stream::Decoder::new(context)),
+            Self::OpenAiResponses => StreamDecoder::OpenAiResponses(openai_responses::stream::Decoder::new(context)),
+            Self::Anthropic => StreamDecoder::Anthropic(anthropic::stream::Decoder::new(context)),
+            Self::Gemini => StreamDecoder::Gemini(gemini::stream::Decoder::new(context)),
+            Self::Ollama => StreamDecoder::Ollama(ollama::stream::Decoder::new(context)),
+        }
+    }
+
+    /// An encoder for a client's stream.
+    pub fn stream_encoder(self, context: &Context) -> StreamEncoder {
+        match self {
+            Self::OpenAiChat => StreamEncoder::OpenAiChat(openai_chat::stream::Encoder::new(context)),
+            Self::OpenAiResponses => StreamEncoder::OpenAiResponses(openai_responses::stream::Encoder::new(context)),
+            Self::Anthropic => StreamEncoder::Anthropic(anthropic::stream::Encoder::new(context)),
+            Self::Gemini => StreamEncoder::Gemini(gemini::stream::Encoder::new(context)),
+            Self::Ollama => StreamEncoder::Ollama(ollama::stream::Encoder::new(context)),
+        }
+    }
+
+    /// Whether its clients need parts one after the other, so that a [serialiser](crate::hub) stands before its encoder.
+    pub fn wants_serial_parts(self) -> bool {
+        matches!(self, Self::OpenAiResponses | Self::Anthropic | Self::Gemini)
+    }
+}
+
+macro_rules! dispatch {
+    ($(#[$doc:meta])* $name:ident, $part:ident, $trait:ident { $(fn $method:ident(&mut self $(, $arg:ident: $type:ty)*);)* }) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        #[allow(missing_docs)]
+        pub enum $name {
+            OpenAiChat(openai_chat::stream::$part),
+            OpenAiResponses(openai_responses::stream::$part),
+            Anthropic(anthropic::stream::$part),
+            Gemini(gemini::stream::$part),
+            Ollama(ollama::stream::$part),
+        }
+
+        impl $trait for $name {
+            $(#[inline]
+            fn $method(&mut self $(, $arg: $type)*) {
+                match self {
+                    Self::OpenAiChat(inner) => inner.$method($($arg),*),
+                    Self::OpenAiResponses(inner) => inner.$method($($arg),*),
+                    Self::Anthropic(inner) => inner.$method($($arg),*),
+                    Self::Gemini(inner) => inner.$method($($arg),*),
+                    Self::Ollama(inner) => inner.$method($($arg),*),
+                }
+            })*
+        }
+    };
+}
+
+dispatch!(
+    /// A stream decoder of any dialect.
+    StreamDecoder, Decoder, StreamDecode {
+        fn json(&mut self, name: Option<&str>, value: Raw<'_>, emit: Emit<'_>);
+        fn done(&mut self, emit: Emit<'_>);
+        fn end(&mut self, emit: Emit<'_>);
+    }
+);
+
+dispatch!(
+    /// A stream encoder of any dialect.
+    StreamEncoder, Encoder, StreamEncode {
+        fn event(&mut self, event: &Event<'_>, out: &mut BytesMut);
+    }
+);

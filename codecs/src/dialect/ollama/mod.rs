@@ -1,0 +1,5 @@
+//! ollama.
+
+pub mod reply;
+pub mod request;
+pub mod stream;

@@ -1,0 +1,17 @@
+//! Requests: decode and encode.
+
+use crate::{
+    dialect::{Encoded, Target, UrlParts},
+    hub::{ApiError, Request},
+    json::Raw,
+};
+
+/// Reads a request.
+pub fn decode<'a>(_body: Raw<'a>, _url: &UrlParts<'a>) -> Result<Request<'a>, ApiError> {
+    Err(ApiError::unsupported("placeholder"))
+}
+
+/// Writes a request.
+pub fn encode(_request: &Request<'_>, _target: &Target) -> Result<Encoded, ApiError> {
+    Err(ApiError::unsupported("placeholder"))
+}

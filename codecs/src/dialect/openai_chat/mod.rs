@@ -1,0 +1,5 @@
+//! openai_chat.
+
+pub mod reply;
+pub mod request;
+pub mod stream;

@@ -1,0 +1,5 @@
+//! openai_responses.
+
+pub mod reply;
+pub mod request;
+pub mod stream;

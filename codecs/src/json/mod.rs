@@ -1,0 +1,19 @@
+//! JSON without a tree: a validating scan, borrowed views, byte-range edits and an append-only writer.
+//!
+//! ```text
+//!   bytes ──Raw::parse──▶ Raw (one valid value) ──members/elements/get──▶ Raw …          (scan.rs)
+//!                          │ as_text ──▶ Text::Escaped: the string token, untouched      (text.rs)
+//!                          └─ writer copies tokens verbatim                              (write.rs)
+//!   bytes ──top_level──▶ byte ranges ──Splice──▶ slices for one vectored write           (splice.rs)
+//! ```
+//!
+//! Strings are never unescaped unless their meaning is needed: between JSON dialects the token is copied as it came, so
+//! lone surrogates, `\u00e9` spellings and signatures survive.
+
+pub mod scan;
+pub mod text;
+pub mod write;
+
+pub use scan::{JsonError, Kind, Raw};
+pub use text::{Str, Text};
+pub use write::Writer;
