@@ -18,7 +18,7 @@ use bytes::BytesMut;
 pub use crate::hub::replay::replay;
 use crate::{
     dialect::{Context, Dialect, Encoded, Target, UrlParts},
-    hub::{ApiError, ErrorKind, Reply},
+    hub::{ApiError, ErrorKind, Reply, hygiene},
     json::Raw,
 };
 
@@ -30,9 +30,12 @@ pub fn translate_request(
     url: &UrlParts<'_>,
     target: &Target,
 ) -> Result<Encoded, ApiError> {
-    let request = from.decode_request(body, url)?;
+    let mut request = from.decode_request(body, url)?;
+    let prepared = hygiene::prepare(&mut request, to, target);
     let mut encoded = to.encode_request(&request, target)?;
-    encoded.dropped.extend(request.dropped);
+    encoded.tools = prepared.tools;
+    encoded.used_ids = prepared.used_ids;
+    encoded.dropped.extend(request.dropped.into_iter().chain(prepared.dropped));
     encoded.dropped.sort();
     encoded.dropped.dedup();
     Ok(encoded)

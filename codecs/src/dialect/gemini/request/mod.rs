@@ -1,17 +1,16 @@
 //! Requests: decode and encode.
+//!
+//! | file | what |
+//! |---|---|
+//! | `decode` | a client's body; tools, choice, configuration |
+//! | `history` | a client's `contents` |
+//! | `encode` | the body for an upstream; tools, choice, configuration |
+//! | `contents` | `contents` for an upstream |
 
-use crate::{
-    dialect::{Encoded, Target, UrlParts},
-    hub::{ApiError, Request},
-    json::Raw,
-};
+mod contents;
+mod decode;
+mod encode;
+mod history;
 
-/// Reads a request.
-pub fn decode<'a>(_body: Raw<'a>, _url: &UrlParts<'a>) -> Result<Request<'a>, ApiError> {
-    Err(ApiError::unsupported("placeholder"))
-}
-
-/// Writes a request.
-pub fn encode(_request: &Request<'_>, _target: &Target) -> Result<Encoded, ApiError> {
-    Err(ApiError::unsupported("placeholder"))
-}
+pub use decode::decode;
+pub use encode::{encode, encode_count_tokens};
