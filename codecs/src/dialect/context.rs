@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use super::openai_responses::echo::Echo;
 use crate::hub::ToolKind;
 
 /// Facts of one exchange that stream and reply codecs ask for. Cheap to clone.
@@ -28,6 +29,8 @@ pub struct Context {
     pub json_array: bool,
     /// Model name that the client asked for, written where the upstream names none.
     pub model: String,
+    /// Responses client: values of its request that the answer repeats. `None`: the dialect's defaults.
+    pub echo: Option<Arc<Echo>>,
 }
 
 /// The client's identity of a tool.

@@ -1,0 +1,80 @@
+//! The pipeline: a request, a stream or a whole answer from one dialect to another.
+//!
+//! ```text
+//!   upstream bytes ─▶ Deframer ─▶ Raw ─▶ StreamDecoder ─▶ Observed ─▶ Surrogates ─▶ Serial ─▶ StreamEncoder ─▶ client bytes
+//! ```
+//!
+//! No sockets, no clock, no waiting: every byte that can be written is written before `push` returns. The pipeline never
+//! decides what an exchange is worth; it says what it saw ([`Observed`]), and the gateway commits, retries or logs.
+
+mod observed;
+mod stream;
+
+pub use observed::Observed;
+pub use stream::{Collector, StreamTranslator, Tap};
+
+use bytes::BytesMut;
+
+pub use crate::hub::replay::replay;
+use crate::{
+    dialect::{Context, Dialect, Encoded, Target, UrlParts},
+    hub::{ApiError, ErrorKind, Reply},
+    json::Raw,
+};
+
+/// Writes a client's request in the upstream's dialect.
+pub fn translate_request(
+    from: Dialect,
+    to: Dialect,
+    body: Raw<'_>,
+    url: &UrlParts<'_>,
+    target: &Target,
+) -> Result<Encoded, ApiError> {
+    let request = from.decode_request(body, url)?;
+    let mut encoded = to.encode_request(&request, target)?;
+    encoded.dropped.extend(request.dropped);
+    encoded.dropped.sort();
+    encoded.dropped.dedup();
+    Ok(encoded)
+}
+
+/// Writes a whole answer of an upstream in the client's dialect. An answer that is an error, or breaks off, is `Err`.
+pub fn translate_reply(
+    upstream: Dialect,
+    client: Dialect,
+    body: Raw<'_>,
+    context: &Context,
+    out: &mut Vec<u8>,
+) -> Result<Observed, ApiError> {
+    let mut pipe = stream::Fold::default();
+    upstream.decode_reply(body, context, &mut |event| pipe.event(event));
+    let (reply, observed) = pipe.finish();
+    if let Some(error) = reply.error {
+        return Err(error);
+    }
+    if reply.finish.is_none() {
+        return Err(ApiError::new(ErrorKind::Api, "the upstream's answer is incomplete"));
+    }
+    client.encode_reply(&reply, context, out);
+    Ok(observed)
+}
+
+/// Writes a whole answer of an upstream as a stream of the client's dialect, one delta per part.
+pub fn reply_as_stream(
+    upstream: Dialect,
+    client: Dialect,
+    body: Raw<'_>,
+    context: &Context,
+    out: &mut BytesMut,
+) -> Observed {
+    let mut pipe = stream::Pipe::new(client, context);
+    upstream.decode_reply(body, context, &mut |event| pipe.event(event, out));
+    pipe.into_observed()
+}
+
+/// Writes a reply that was collected or stored as a stream of the client's dialect.
+pub fn replay_as_stream(reply: &Reply, client: Dialect, context: &Context, out: &mut BytesMut) -> Observed {
+    let mut pipe = stream::Pipe::new(client, context);
+    replay(reply, &mut |event| pipe.event(event, out));
+    pipe.into_observed()
+}
