@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use super::openai_responses::echo::Echo;
 use crate::hub::ToolKind;
 
 /// Facts of one exchange that stream and reply codecs ask for. Cheap to clone.
@@ -18,6 +19,8 @@ pub struct Context {
     pub include_usage: bool,
     /// Prompt size in tokens as estimated before the upstream speaks; 0 = none.
     pub input_tokens_estimate: u64,
+    /// Whether token counts are estimated where the upstream gives none.
+    pub estimate_usage: bool,
     /// Names that were changed on the way to the upstream, with the client's own.
     pub tools: Arc<ToolTable>,
     /// Tool call ids that the request's history holds already.
@@ -28,6 +31,8 @@ pub struct Context {
     pub json_array: bool,
     /// Model name that the client asked for, written where the upstream names none.
     pub model: String,
+    /// Responses client: values of its request that the answer repeats. `None`: the dialect's defaults.
+    pub echo: Option<Arc<Echo>>,
 }
 
 /// The client's identity of a tool.

@@ -66,43 +66,77 @@ pub struct Completeness {
     in_string: bool,
     escape: bool,
     seen: bool,
+    closed: bool,
 }
 
 impl Completeness {
-    /// Takes the next piece.
+    /// Takes the next piece. Does not allocate.
     pub fn push(&mut self, text: Text<'_>) {
         match text {
-            Text::Plain(plain) => self.bytes(plain.as_bytes()),
-            Text::Escaped(raw) if !raw.contains('\\') => self.bytes(raw.as_bytes()),
-            Text::Escaped(_) => self.bytes(text.plain().as_bytes()),
+            Text::Plain(plain) => plain.bytes().for_each(|b| self.byte(b)),
+            Text::Escaped(raw) => self.escaped(raw.as_bytes()),
         }
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            if self.in_string {
-                match b {
-                    _ if self.escape => self.escape = false,
-                    b'\\' => self.escape = true,
-                    b'"' => self.in_string = false,
-                    _ => {}
+    fn escaped(&mut self, mut raw: &[u8]) {
+        loop {
+            match raw {
+                [] => return,
+                [b'\\', b'u', hex @ ..] => {
+                    let (digits, rest) = hex.split_at(hex.len().min(4));
+                    let unit = std::str::from_utf8(digits).ok().and_then(|hex| u32::from_str_radix(hex, 16).ok());
+                    // Only ASCII has a meaning for the structure; everything else is a letter.
+                    self.byte(unit.and_then(|unit| u8::try_from(unit).ok()).filter(u8::is_ascii).unwrap_or(b'x'));
+                    raw = rest;
                 }
-                continue;
+                [b'\\', short, rest @ ..] => {
+                    self.byte(match short {
+                        b'n' | b'r' | b't' => b' ',
+                        other => *other,
+                    });
+                    raw = rest;
+                }
+                [byte, rest @ ..] => {
+                    self.byte(*byte);
+                    raw = rest;
+                }
             }
+        }
+    }
+
+    #[inline]
+    fn byte(&mut self, b: u8) {
+        if self.in_string {
             match b {
-                b'"' => self.in_string = true,
-                b'{' | b'[' => self.depth += 1,
-                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
-                b' ' | b'\t' | b'\n' | b'\r' => continue,
+                _ if self.escape => self.escape = false,
+                b'\\' => self.escape = true,
+                b'"' => {
+                    self.in_string = false;
+                    self.closed = true;
+                }
                 _ => {}
             }
-            self.seen = true;
+            return;
         }
+        match b {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            b' ' | b'\t' | b'\n' | b'\r' => return,
+            _ => {}
+        }
+        self.closed = matches!(b, b'}' | b']');
+        self.seen = true;
     }
 
     /// Whether the text so far is one complete value (scalars count as complete as soon as they begin).
     pub fn is_complete(&self) -> bool {
         self.seen && self.depth == 0 && !self.in_string
+    }
+
+    /// Whether the text so far is complete and cannot grow: it ends in a bracket or a quote, unlike a number.
+    pub fn is_closed(&self) -> bool {
+        self.is_complete() && self.closed
     }
 }
 
@@ -137,6 +171,23 @@ mod tests {
             scan.push(Text::Plain(piece));
             assert_eq!(scan.is_complete(), complete, "{piece}");
         }
+    }
+
+    #[test]
+    fn completeness_reads_escaped_text_as_its_meaning() {
+        for text in [r#"{\"a\":\"}\\\"\"}"#, r#"\u007b\"a\u0022:1}\n"#, r#"[\"\ud83d\ude80\\u0022\"]"#] {
+            let (mut escaped, mut plain) = (Completeness::default(), Completeness::default());
+            escaped.push(Text::Escaped(text));
+            plain.push(Text::Plain(&Text::Escaped(text).plain()));
+            assert!(escaped.is_closed() && plain.is_closed(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_complete_but_not_closed() {
+        let mut scan = Completeness::default();
+        scan.push(Text::Plain("12"));
+        assert!(scan.is_complete() && !scan.is_closed());
     }
 
     #[test]

@@ -11,16 +11,20 @@
 
 pub mod arguments;
 pub mod call_ids;
+pub mod check;
 pub mod error;
 pub mod event;
 pub mod hygiene;
 pub mod ids;
 pub mod names;
 pub mod reasoning;
+pub mod replay;
 pub mod reply;
 pub mod request;
 pub mod rider;
 pub mod schema;
+pub mod serial;
+pub mod surrogates;
 pub mod usage;
 
 pub use call_ids::CallIds;

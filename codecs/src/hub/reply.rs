@@ -1,7 +1,7 @@
 //! A whole answer: events folded together. What non-streamed encoders write.
 
-use super::{ApiError, Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind, Usage};
-use crate::json::{Str, Text, write::Sink};
+use super::{ApiError, Event, Field, Finish, Form, Open, Origin, Rider, ToolKind, Usage};
+use crate::json::{Text, write::Sink};
 
 /// Text that grows in its escaped form, so that pieces of escaped and plain text join without loss (also the two
 /// halves of a surrogate pair).
@@ -125,11 +125,11 @@ impl Reply {
                     self.places.resize(number + 1, usize::MAX);
                 }
                 self.places[number] = self.parts.len();
-                self.parts.push(open_part(open));
+                self.parts.push(ReplyPart::open(open));
             }
             Event::Delta { part, field, text } => self.grow(*part, field, *text),
             Event::Usage(usage) => self.usage = *usage,
-            Event::Finish(finish) => self.finish = Some(owned_finish(finish)),
+            Event::Finish(finish) => self.finish = Some(finish.clone().into_owned()),
             Event::Error(error) => self.error = Some(error.clone()),
             Event::End => self.ended = true,
             Event::Stop { .. } | Event::Ping => {}
@@ -138,15 +138,8 @@ impl Reply {
 
     fn grow(&mut self, part: u32, field: &Field<'_>, text: Text<'_>) {
         let place = self.places.get(part as usize).copied().unwrap_or(usize::MAX);
-        match (self.parts.get_mut(place), field) {
-            (Some(ReplyPart::Text(buf)), Field::Text)
-            | (Some(ReplyPart::Refusal(buf)), Field::Refusal)
-            | (Some(ReplyPart::Thinking { text: buf, .. }), Field::Think)
-            | (Some(ReplyPart::Tool { args: buf, .. }), Field::Args) => buf.push(text),
-            (Some(ReplyPart::Thinking { rider, .. }), Field::Sig { origin, form, item_id }) => {
-                *rider = Some(owned_rider(*origin, *form, *item_id, text));
-            }
-            _ => {}
+        if let Some(part) = self.parts.get_mut(place) {
+            part.grow(field, text);
         }
     }
 
@@ -156,43 +149,56 @@ impl Reply {
     }
 }
 
-fn open_part(open: &Open<'_>) -> ReplyPart {
-    match open {
-        Open::Text => ReplyPart::Text(EscapedBuf::default()),
-        Open::Thinking => ReplyPart::Thinking { text: EscapedBuf::default(), rider: None },
-        Open::Redacted(rider) => ReplyPart::Redacted(rider.clone().into_owned()),
-        Open::Tool { id, name, kind, signature } => ReplyPart::Tool {
-            id: id.plain().into_owned(),
-            name: name.plain().into_owned(),
-            kind: *kind,
-            args: EscapedBuf::default(),
-            signature: signature.clone().map(Rider::into_owned),
-        },
-        Open::Refusal => ReplyPart::Refusal(EscapedBuf::default()),
-        Open::Image { mime, data } => {
-            ReplyPart::Image { mime: mime.plain().into_owned(), data: data.plain().into_owned() }
+impl ReplyPart {
+    /// A part that begins.
+    pub fn open(open: &Open<'_>) -> Self {
+        match open {
+            Open::Text => Self::Text(EscapedBuf::default()),
+            Open::Thinking => Self::Thinking { text: EscapedBuf::default(), rider: None },
+            Open::Redacted(rider) => Self::Redacted(rider.clone().into_owned()),
+            Open::Tool { id, name, kind, signature } => Self::Tool {
+                id: id.plain().into_owned(),
+                name: name.plain().into_owned(),
+                kind: *kind,
+                args: EscapedBuf::default(),
+                signature: signature.clone().map(Rider::into_owned),
+            },
+            Open::Refusal => Self::Refusal(EscapedBuf::default()),
+            Open::Image { mime, data } => {
+                Self::Image { mime: mime.plain().into_owned(), data: data.plain().into_owned() }
+            }
+        }
+    }
+
+    /// Adds a delta; one of another kind than the part is ignored.
+    pub fn grow(&mut self, field: &Field<'_>, text: Text<'_>) {
+        match (self, field) {
+            (Self::Text(buf), Field::Text)
+            | (Self::Refusal(buf), Field::Refusal)
+            | (Self::Thinking { text: buf, .. }, Field::Think)
+            | (Self::Tool { args: buf, .. }, Field::Args) => buf.push(text),
+            (Self::Thinking { rider, .. }, Field::Sig { origin, form, item_id }) => {
+                *rider = Some(owned_rider(*origin, *form, *item_id, text));
+            }
+            _ => {}
+        }
+    }
+
+    /// Bytes of content that the part holds.
+    pub fn bytes(&self) -> usize {
+        let rider = |rider: &Rider<'_>| rider.payload.len();
+        match self {
+            Self::Text(text) | Self::Refusal(text) => text.len(),
+            Self::Thinking { text, rider: blob } => text.len() + blob.as_ref().map_or(0, rider),
+            Self::Redacted(blob) => rider(blob),
+            Self::Tool { id, name, args, signature, .. } => {
+                id.len() + name.len() + args.len() + signature.as_ref().map_or(0, rider)
+            }
+            Self::Image { mime, data } => mime.len() + data.len(),
         }
     }
 }
 
 fn owned_rider(origin: Origin, form: Form, item_id: Option<Text<'_>>, payload: Text<'_>) -> Rider<'static> {
     Rider { origin, form, item_id: item_id.map(Text::to_owned_str), payload: payload.to_owned_str() }
-}
-
-fn owned_finish(finish: &Finish<'_>) -> Finish<'static> {
-    match finish {
-        Finish::End => Finish::End,
-        Finish::StopSequence(which) => Finish::StopSequence(which.as_ref().map(own)),
-        Finish::Length => Finish::Length,
-        Finish::Tool => Finish::Tool,
-        Finish::Filter(refused) => Finish::Filter(Refused {
-            category: refused.category.as_ref().map(own),
-            explanation: refused.explanation.as_ref().map(own),
-        }),
-        Finish::Pause => Finish::Pause,
-    }
-}
-
-fn own(text: &Str<'_>) -> Str<'static> {
-    text.clone().into_owned()
 }

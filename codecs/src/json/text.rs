@@ -47,13 +47,25 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Number of Unicode scalar values (an escape counts as one, a surrogate pair as one).
-    pub fn chars(&self) -> u64 {
+    /// Bytes held, in whichever form.
+    pub fn len(&self) -> usize {
         match self {
-            Text::Plain(s) => s.chars().count() as u64,
-            Text::Escaped(s) if !s.contains('\\') => s.chars().count() as u64,
-            Text::Escaped(s) => unescape(s).chars().count() as u64,
+            Text::Escaped(s) | Text::Plain(s) => s.len(),
         }
+    }
+
+    /// Number of Unicode scalar values (an escape counts as one, a surrogate pair as one). Does not allocate.
+    pub fn chars(&self) -> u64 {
+        let (Text::Plain(s) | Text::Escaped(s)) = *self;
+        let mut count = s.chars().count();
+        if let Text::Escaped(mut rest) = *self {
+            while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+                let (_, used) = escape_at(&rest[at..]);
+                count -= used - 1;
+                rest = &rest[at + used..];
+            }
+        }
+        count as u64
     }
 
     /// An owned or borrowed twin.
@@ -122,6 +134,11 @@ impl<'a> Str<'a> {
     /// See [`Text::is_empty`].
     pub fn is_empty(&self) -> bool {
         self.body.is_empty()
+    }
+
+    /// Bytes held, in whichever form.
+    pub fn len(&self) -> usize {
+        self.body.len()
     }
 
     /// Whether the text holds nothing but white space.

@@ -2,13 +2,13 @@
 
 use crate::{
     dialect::{
-        Context, Emit, StreamDecode,
+        Context, Emit,
         anthropic::{
             stream::{Decoder, write_identity},
             words,
         },
     },
-    hub::{ApiError, ErrorKind, Event, Finish, Form, Origin, Reply, ReplyPart, ToolKind, Usage, arguments, error},
+    hub::{ApiError, ErrorKind, Event, Finish, Reply, ReplyPart, Rider, ToolKind, Usage, arguments, error},
     json::{Raw, Text, Writer, write::Sink},
 };
 
@@ -27,7 +27,6 @@ pub fn decode(body: Raw<'_>, context: &Context, emit: Emit<'_>) {
     };
     let mut decoder = Decoder::new(context);
     decoder.message(body, content, emit);
-    decoder.end(emit);
 }
 
 /// Writes a whole message.
@@ -92,13 +91,13 @@ fn write_text(text: Text<'_>, w: &mut Writer<'_, Vec<u8>>) {
 }
 
 /// An empty thinking block that carries a blob.
-fn write_signed(rider: &crate::hub::Rider<'_>, w: &mut Writer<'_, Vec<u8>>) {
+fn write_signed(rider: &Rider<'_>, w: &mut Writer<'_, Vec<u8>>) {
     w.begin_object().key("type").string("thinking").key("thinking").string("").key("signature");
     write_signature(Some(rider), w);
     w.end_object();
 }
 
-fn write_signature(rider: Option<&crate::hub::Rider<'_>>, w: &mut Writer<'_, Vec<u8>>) {
+fn write_signature(rider: Option<&Rider<'_>>, w: &mut Writer<'_, Vec<u8>>) {
     let out = w.value_sink();
     out.put(b"\"");
     if let Some(rider) = rider {

@@ -1,25 +1,138 @@
-//! Whole answers and errors.
+//! The answer document, and errors.
+//!
+//! A document is the `response` of a stream's terminal event, so both directions use the stream's rules. HTTP errors
+//! are the chat dialect's.
 
+use super::{
+    items::{self, CallHead, Saying, Skeleton, Status},
+    stream::Decoder,
+    unwrap::Unwrap,
+};
 use crate::{
-    dialect::{Context, Emit},
-    hub::{ApiError, ErrorKind, Event, Reply},
-    json::Raw,
+    dialect::{Context, Emit, openai_chat},
+    hub::{ApiError, EscapedBuf, Finish, Reply, ReplyPart, ToolKind, arguments::Completeness, ids},
+    json::{Raw, Text, Writer},
 };
 
 /// Reads a whole answer.
-pub fn decode(_body: Raw<'_>, _context: &Context, emit: Emit<'_>) {
-    emit(Event::End);
+pub fn decode(body: Raw<'_>, context: &Context, emit: Emit<'_>) {
+    Decoder::new(context).document(body, emit);
 }
 
 /// Writes a whole answer.
-pub fn encode(_reply: &Reply, _context: &Context, _out: &mut Vec<u8>) {}
-
-/// Reads an error.
-pub fn decode_error(status: u16, _body: &[u8]) -> ApiError {
-    ApiError::new(ErrorKind::of_status(status), "")
+pub fn encode(reply: &Reply, context: &Context, out: &mut Vec<u8>) {
+    let skeleton = Skeleton::new(Text::Plain(&reply.id), Text::Plain(&reply.model), reply.created, context);
+    let finish = reply.finish.as_ref().unwrap_or(&Finish::End);
+    let mut output = Output { slug: &skeleton.slug, json: Vec::new(), items: 0 };
+    let mut parts = reply.parts.as_slice();
+    while !parts.is_empty() {
+        let used = output.item(parts, finish, context);
+        parts = &parts[used..];
+    }
+    let (status, reason) = (Status::after(finish), items::incomplete_reason(finish));
+    skeleton.write(status, reason, None, &output.json, Some(&reply.usage), out);
 }
 
-/// Writes an error.
-pub fn encode_error(_error: &ApiError, _out: &mut Vec<u8>) -> u16 {
-    500
+/// The list of output items while it is written.
+struct Output<'a> {
+    slug: &'a str,
+    json: Vec<u8>,
+    items: u32,
+}
+
+impl Output<'_> {
+    /// Writes the item that the first part makes and returns how many parts went into it.
+    fn item(&mut self, parts: &[ReplyPart], finish: &Finish<'_>, context: &Context) -> usize {
+        match &parts[0] {
+            ReplyPart::Text(_) | ReplyPart::Refusal(_) => return self.message(parts, finish),
+            ReplyPart::Thinking { text, rider } => {
+                let encrypted = rider.as_ref().map(items::encrypted_content);
+                self.add("rs", |id, w| items::reasoning(id, text.text(), encrypted.as_deref(), w));
+            }
+            ReplyPart::Redacted(rider) => self.reasoning(&items::encrypted_content(rider)),
+            ReplyPart::Tool { id, name, kind, args, signature } => {
+                if let Some(rider) = signature {
+                    self.reasoning(&items::encrypted_content(rider));
+                }
+                let custom = *kind == ToolKind::Custom;
+                let head = CallHead::new(Text::Plain(id), Text::Plain(name), custom, &context.tools);
+                let ending = (parts.len() == 1).then(|| Status::after(finish));
+                self.call(&head, *kind, args, ending);
+            }
+            ReplyPart::Image { data, .. } => self.add("ig", |id, w| items::image(id, Text::Plain(data), w)),
+        }
+        1
+    }
+
+    fn add(&mut self, prefix: &str, write: impl FnOnce(&str, &mut Writer<'_, Vec<u8>>)) {
+        if self.items > 0 {
+            self.json.push(b',');
+        }
+        let id = ids::item_id(prefix, self.slug, self.items);
+        self.items += 1;
+        write(&id, &mut Writer::new(&mut self.json));
+    }
+
+    fn reasoning(&mut self, encrypted: &str) {
+        self.add("rs", |id, w| items::reasoning(id, Text::EMPTY, Some(encrypted), w));
+    }
+
+    /// Neighbouring texts share one message.
+    fn message(&mut self, parts: &[ReplyPart], finish: &Finish<'_>) -> usize {
+        let mut whole = EscapedBuf::default();
+        let saying = if matches!(parts[0], ReplyPart::Text(_)) { Saying::Text } else { Saying::Refusal };
+        let mut used = 0;
+        for part in parts {
+            match (part, saying) {
+                (ReplyPart::Text(text), Saying::Text) | (ReplyPart::Refusal(text), Saying::Refusal) => {
+                    whole.push(text.text());
+                }
+                _ => break,
+            }
+            used += 1;
+        }
+        let status = if used == parts.len() { Status::after(finish) } else { Status::Completed };
+        self.add("msg", |id, w| items::message(id, status, Some((saying, whole.text())), w));
+        used
+    }
+
+    /// `ending` is how the answer ended, if this is its last part. The rules are the stream encoder's.
+    fn call(&mut self, head: &CallHead, kind: ToolKind, args: &EscapedBuf, ending: Option<Status>) {
+        let mut input = EscapedBuf::default();
+        let mut scan = Completeness::default();
+        scan.push(args.text());
+        let complete = match kind {
+            ToolKind::Custom => {
+                input.push(args.text());
+                ending.is_none()
+            }
+            ToolKind::Function if head.custom => {
+                let mut unwrap = Unwrap::default();
+                let mut emit = |piece: Text<'_>| input.push(piece);
+                unwrap.push(args.text(), &mut emit);
+                unwrap.finish(&mut emit);
+                scan.is_complete()
+            }
+            ToolKind::Function if args.is_empty() => {
+                input.push(Text::Plain("{}"));
+                true
+            }
+            ToolKind::Function => {
+                input.push(args.text());
+                scan.is_complete()
+            }
+        };
+        let status = if complete { Status::Completed } else { ending.unwrap_or(Status::Incomplete) };
+        self.add(head.prefix(), |id, w| head.write(id, status, input.text(), w));
+    }
+}
+
+/// Reads an error answer.
+pub fn decode_error(status: u16, body: &[u8]) -> ApiError {
+    openai_chat::reply::decode_error(status, body)
+}
+
+/// Writes an error answer and returns its HTTP status.
+pub fn encode_error(error: &ApiError, out: &mut Vec<u8>) -> u16 {
+    openai_chat::reply::encode_error(error, out)
 }

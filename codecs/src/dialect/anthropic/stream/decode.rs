@@ -72,6 +72,20 @@ impl Decoder {
         }
     }
 
+    /// A whole message: a stream in one piece, whose blocks are complete at their start.
+    pub(in crate::dialect::anthropic) fn message(&mut self, message: Raw<'_>, content: Raw<'_>, emit: Emit<'_>) {
+        self.start(Some(message), emit);
+        for (index, block) in (0u64..).zip(content.elements()) {
+            self.open(index, block, emit);
+            self.blocks.drain(..).for_each(|block| stop(block, emit));
+        }
+        emit(Event::Usage(self.usage));
+        if let Some(finish) = words::read_finish(message) {
+            self.finish(finish, emit);
+        }
+        self.over(emit);
+    }
+
     fn start(&mut self, message: Option<Raw<'_>>, emit: Emit<'_>) {
         if self.state != State::Fresh {
             return;
@@ -118,8 +132,7 @@ impl Decoder {
                 let minted_name = format!("tool_{}", self.ids.count());
                 let name = Some(text("name")).filter(|name| !name.is_empty()).unwrap_or(Text::Plain(&minted_name));
                 let id = self.ids.assign(Some(text("id")));
-                let open =
-                    Open::Tool { id: Text::Plain(&id), name, kind: ToolKind::Function, signature: None };
+                let open = Open::Tool { id: Text::Plain(&id), name, kind: ToolKind::Function, signature: None };
                 emit(Event::Part { part, open });
                 let input = block.get("input").filter(|input| input.is_object()).unwrap_or(Raw::EMPTY_OBJECT);
                 let input = if input.members().next().is_none() { "{}" } else { input.as_str() };
@@ -325,16 +338,16 @@ impl StreamDecode for Decoder {
         }
         // Content after the finish is nothing that a client could still place.
         let running = self.state != State::Finished;
-        let index = || index.or_else(|| self.blocks.last().map(|block| block.index)).unwrap_or(0);
+        let index = index.or_else(|| self.blocks.last().map(|block| block.index)).unwrap_or(0);
         match kind {
             "content_block_delta" if running => {
                 if let Some(delta) = delta {
-                    self.delta(index(), delta, emit);
+                    self.delta(index, delta, emit);
                 }
             }
-            "content_block_start" if running => self.open(index(), block.unwrap_or(Raw::NULL), emit),
+            "content_block_start" if running => self.open(index, block.unwrap_or(Raw::NULL), emit),
             "content_block_stop" if running => {
-                if let Some(at) = self.place(index()) {
+                if let Some(at) = self.place(index) {
                     let block = self.blocks.remove(at);
                     stop(block, emit);
                 }

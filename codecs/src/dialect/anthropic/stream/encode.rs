@@ -322,10 +322,9 @@ fn owned(finish: &Finish<'_>) -> Finish<'static> {
         Finish::StopSequence(which) => Finish::StopSequence(own(which)),
         Finish::Length => Finish::Length,
         Finish::Tool => Finish::Tool,
-        Finish::Filter(refused) => Finish::Filter(Refused {
-            category: own(&refused.category),
-            explanation: own(&refused.explanation),
-        }),
+        Finish::Filter(refused) => {
+            Finish::Filter(Refused { category: own(&refused.category), explanation: own(&refused.explanation) })
+        }
         Finish::Pause => Finish::Pause,
     }
 }

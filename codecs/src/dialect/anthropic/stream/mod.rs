@@ -10,3 +10,4 @@ mod encode;
 
 pub use decode::Decoder;
 pub use encode::Encoder;
+pub(super) use encode::write_identity;

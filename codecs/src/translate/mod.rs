@@ -1,0 +1,94 @@
+//! The pipeline: a request, a stream or a whole answer from one dialect to another.
+//!
+//! ```text
+//!   upstream bytes ─▶ Deframer ─▶ Raw ─▶ StreamDecoder ─▶ Observed ─▶ Surrogates ─▶ Serial ─▶ StreamEncoder ─▶ client bytes
+//! ```
+//!
+//! No sockets, no clock, no waiting: every byte that can be written is written before `push` returns. The pipeline never
+//! decides what an exchange is worth; it says what it saw ([`Observed`]), and the gateway commits, retries or logs.
+
+mod observed;
+mod stream;
+
+pub use observed::Observed;
+pub use stream::{Collector, StreamTranslator, Tap};
+
+use bytes::BytesMut;
+
+pub use crate::hub::replay::replay;
+use crate::{
+    dialect::{Context, Dialect, Encoded, Target, UrlParts},
+    hub::{ApiError, ErrorKind, Reply, hygiene},
+    json::Raw,
+};
+
+/// Writes a client's request in the upstream's dialect.
+pub fn translate_request(
+    from: Dialect,
+    to: Dialect,
+    body: Raw<'_>,
+    url: &UrlParts<'_>,
+    target: &Target,
+) -> Result<Encoded, ApiError> {
+    let mut request = from.decode_request(body, url)?;
+    let prepared = hygiene::prepare(&mut request, to, target);
+    let mut encoded = to.encode_request(&request, target)?;
+    encoded.tools = prepared.tools;
+    encoded.used_ids = prepared.used_ids;
+    encoded.dropped.extend(request.dropped.into_iter().chain(prepared.dropped));
+    encoded.dropped.sort();
+    encoded.dropped.dedup();
+    Ok(encoded)
+}
+
+/// Writes a whole answer of an upstream in the client's dialect. An answer that is an error, or breaks off, is `Err`.
+pub fn translate_reply(
+    upstream: Dialect,
+    client: Dialect,
+    body: Raw<'_>,
+    context: &Context,
+    out: &mut Vec<u8>,
+) -> Result<Observed, ApiError> {
+    let mut pipe = stream::Fold::new(context);
+    upstream.decode_reply(body, context, &mut |event| pipe.event(event));
+    let (reply, observed) = pipe.finish();
+    if let Some(error) = reply.error {
+        return Err(error);
+    }
+    if reply.finish.is_none() {
+        return Err(ApiError::new(ErrorKind::Api, "the upstream's answer is incomplete"));
+    }
+    client.encode_reply(&reply, context, out);
+    Ok(observed)
+}
+
+/// Reads a whole answer that is passed on as it is. An answer that is an error is `Err`.
+pub fn observe_reply(upstream: Dialect, body: Raw<'_>, context: &Context) -> Result<Observed, ApiError> {
+    let estimate = context.estimate_usage.then_some(context.input_tokens_estimate);
+    let mut observed = Observed::default();
+    upstream.decode_reply(body, context, &mut |event| observed.watched(&event, estimate));
+    match observed.error.take() {
+        Some(error) => Err(error),
+        None => Ok(observed),
+    }
+}
+
+/// Writes a whole answer of an upstream as a stream of the client's dialect, one delta per part.
+pub fn reply_as_stream(
+    upstream: Dialect,
+    client: Dialect,
+    body: Raw<'_>,
+    context: &Context,
+    out: &mut BytesMut,
+) -> Observed {
+    let mut pipe = stream::Pipe::new(client, context);
+    upstream.decode_reply(body, context, &mut |event| pipe.event(event, out));
+    pipe.into_observed()
+}
+
+/// Writes a reply that was collected or stored as a stream of the client's dialect.
+pub fn replay_as_stream(reply: &Reply, client: Dialect, context: &Context, out: &mut BytesMut) -> Observed {
+    let mut pipe = stream::Pipe::new(client, context);
+    replay(reply, &mut |event| pipe.event(event, out));
+    pipe.into_observed()
+}
