@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::h1::server::Conn;
 use crate::h2::server::Stream;
-use crate::{Error, Headers, RequestHead, ResponseHead};
+use crate::{Error, Headers, Kind, RequestHead, ResponseHead, Retry, Side};
 
 /// What a server calls for every request.
 pub trait Handler: Send + Sync + 'static {
@@ -97,7 +97,7 @@ impl<'a> Call<'a, Fresh> {
     /// The next piece of the request body, `None` at its end. Cancel safe.
     ///
     /// A client that waits for `100 Continue` is told to go on. An error leaves the call answerable: its status is in
-    /// the [`crate::Kind`].
+    /// the [`Kind`].
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         leg!(&mut self.leg, leg => leg.chunk().await)
     }
@@ -163,4 +163,9 @@ impl Call<'_, Committed> {
         let mut leg = self.leg;
         leg!(&mut leg, leg => leg.finish(last, trailers).await)
     }
+}
+
+/// The handler sent more or less than the `content-length` that it had named.
+pub(crate) fn wrong_length() -> Error {
+    Error { side: Side::Internal, kind: Kind::Protocol { reason: "answer_length", status: 500 }, retry: Retry::Never }
 }

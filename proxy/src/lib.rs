@@ -4,7 +4,6 @@
 
 mod call;
 mod error;
-#[allow(dead_code, reason = "the client half is built on it")]
 mod h1;
 mod h2;
 mod headers;
@@ -12,6 +11,8 @@ mod limits;
 mod message;
 mod net;
 mod server;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 pub use call::{Call, Committed, Fresh, Handler};
@@ -35,3 +36,8 @@ pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
 pub use net::egress::Egress;
 pub use pool::key::Origin;
 pub use rustls::pki_types::CertificateDer;
+/// Entry points for fuzzers and benchmarks; no part of the crate's promise.
+#[doc(hidden)]
+pub mod probe {
+    pub use crate::h1::probe::{Message, Transcript, requests, responses};
+}

@@ -58,7 +58,8 @@ impl Shared {
         }
     }
 
-    fn start_drain(&self) {
+    /// Tells every connection that the server wants to end.
+    pub(crate) fn start_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.signal.send_replace(());
     }

@@ -30,6 +30,7 @@ pub(crate) struct Request {
     /// The client waits for `100 Continue` before it sends the body.
     pub(crate) expect_continue: bool,
     /// Protocol that the client offers to switch to: GET without body only, RFC 9110 §7.8.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no route switches protocols yet; the vectors check it"))]
     pub(crate) upgrade: Option<Bytes>,
 }
 
@@ -39,6 +40,7 @@ pub(crate) struct Response {
     /// The head.
     pub(crate) head: ResponseHead,
     /// 1.0 or 1.1.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the client acts on `keep_alive` only; the vectors check it"))]
     pub(crate) version: Version,
     /// Where the body ends.
     pub(crate) framing: Framing,

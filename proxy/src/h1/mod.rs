@@ -4,6 +4,8 @@ pub(crate) mod chunked;
 pub(crate) mod client;
 pub(crate) mod framing;
 pub(crate) mod head;
+pub(crate) mod probe;
+mod reply;
 pub(crate) mod server;
 
 #[cfg(test)]

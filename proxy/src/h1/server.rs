@@ -2,7 +2,8 @@
 //!
 //! The connection owns its socket and its two buffers; a handler borrows it through [`Call`] for one exchange. A small
 //! request on a warm connection costs one read and one write: nothing is read ahead of need, and timers are armed only
-//! when there is something to wait for. No protocol rule stands here that `head`, `framing` or `chunked` can hold.
+//! when there is something to wait for. No protocol rule stands here that `head`, `framing` or `chunked` can hold; the
+//! writing half is in `reply`.
 //!
 //! ```text
 //!   idle ──head──▶ exchange ──Done, keep──▶ idle        Reply: Fresh ──respond──▶ Done
@@ -11,35 +12,33 @@
 //! ```
 
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::chunked::{CHUNK_END, ChunkLine, LAST_CHUNK};
-use super::framing::{Decoder, Framing, Piece, bodiless, length, refuse};
-use super::head::{self, HeadReader, Request};
+use super::framing::{Decoder, Framing, Piece, refuse};
+use super::head::{HeadReader, Request};
+use super::reply::Reply;
 use crate::call::{Call, Handler};
 use crate::net::accepted::Accepted;
 use crate::server::{Drain, Shared, catch_panic};
 use crate::timer::Timer;
-use crate::{Error, Headers, Kind, Method, Phase, RequestHead, ResponseHead, StatusCode, Version};
+use crate::{Error, Kind, Method, Phase, RequestHead, ResponseHead, StatusCode, Version};
 
 /// Unread request bytes that are thrown away to keep a connection; beyond it closing is cheaper.
-const DISCARD_BYTES: u64 = 64 * 1024;
+pub(super) const DISCARD_BYTES: u64 = 64 * 1024;
 /// How long and how much a closing connection still reads, so that an RST does not overtake our answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 /// First allocation for a body of announced length; a client has to send bytes to make us hold more.
 const BODY_START: usize = 1024 * 1024;
-/// Slices given to one vectored write.
-const WRITE_SLICES: usize = 32;
 /// The first bytes of an HTTP/2 connection with prior knowledge (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -54,56 +53,34 @@ pub(crate) enum Sniffed {
     Nothing,
 }
 
-/// How the body of a streamed answer ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
-    /// The answer has no body; pieces are dropped.
-    Absent,
-    Chunked,
-    Length {
-        left: u64,
-    },
-    /// Ends with the connection (HTTP/1.0).
-    Close,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reply {
-    Fresh,
-    Streaming(Coding),
-    Done,
-    /// The bytes on the wire end somewhere inside a message.
-    Broken,
-}
-
 /// The exchange in progress. Between exchanges it is that of the last one and means nothing.
 #[derive(Debug)]
-struct Exchange {
-    body: Decoder,
+pub(super) struct Exchange {
+    pub(super) body: Decoder,
     /// The client waits for `100 Continue`.
-    waits: bool,
-    method: Method,
-    version: Version,
-    keep: bool,
-    reply: Reply,
+    pub(super) waits: bool,
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) keep: bool,
+    pub(super) reply: Reply,
     /// Status of the fault that the request body had.
-    fault: Option<StatusCode>,
+    pub(super) fault: Option<StatusCode>,
 }
 
 /// One client connection.
 pub(crate) struct Conn {
-    io: Accepted,
+    pub(super) io: Accepted,
     peer: SocketAddr,
-    shared: Arc<Shared>,
-    read: BytesMut,
+    pub(super) shared: Arc<Shared>,
+    pub(super) read: BytesMut,
     /// Scratch for heads.
-    write: BytesMut,
+    pub(super) write: BytesMut,
     heads: HeadReader,
-    timer: Timer,
+    pub(super) timer: Timer,
     drain: Drain,
     /// The client's end of stream, or an error of its socket, was seen.
-    eof: bool,
-    exchange: Exchange,
+    pub(super) eof: bool,
+    pub(super) exchange: Exchange,
 }
 
 impl std::fmt::Debug for Conn {
@@ -405,17 +382,18 @@ impl Conn {
         }
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         // A chunked body may be complete already; its end is then in the buffer and is taken without waiting.
-        if self.exchange.body.is_done() || matches!(self.exchange.body.next(&mut self.read), Ok(Piece::End)) {
-            return if first.len() <= limit { Ok(first) } else { Err(self.spoil(too_large())) };
-        }
-        self.body_rest(first, limit, announced).await
-    }
-
-    async fn body_rest(&mut self, first: Bytes, limit: usize, announced: Option<u64>) -> Result<Bytes, Error> {
+        let second = match self.exchange.body.next(&mut self.read) {
+            Ok(Piece::End) if first.len() <= limit => return Ok(first),
+            Ok(Piece::End) => return Err(self.spoil(too_large())),
+            Ok(Piece::Data(data)) => data,
+            Ok(Piece::More) => Bytes::new(),
+            Err(kind) => return Err(self.spoil(Error::client(kind))),
+        };
         let expected = announced.and_then(|n| usize::try_from(n).ok()).unwrap_or(first.len() * 2);
         let mut whole = BytesMut::with_capacity(expected.clamp(first.len(), BODY_START.max(first.len())));
         whole.extend_from_slice(&first);
-        drop(first);
+        whole.extend_from_slice(&second);
+        drop((first, second));
         loop {
             if whole.len() > limit {
                 return Err(self.spoil(Error::client(Kind::TooLarge { what: "body", limit, status: 413 })));
@@ -476,221 +454,5 @@ impl Conn {
             Poll::Ready(())
         })
         .await
-    }
-}
-
-/// Writing.
-impl Conn {
-    /// See [`Call::respond`].
-    pub(crate) async fn respond(&mut self, head: ResponseHead, body: Bytes) -> Result<(), Error> {
-        let (head, coding) = self.start(head, Some(body.len() as u64));
-        let body = if coding == Coding::Absent { Bytes::new() } else { body };
-        self.exchange.reply = Reply::Broken;
-        self.write_all(&head, std::slice::from_ref(&body), b"").await?;
-        self.exchange.reply = Reply::Done;
-        self.keep_scratch(head);
-        Ok(())
-    }
-
-    /// See [`Call::commit`].
-    pub(crate) async fn commit(&mut self, head: ResponseHead, first: Bytes) -> Result<(), Error> {
-        let (mut head, coding) = self.start(head, None);
-        self.exchange.reply = Reply::Broken;
-        let coding = count(coding, first.len())?;
-        let (first, end) = match coding {
-            Coding::Absent => (Bytes::new(), &b""[..]),
-            Coding::Chunked if !first.is_empty() => {
-                head.extend_from_slice(ChunkLine::new(first.len()).as_slice());
-                (first, CHUNK_END)
-            }
-            Coding::Chunked | Coding::Length { .. } | Coding::Close => (first, &b""[..]),
-        };
-        self.write_all(&head, std::slice::from_ref(&first), end).await?;
-        self.exchange.reply = Reply::Streaming(coding);
-        self.keep_scratch(head);
-        Ok(())
-    }
-
-    /// See [`Call::send_slices`].
-    pub(crate) async fn send(&mut self, slices: &[Bytes]) -> Result<(), Error> {
-        let size = slices.iter().map(Bytes::len).sum();
-        let Reply::Streaming(coding) = self.exchange.reply else { return Err(Error::client(Kind::Closed)) };
-        if size == 0 || coding == Coding::Absent {
-            return Ok(());
-        }
-        // Whatever ends this future early leaves half a chunk behind.
-        self.exchange.reply = Reply::Broken;
-        let coding = count(coding, size)?;
-        match coding {
-            Coding::Chunked => self.write_all(ChunkLine::new(size).as_slice(), slices, CHUNK_END).await?,
-            Coding::Absent | Coding::Length { .. } | Coding::Close => self.write_all(b"", slices, b"").await?,
-        }
-        self.exchange.reply = Reply::Streaming(coding);
-        Ok(())
-    }
-
-    /// See [`Call::finish_with`].
-    pub(crate) async fn finish(&mut self, last: Bytes, trailers: Option<Headers>) -> Result<(), Error> {
-        let Reply::Streaming(coding) = self.exchange.reply else { return Err(Error::client(Kind::Closed)) };
-        self.exchange.reply = Reply::Broken;
-        match count(coding, last.len())? {
-            Coding::Absent => {}
-            Coding::Chunked => self.last_chunk(last, trailers).await?,
-            Coding::Length { left: 0 } | Coding::Close => {
-                self.write_all(b"", std::slice::from_ref(&last), b"").await?;
-            }
-            Coding::Length { .. } => return Err(wrong_length()),
-        }
-        self.exchange.reply = Reply::Done;
-        Ok(())
-    }
-
-    async fn last_chunk(&mut self, last: Bytes, trailers: Option<Headers>) -> Result<(), Error> {
-        let mut end = std::mem::take(&mut self.write);
-        if !last.is_empty() {
-            end.extend_from_slice(CHUNK_END);
-        }
-        match trailers {
-            None => end.extend_from_slice(LAST_CHUNK),
-            Some(fields) => {
-                end.extend_from_slice(b"0\r\n");
-                head::write_fields(&mut end, &fields);
-                end.extend_from_slice(b"\r\n");
-            }
-        }
-        if last.is_empty() {
-            self.write_all(&end, &[], b"").await?;
-        } else {
-            self.write_all(ChunkLine::new(last.len()).as_slice(), std::slice::from_ref(&last), &end).await?;
-        }
-        self.keep_scratch(end);
-        Ok(())
-    }
-
-    /// Writes a response head into the scratch buffer. `whole` is the length of an answer that is sent in one piece.
-    fn start(&mut self, head: ResponseHead, whole: Option<u64>) -> (BytesMut, Coding) {
-        debug_assert!(!head.status.is_informational(), "an interim status ends no exchange");
-        self.settle_keep();
-        let mut out = std::mem::take(&mut self.write);
-        head::write_status(&mut out, head.status);
-        head::write_fields(&mut out, &head.headers);
-        let announced = head.headers.get("content-length").and_then(|value| length(value));
-        let size = match whole {
-            // A HEAD answer may name the length of the body that it leaves out.
-            Some(0) if self.exchange.method == Method::HEAD => announced.or(Some(0)),
-            Some(n) => Some(n),
-            None => announced,
-        };
-        let coding = if bodiless(&self.exchange.method, head.status) {
-            if self.exchange.method == Method::HEAD
-                && let Some(size) = size
-            {
-                head::write_length(&mut out, size);
-            }
-            Coding::Absent
-        } else if let Some(left) = size {
-            head::write_length(&mut out, left);
-            Coding::Length { left }
-        } else if self.exchange.version == Version::Http11 {
-            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-            Coding::Chunked
-        } else {
-            self.exchange.keep = false;
-            Coding::Close
-        };
-        match (self.exchange.keep, self.exchange.version) {
-            (false, _) => out.extend_from_slice(b"connection: close\r\n"),
-            (true, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
-            (true, _) => {}
-        }
-        out.extend_from_slice(b"\r\n");
-        (out, coding)
-    }
-
-    /// Decides whether the connection survives this exchange; the head of the answer has to say so.
-    fn settle_keep(&mut self) {
-        let exchange = &mut self.exchange;
-        if !exchange.keep {
-            return;
-        }
-        // A chunked body that is complete in the buffer ends here; this costs no system call.
-        while let Ok(Piece::Data(_)) = exchange.body.next(&mut self.read) {}
-        let little = exchange.body.remaining().is_some_and(|left| left <= DISCARD_BYTES);
-        // A client that still waits for 100 may send its body or not: there is no telling where the next head starts.
-        let waits = exchange.waits && !exchange.body.is_done();
-        exchange.keep = little && !waits && !self.eof && !self.shared.is_draining();
-    }
-
-    fn keep_scratch(&mut self, mut scratch: BytesMut) {
-        scratch.clear();
-        self.write = scratch;
-    }
-
-    /// Writes everything, as one vectored write if the socket takes it at once.
-    async fn write_all(&mut self, head: &[u8], slices: &[Bytes], end: &[u8]) -> Result<(), Error> {
-        let total = head.len() + slices.iter().map(Bytes::len).sum::<usize>() + end.len();
-        let mut done = 0;
-        while done < total {
-            let patience = self.shared.timeouts.write;
-            let mut deadline = None;
-            let written = poll_fn(|cx| {
-                let mut parts = [IoSlice::new(&[]); WRITE_SLICES];
-                let filled = pending_parts(&mut parts, done, head, slices, end);
-                if let Poll::Ready(result) = Pin::new(&mut self.io).poll_write_vectored(cx, &parts[..filled]) {
-                    return Poll::Ready(result.map_err(|_| Kind::Closed));
-                }
-                let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
-                self.timer.poll(cx, deadline).map(|()| Err(Kind::Timeout(Phase::Write)))
-            })
-            .await;
-            match written {
-                Ok(0) => return Err(Error::client(Kind::Closed)),
-                Ok(n) => done += n,
-                Err(kind) => return Err(Error::client(kind)),
-            }
-        }
-        poll_fn(|cx| Pin::new(&mut self.io).poll_flush(cx)).await.map_err(|_| Error::client(Kind::Closed))
-    }
-}
-
-/// Fills `parts` with what is left behind the first `skip` bytes.
-fn pending_parts<'p>(
-    parts: &mut [IoSlice<'p>],
-    mut skip: usize,
-    head: &'p [u8],
-    slices: &'p [Bytes],
-    end: &'p [u8],
-) -> usize {
-    let mut filled = 0;
-    for part in std::iter::once(head).chain(slices.iter().map(|slice| &slice[..])).chain(std::iter::once(end)) {
-        if part.len() <= skip {
-            skip -= part.len();
-            continue;
-        }
-        if filled == parts.len() {
-            break;
-        }
-        parts[filled] = IoSlice::new(&part[skip..]);
-        skip = 0;
-        filled += 1;
-    }
-    filled
-}
-
-/// Counts `size` bytes against an announced length.
-fn count(coding: Coding, size: usize) -> Result<Coding, Error> {
-    match coding {
-        Coding::Length { left } => {
-            left.checked_sub(size as u64).map(|left| Coding::Length { left }).ok_or_else(wrong_length)
-        }
-        Coding::Absent | Coding::Chunked | Coding::Close => Ok(coding),
-    }
-}
-
-fn wrong_length() -> Error {
-    Error {
-        side: crate::Side::Internal,
-        kind: Kind::Protocol { reason: "answer_length", status: 500 },
-        retry: crate::Retry::Never,
     }
 }

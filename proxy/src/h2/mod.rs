@@ -3,5 +3,6 @@
 
 pub(crate) mod client;
 pub(crate) mod head;
+mod meter;
 pub(crate) mod server;
 pub(crate) mod set;

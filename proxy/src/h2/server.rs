@@ -16,13 +16,14 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::head;
+use super::meter::{Alarm, Metered};
 use super::set::Set;
-use crate::call::{Call, Handler};
+use crate::call::{Call, Handler, wrong_length};
 use crate::h1::framing::{bodiless, length};
 use crate::net::accepted::Rewind;
 use crate::server::{Shared, catch_panic};
 use crate::timer::Timer;
-use crate::{Error, Headers, Kind, Method, Phase, ResponseHead, Retry, Side, StatusCode};
+use crate::{Error, Headers, Kind, Method, Phase, ResponseHead, StatusCode};
 
 /// Request bytes that a client may send on one stream before the handler takes them.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -56,11 +57,15 @@ enum Event {
     Drain,
     /// No stream for a while.
     Idle,
+    /// The client keeps us busy with nothing.
+    Flood,
     End,
 }
 
 /// Serves a connection whose preface is known to come.
 pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<Shared>, handler: Arc<H>) {
+    let alarm = Alarm::default();
+    let io = Metered::new(io, alarm.clone());
     let handshake = tokio::time::timeout(shared.timeouts.head, builder(&shared).handshake(io)).await;
     let Ok(Ok(mut connection)) = handshake else { return };
     let mut streams = Set::new();
@@ -83,6 +88,9 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
                         Some(Err(_)) | None => Event::End,
                     });
                 }
+                if alarm.is_raised() {
+                    return Poll::Ready(Event::Flood);
+                }
                 if !streams.is_due() {
                     break;
                 }
@@ -103,7 +111,11 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
                     streams.push(exchange);
                 }
             }
-            Event::Idle if leaving => return abandon(&mut connection).await,
+            Event::Idle if leaving => return abandon(&mut connection, Reason::NO_ERROR).await,
+            Event::Flood => {
+                tracing::debug!(%peer, "flood of control frames");
+                return abandon(&mut connection, Reason::ENHANCE_YOUR_CALM).await;
+            }
             Event::Drain | Event::Idle => {
                 leaving = true;
                 connection.graceful_shutdown();
@@ -114,8 +126,8 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
     }
 }
 
-async fn abandon(connection: &mut Connection<Rewind, Bytes>) {
-    connection.abrupt_shutdown(Reason::NO_ERROR);
+async fn abandon(connection: &mut Connection<Metered<Rewind>, Bytes>, reason: Reason) {
+    connection.abrupt_shutdown(reason);
     let _ = tokio::time::timeout(FAREWELL, poll_fn(|cx| connection.poll_closed(cx))).await;
 }
 
@@ -427,8 +439,4 @@ impl Drop for Stream {
 
 fn closed() -> Error {
     Error::client(Kind::Closed)
-}
-
-fn wrong_length() -> Error {
-    Error { side: Side::Internal, kind: Kind::Protocol { reason: "answer_length", status: 500 }, retry: Retry::Never }
 }

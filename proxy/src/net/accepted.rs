@@ -15,7 +15,7 @@ pub(crate) enum Accepted {
     Tcp(TcpStream),
     /// An in-memory pipe.
     #[cfg(test)]
-    Pipe(tokio::io::DuplexStream),
+    Pipe(crate::tests::Pipe),
 }
 
 macro_rules! each {

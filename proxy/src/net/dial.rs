@@ -297,9 +297,12 @@ mod tests {
 
     use super::*;
 
-    fn addresses(n: u16) -> Vec<SocketAddr> {
-        (1..=n).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
+    const fn address(port: u16) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
     }
+
+    static TWO: [SocketAddr; 2] = [address(1), address(2)];
+    static THREE: [SocketAddr; 3] = [address(1), address(2), address(3)];
 
     #[test]
     fn families_alternate_from_the_first() {
@@ -311,10 +314,10 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_starts_the_next_attempt_at_once() {
         let started = Instant::now();
-        let won = race(&addresses(3), |address| async move {
+        let won = race(&THREE, |address| async move {
             if address.port() == 3 { Ok("stream") } else { Err(io::ErrorKind::ConnectionRefused.into()) }
         });
-        assert_eq!(won.await.unwrap(), ("stream", addresses(3)[2]));
+        assert_eq!(won.await.unwrap(), ("stream", THREE[2]));
         assert!(started.elapsed() < ATTEMPT_DELAY);
     }
 
@@ -322,7 +325,7 @@ mod tests {
     async fn a_silent_address_loses_its_head_start() {
         let started = Instant::now();
         let tried = RefCell::new(Vec::new());
-        let won = race(&addresses(3), |address| {
+        let won = race(&THREE, |address| {
             tried.borrow_mut().push(address.port());
             async move { if address.port() == 1 { std::future::pending().await } else { Ok(address.port()) } }
         });
@@ -333,7 +336,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_first_attempt_can_still_win() {
-        let won = race(&addresses(2), |address| async move {
+        let won = race(&TWO, |address| async move {
             if address.port() == 2 {
                 return std::future::pending().await;
             }
@@ -345,7 +348,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_failure_is_told() {
-        let lost = race::<(), _>(&addresses(2), |address| async move {
+        let lost = race::<(), _>(&TWO, |address| async move {
             let kind = if address.port() == 1 { io::ErrorKind::TimedOut } else { io::ErrorKind::ConnectionRefused };
             Err(kind.into())
         });

@@ -1,5 +1,7 @@
 //! openai_chat.
 
+mod details;
+
 pub mod reply;
 pub mod request;
 pub mod stream;
