@@ -8,10 +8,12 @@
 //! | [`frame`] | cuts a byte stream into events: SSE, NDJSON, JSON array, whole body |
 //! | [`hub`] | the neutral model between dialects |
 //! | [`dialect`] | the five public dialects, both directions |
+//! | [`patch`] | same-dialect edits that leave everything else byte for byte |
 //! | [`translate`] | the pipeline: a request, a stream or a document from one dialect to another |
 
 pub mod dialect;
 pub mod frame;
 pub mod hub;
 pub mod json;
+pub mod patch;
 pub mod translate;

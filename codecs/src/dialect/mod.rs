@@ -11,6 +11,7 @@ pub mod openai_responses;
 
 mod context;
 pub(crate) mod expect;
+pub(crate) mod media;
 
 use bytes::BytesMut;
 pub use context::{ChatFlavour, Context, Encoded, Placeholder, Target, ToolIdentity, ToolTable, UrlParts};

@@ -185,6 +185,23 @@ pub enum Finish<'a> {
     Pause,
 }
 
+impl Finish<'_> {
+    /// A copy that borrows nothing.
+    pub fn into_owned(self) -> Finish<'static> {
+        match self {
+            Finish::End => Finish::End,
+            Finish::StopSequence(which) => Finish::StopSequence(which.map(Str::into_owned)),
+            Finish::Length => Finish::Length,
+            Finish::Tool => Finish::Tool,
+            Finish::Filter(Refused { category, explanation }) => Finish::Filter(Refused {
+                category: category.map(Str::into_owned),
+                explanation: explanation.map(Str::into_owned),
+            }),
+            Finish::Pause => Finish::Pause,
+        }
+    }
+}
+
 /// Details of a refusal, as far as the upstream gives any.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Refused<'a> {

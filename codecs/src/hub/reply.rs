@@ -1,7 +1,7 @@
 //! A whole answer: events folded together. What non-streamed encoders write.
 
-use super::{ApiError, Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind, Usage};
-use crate::json::{Str, Text, write::Sink};
+use super::{ApiError, Event, Field, Finish, Form, Open, Origin, Rider, ToolKind, Usage};
+use crate::json::{Text, write::Sink};
 
 /// Text that grows in its escaped form, so that pieces of escaped and plain text join without loss (also the two
 /// halves of a surrogate pair).
@@ -129,7 +129,7 @@ impl Reply {
             }
             Event::Delta { part, field, text } => self.grow(*part, field, *text),
             Event::Usage(usage) => self.usage = *usage,
-            Event::Finish(finish) => self.finish = Some(owned_finish(finish)),
+            Event::Finish(finish) => self.finish = Some(finish.clone().into_owned()),
             Event::Error(error) => self.error = Some(error.clone()),
             Event::End => self.ended = true,
             Event::Stop { .. } | Event::Ping => {}
@@ -201,22 +201,4 @@ impl ReplyPart {
 
 fn owned_rider(origin: Origin, form: Form, item_id: Option<Text<'_>>, payload: Text<'_>) -> Rider<'static> {
     Rider { origin, form, item_id: item_id.map(Text::to_owned_str), payload: payload.to_owned_str() }
-}
-
-fn owned_finish(finish: &Finish<'_>) -> Finish<'static> {
-    match finish {
-        Finish::End => Finish::End,
-        Finish::StopSequence(which) => Finish::StopSequence(which.as_ref().map(own)),
-        Finish::Length => Finish::Length,
-        Finish::Tool => Finish::Tool,
-        Finish::Filter(refused) => Finish::Filter(Refused {
-            category: refused.category.as_ref().map(own),
-            explanation: refused.explanation.as_ref().map(own),
-        }),
-        Finish::Pause => Finish::Pause,
-    }
-}
-
-fn own(text: &Str<'_>) -> Str<'static> {
-    text.clone().into_owned()
 }

@@ -11,9 +11,11 @@
 //! lone surrogates, `\u00e9` spellings and signatures survive.
 
 pub mod scan;
+pub mod splice;
 pub mod text;
 pub mod write;
 
 pub use scan::{JsonError, Kind, Raw};
+pub use splice::{MemberEdits, Splice};
 pub use text::{Str, Text};
 pub use write::Writer;

@@ -1,10 +1,11 @@
 //! One runner per kind of vector.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use codecs::{
     dialect::{Dialect, UrlParts},
     hub::ErrorKind,
     json::Raw,
+    patch::{FixId, ReplyEdits, RequestEdits, StreamPatch, placeholder_for},
     translate::{StreamTranslator, translate_reply, translate_request},
 };
 use serde_json::Value;
@@ -21,6 +22,9 @@ pub(crate) fn run(name: &str) {
         "stream" => stream(&vector),
         "response" => response(&vector),
         "request" => request(&vector),
+        "patch_stream" => patch_stream(&vector),
+        "patch_request" => patch_request(&vector),
+        "transform" => transform(&vector),
         other => panic!("no runner for kind {other}"),
     }
 }
@@ -190,5 +194,56 @@ fn request(vector: &Vector) {
         let want = identity_of(identity);
         let got = encoded.tools.get(sent).unwrap_or_else(|| panic!("no way back from {sent}"));
         assert_eq!((&want.name, &want.namespace), (&got.name, &got.namespace), "way back from {sent}");
+    }
+}
+
+fn patch_stream(vector: &Vector) {
+    let edits = ReplyEdits { fix_id: vector.opt_str("new_id").map(FixId::with_id), ..ReplyEdits::default() };
+    let crlf = with_crlf(&vector.input);
+    for size in [vector.input.len(), 1, 7] {
+        for (input, want) in [(&vector.input, &vector.output), (&crlf, &with_crlf(&vector.output))] {
+            let mut patch = StreamPatch::new(vector.from(), vector.from().framing(), edits.clone());
+            let mut out = BytesMut::new();
+            for piece in input.chunks(size) {
+                patch.push(piece, &mut out);
+            }
+            patch.finish(&mut out);
+            assert_eq!(show(&out), show(want), "cut into pieces of {size}");
+        }
+    }
+}
+
+fn patch_request(vector: &Vector) {
+    let edits = RequestEdits { model: vector.opt_str("new_model").map(str::to_owned), ..RequestEdits::default() };
+    let slices = edits.apply(&Bytes::from(vector.input.clone())).unwrap();
+    assert_eq!(show(&slices.concat()), show(&vector.output));
+}
+
+fn transform(vector: &Vector) {
+    let entries: Vec<Value> = serde_json::from_slice(&vector.input).unwrap();
+    let wants: Vec<Value> = serde_json::from_slice(&vector.output).unwrap();
+    assert_eq!(entries.len(), wants.len());
+    for (entry, want) in entries.iter().zip(wants) {
+        let body = Bytes::from(entry.to_string());
+        let slices = match vector.meta["transform"].as_str().unwrap() {
+            "usage_pad" => {
+                let name = if entry.get("promptTokenCount").is_some() { "usageMetadata" } else { "usage" };
+                let dialect = if name == "usage" { Dialect::OpenAiChat } else { Dialect::Gemini };
+                let body = Bytes::from(serde_json::json!({ name: entry }).to_string());
+                let mut edits = ReplyEdits { usage_pad: 2_000, ..ReplyEdits::default() };
+                let got: Value = serde_json::from_slice(&edits.document(dialect, &body).concat()).unwrap();
+                assert_eq!(got[name], want);
+                continue;
+            }
+            "deepseek_alias" => RequestEdits { deepseek_aliases: true, ..RequestEdits::default() }.apply(&body),
+            "tool_dedupe" => RequestEdits { dedupe_tools: true, ..RequestEdits::default() }.apply(&body),
+            "reasoning_placeholder" => {
+                let placeholder = placeholder_for(entry["model"].as_str().unwrap());
+                RequestEdits { placeholder, ..RequestEdits::default() }.apply(&body)
+            }
+            other => panic!("no transform {other}"),
+        };
+        let got: Value = serde_json::from_slice(&slices.unwrap().concat()).unwrap();
+        assert_eq!(got, want);
     }
 }

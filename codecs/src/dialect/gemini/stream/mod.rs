@@ -1,0 +1,8 @@
+//! Streams: objects of the document's shape, each an increment. There is no terminal marker.
+
+mod decode;
+mod encode;
+
+pub use decode::Decoder;
+pub use encode::Encoder;
+pub(super) use encode::names;

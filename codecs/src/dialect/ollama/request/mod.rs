@@ -1,0 +1,7 @@
+//! Requests: decode and encode.
+
+mod decode;
+mod encode;
+
+pub use decode::decode;
+pub use encode::encode;

@@ -1,0 +1,210 @@
+//! Reads the rows of an Ollama upstream.
+//!
+//! ```text
+//!   Waiting ──first row──▶ Open ──done:true──▶ Over
+//!      ╰─────────error row, EOF──┴───────────▶ Over
+//! ```
+//!
+//! Calls come whole, in any row; text of the last row counts too.
+
+use crate::{
+    dialect::{Context, Emit, StreamDecode, expect, ollama::reply},
+    hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Open, ToolKind, Usage},
+    json::{Raw, Text},
+};
+
+/// Reads a stream.
+#[derive(Debug)]
+pub struct Decoder {
+    phase: Phase,
+    run: Run,
+    /// Number of the next part.
+    parts: u32,
+    ids: CallIds,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Open,
+    Over,
+}
+
+/// The part that neighbouring texts join; rows have no part borders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    None,
+    Text(u32),
+    Thinking(u32),
+}
+
+/// The members of one row that matter here; those of `message` stand beside those of `/api/generate`.
+#[derive(Default)]
+struct Row<'a> {
+    model: Option<Text<'a>>,
+    content: Option<Text<'a>>,
+    thinking: Option<Text<'a>>,
+    calls: Option<Raw<'a>>,
+    error: Option<Raw<'a>>,
+    done: bool,
+    reason: Option<Text<'a>>,
+    input: Option<u64>,
+    output: Option<u64>,
+}
+
+impl<'a> Row<'a> {
+    fn read(value: Raw<'a>) -> Self {
+        let mut row = Row::default();
+        for (key, value) in value.members() {
+            let Text::Escaped(key) = key else { continue };
+            match key {
+                "model" => row.model = value.as_text(),
+                "message" => row.message(value),
+                "response" => row.content = value.as_text(),
+                "thinking" => row.thinking = value.as_text(),
+                "tool_calls" => row.calls = Some(value),
+                "error" => row.error = Some(value).filter(|value| !value.is_null()),
+                "done" => row.done = value.as_bool() == Some(true),
+                "done_reason" => row.reason = value.as_text(),
+                "prompt_eval_count" => row.input = expect::count(value),
+                "eval_count" => row.output = expect::count(value),
+                _ => {}
+            }
+        }
+        row
+    }
+
+    fn message(&mut self, message: Raw<'a>) {
+        for (key, value) in message.members() {
+            let Text::Escaped(key) = key else { continue };
+            match key {
+                "content" => self.content = value.as_text(),
+                "thinking" => self.thinking = value.as_text(),
+                "tool_calls" => self.calls = Some(value),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream.
+    pub fn new(context: &Context) -> Self {
+        Self { phase: Phase::Waiting, run: Run::None, parts: 0, ids: CallIds::new(context) }
+    }
+
+    fn row(&mut self, row: &Row<'_>, emit: Emit<'_>) {
+        if let Some(error) = row.error {
+            self.phase = Phase::Over;
+            return emit(Event::Error(reply::error(None, error)));
+        }
+        if self.phase == Phase::Waiting {
+            self.phase = Phase::Open;
+            // `created_at` is the row's time; clients of other dialects get one time for the whole answer.
+            let model = row.model.unwrap_or(Text::EMPTY);
+            emit(Event::Start { id: Text::EMPTY, model, created: None, usage: None });
+        }
+        if let Some(text) = row.thinking.filter(|text| !text.is_empty()) {
+            self.text(text, true, emit);
+        }
+        if let Some(text) = row.content.filter(|text| !text.is_empty()) {
+            self.text(text, false, emit);
+        }
+        for call in row.calls.into_iter().flat_map(Raw::elements) {
+            self.call(call, emit);
+        }
+        if row.done {
+            self.finish(row, emit);
+        }
+    }
+
+    fn text(&mut self, text: Text<'_>, thinking: bool, emit: Emit<'_>) {
+        let part = match (self.run, thinking) {
+            (Run::Text(part), false) | (Run::Thinking(part), true) => part,
+            (_, false) => {
+                let part = self.open(Open::Text, emit);
+                self.run = Run::Text(part);
+                part
+            }
+            (_, true) => {
+                let part = self.open(Open::Thinking, emit);
+                self.run = Run::Thinking(part);
+                part
+            }
+        };
+        emit(Event::Delta { part, field: if thinking { Field::Think } else { Field::Text }, text });
+    }
+
+    fn call(&mut self, call: Raw<'_>, emit: Emit<'_>) {
+        let own = call.get_text("id").filter(|id| !id.is_empty());
+        let function = call.get("function").unwrap_or(Raw::EMPTY_OBJECT);
+        let name = function.get_text("name").filter(|name| !name.is_empty());
+        let args = match function.get("arguments") {
+            Some(args) if args.members().next().is_some() => Some(Text::Plain(args.as_str())),
+            // Some servers send the text of the object instead.
+            Some(args) => args.as_text().filter(|args| !args.is_empty()),
+            None => None,
+        };
+        if name.is_none() && own.is_none() && args.is_none() {
+            return;
+        }
+        let invented = format!("tool_{}", self.ids.count());
+        let id = self.ids.assign(own);
+        let name = name.unwrap_or(Text::Plain(&invented));
+        let open = Open::Tool { id: Text::Plain(&id), name, kind: ToolKind::Function, signature: None };
+        let part = self.open(open, emit);
+        emit(Event::Delta { part, field: Field::Args, text: args.unwrap_or(Text::Plain("{}")) });
+        emit(Event::Stop { part });
+    }
+
+    fn finish(&mut self, row: &Row<'_>, emit: Emit<'_>) {
+        self.close(emit);
+        self.phase = Phase::Over;
+        if row.input.is_some() || row.output.is_some() {
+            let (uncached, output) = (row.input.unwrap_or(0), row.output.unwrap_or(0));
+            emit(Event::Usage(Usage { uncached, output, ..Usage::default() }));
+        }
+        emit(Event::Finish(match row.reason {
+            Some(reason) if reason.is("length") => Finish::Length,
+            _ if self.ids.count() > 0 => Finish::Tool,
+            _ => Finish::End,
+        }));
+        emit(Event::End);
+    }
+
+    /// Closes the running part and opens another.
+    fn open(&mut self, open: Open<'_>, emit: Emit<'_>) -> u32 {
+        self.close(emit);
+        let part = self.parts;
+        self.parts += 1;
+        emit(Event::Part { part, open });
+        part
+    }
+
+    fn close(&mut self, emit: Emit<'_>) {
+        if let Run::Text(part) | Run::Thinking(part) = self.run {
+            self.run = Run::None;
+            emit(Event::Stop { part });
+        }
+    }
+}
+
+impl StreamDecode for Decoder {
+    fn json(&mut self, _name: Option<&str>, value: Raw<'_>, emit: Emit<'_>) {
+        if self.phase != Phase::Over && value.is_object() {
+            self.row(&Row::read(value), emit);
+        }
+    }
+
+    fn done(&mut self, emit: Emit<'_>) {
+        self.end(emit);
+    }
+
+    fn end(&mut self, emit: Emit<'_>) {
+        if self.phase != Phase::Over {
+            self.phase = Phase::Over;
+            let message = "upstream stream ended before completion";
+            emit(Event::Error(ApiError::new(ErrorKind::Truncated, message)));
+        }
+    }
+}
