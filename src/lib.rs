@@ -1,1 +1,15 @@
-//! Flow Router: the product behind the binaries.
+//! Flow Router: the product behind the binaries. It decides; `proxy` moves bytes and `codecs` gives them meaning.
+//!
+//! Floors, from the ground up; a module uses floors below its own: settings · health, telemetry · route, vendor ·
+//! gateway · app.
+
+pub mod app;
+pub mod args;
+pub mod boot;
+pub mod gateway;
+pub mod health;
+pub mod route;
+pub mod runtime;
+pub mod settings;
+pub mod telemetry;
+pub mod vendor;

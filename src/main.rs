@@ -1,3 +1,107 @@
 //! The `flow-router` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use flow_router::{
+    app::App,
+    args::{self, Action, Args},
+    boot,
+    settings::{Settings, TABLE, file::PROVIDER_KEYS},
+    telemetry,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit code for a wrong configuration, as `EX_CONFIG` of sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let args = args::understood(&args::command().get_matches());
+    if args.action == Action::Settings {
+        print_settings();
+        return ExitCode::SUCCESS;
+    }
+    let settings = match (&args.action, boot::load(&args)) {
+        (_, Ok(settings)) => settings,
+        // Making the first key is the way out of "no key exists".
+        (Action::Key { .. }, Err(_)) => Settings { data_dir: data_dir(&args), ..Settings::default() },
+        (_, Err(faults)) => {
+            for fault in &faults {
+                eprintln!("error: {fault}");
+            }
+            eprintln!("{} fault{} in the configuration", faults.len(), if faults.len() == 1 { "" } else { "s" });
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    match args.action {
+        Action::Serve => serve(settings),
+        Action::Check => {
+            print_check(&settings);
+            ExitCode::SUCCESS
+        }
+        Action::Key { name } => key(&settings, &name),
+        Action::Settings => ExitCode::SUCCESS,
+    }
+}
+
+fn serve(settings: Settings) -> ExitCode {
+    telemetry::log::init(&settings);
+    match App::start(settings).and_then(App::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn key(settings: &Settings, name: &str) -> ExitCode {
+    match boot::make_key(&settings.data_dir, name) {
+        Ok(key) => {
+            println!("{key}");
+            eprintln!("This key is shown once; only its digest is kept. Restart a running gateway to let it in.");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn data_dir(args: &Args) -> std::path::PathBuf {
+    let flag = args.flags.iter().find(|(name, _)| *name == "data_dir").map(|(_, text)| text.into());
+    flag.or_else(|| std::env::var_os("FLOW_ROUTER_DATA_DIR").map(Into::into)).unwrap_or(Settings::default().data_dir)
+}
+
+fn print_check(settings: &Settings) {
+    println!("the configuration is valid");
+    println!("  address    {}", settings.addr);
+    println!("  data       {}", settings.data_dir.display());
+    println!("  keys       {} ({})", settings.keys.len(), if settings.require_key { "required" } else { "optional" });
+    for provider in &settings.providers {
+        let key = if provider.api_key.is_some() { "with a key" } else { "without a key" };
+        let models = if provider.models.is_empty() { "-".to_owned() } else { provider.models.join(", ") };
+        println!("  provider   {} ({}, {key}) at {}: {models}", provider.name, provider.dialect.name(), provider.base_url);
+    }
+    for alias in &settings.aliases {
+        println!("  alias      {} → {}", alias.name, alias.models.join(", "));
+    }
+    if settings.providers.is_empty() {
+        println!("  provider   demo (embedded; answers while no other provider is configured)");
+    }
+}
+
+/// The tables of the documentation: docs/settings.md is made by this.
+fn print_settings() {
+    println!("| key | flag | variable | value | default | meaning |\n|---|---|---|---|---|---|");
+    for row in TABLE {
+        let (flag, variable, value) = (row.flag(), row.variable(), row.value.replace('|', "\\|"));
+        println!("| `{}` | `--{flag}` | `{variable}` | {value} | `{}` | {} |", row.name, row.default, row.help);
+    }
+    println!("\n| key of `[providers.NAME]` | meaning |\n|---|---|");
+    for (key, meaning) in PROVIDER_KEYS {
+        println!("| `{key}` | {meaning} |");
+    }
+}

@@ -2,12 +2,42 @@
 //!
 //! This crate moves bytes. It knows no vendor, no dialect and no JSON; it decides nothing about a request.
 
+mod call;
 mod error;
+mod h1;
+mod h2;
 mod headers;
 mod limits;
 mod message;
+mod net;
+mod server;
+#[cfg(test)]
+mod tests;
+mod timer;
 
+pub use call::{Call, Committed, Fresh, Handler};
 pub use error::{Error, Kind, Phase, Retry, Side};
 pub use headers::Headers;
 pub use limits::{Limits, Timeouts};
 pub use message::{Method, RequestHead, ResponseHead, StatusCode, Version};
+
+pub use net::listen::listen;
+pub use server::Server;
+
+// Client half.
+mod body;
+mod client;
+mod deadlines;
+mod pool;
+mod tls;
+
+pub use body::Body;
+pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
+pub use net::egress::Egress;
+pub use pool::key::Origin;
+pub use rustls::pki_types::CertificateDer;
+/// Entry points for fuzzers and benchmarks; no part of the crate's promise.
+#[doc(hidden)]
+pub mod probe {
+    pub use crate::h1::probe::{Message, Transcript, requests, responses};
+}

@@ -19,6 +19,8 @@ pub struct Context {
     pub include_usage: bool,
     /// Prompt size in tokens as estimated before the upstream speaks; 0 = none.
     pub input_tokens_estimate: u64,
+    /// Whether token counts are estimated where the upstream gives none.
+    pub estimate_usage: bool,
     /// Names that were changed on the way to the upstream, with the client's own.
     pub tools: Arc<ToolTable>,
     /// Tool call ids that the request's history holds already.

@@ -18,7 +18,7 @@ use bytes::BytesMut;
 pub use crate::hub::replay::replay;
 use crate::{
     dialect::{Context, Dialect, Encoded, Target, UrlParts},
-    hub::{ApiError, ErrorKind, Reply},
+    hub::{ApiError, ErrorKind, Reply, hygiene},
     json::Raw,
 };
 
@@ -30,9 +30,12 @@ pub fn translate_request(
     url: &UrlParts<'_>,
     target: &Target,
 ) -> Result<Encoded, ApiError> {
-    let request = from.decode_request(body, url)?;
+    let mut request = from.decode_request(body, url)?;
+    let prepared = hygiene::prepare(&mut request, to, target);
     let mut encoded = to.encode_request(&request, target)?;
-    encoded.dropped.extend(request.dropped);
+    encoded.tools = prepared.tools;
+    encoded.used_ids = prepared.used_ids;
+    encoded.dropped.extend(request.dropped.into_iter().chain(prepared.dropped));
     encoded.dropped.sort();
     encoded.dropped.dedup();
     Ok(encoded)
@@ -46,7 +49,7 @@ pub fn translate_reply(
     context: &Context,
     out: &mut Vec<u8>,
 ) -> Result<Observed, ApiError> {
-    let mut pipe = stream::Fold::default();
+    let mut pipe = stream::Fold::new(context);
     upstream.decode_reply(body, context, &mut |event| pipe.event(event));
     let (reply, observed) = pipe.finish();
     if let Some(error) = reply.error {
@@ -57,6 +60,17 @@ pub fn translate_reply(
     }
     client.encode_reply(&reply, context, out);
     Ok(observed)
+}
+
+/// Reads a whole answer that is passed on as it is. An answer that is an error is `Err`.
+pub fn observe_reply(upstream: Dialect, body: Raw<'_>, context: &Context) -> Result<Observed, ApiError> {
+    let estimate = context.estimate_usage.then_some(context.input_tokens_estimate);
+    let mut observed = Observed::default();
+    upstream.decode_reply(body, context, &mut |event| observed.watched(&event, estimate));
+    match observed.error.take() {
+        Some(error) => Err(error),
+        None => Ok(observed),
+    }
 }
 
 /// Writes a whole answer of an upstream as a stream of the client's dialect, one delta per part.

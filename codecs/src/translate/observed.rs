@@ -15,6 +15,8 @@ pub struct Observed {
     pub error: Option<ApiError>,
     /// Last token counts.
     pub usage: Option<Usage>,
+    /// Whether the counts are our estimate, because the upstream gave none.
+    pub estimated: bool,
     /// Why it ended, in the hub's word: `end`, `stop_sequence`, `length`, `tool`, `filter`, `pause`.
     pub finish: Option<&'static str>,
     /// Characters of text, thinking, refusals and arguments.
@@ -34,6 +36,25 @@ impl Observed {
     /// Whether nothing can follow.
     pub fn is_over(&self) -> bool {
         self.ended || self.error.is_some()
+    }
+
+    /// Takes the next event of an answer that nobody encodes.
+    #[inline]
+    pub(super) fn watched(&mut self, event: &Event<'_>, estimate: Option<u64>) {
+        if let (Event::End, Some(usage)) = (event, self.estimated(estimate)) {
+            self.usage = Some(usage);
+        }
+        self.event(event);
+    }
+
+    /// The counts to claim at the end of an answer without any: characters divided by four. Marks the answer.
+    pub(super) fn estimated(&mut self, input: Option<u64>) -> Option<Usage> {
+        let uncached = input?;
+        if self.usage.is_some_and(|usage| usage.is_known()) {
+            return None;
+        }
+        self.estimated = true;
+        Some(Usage { uncached, output: self.output_chars.div_ceil(4), ..Usage::default() })
     }
 
     /// Takes the next event.

@@ -55,6 +55,11 @@ impl StreamTranslator {
         self.pipe.event(Event::Error(error), out);
     }
 
+    /// What keeps the client's stream alive; translated streams stand at an event's border whenever nothing is pushed.
+    pub fn keep_alive(&self) -> &'static [u8] {
+        self.pipe.keep_alive
+    }
+
     /// What was seen so far.
     pub fn observed(&self) -> &Observed {
         &self.pipe.observed
@@ -66,24 +71,39 @@ impl StreamTranslator {
 pub struct Tap {
     source: Source,
     observed: Observed,
+    estimate: Option<u64>,
+    border: bool,
 }
 
 impl Tap {
     /// A tap at the start of a stream.
     pub fn new(dialect: Dialect, context: &Context) -> Self {
-        Self { source: Source::new(dialect, dialect.framing(), context), observed: Observed::default() }
+        Self::framed(dialect, dialect.framing(), context)
+    }
+
+    /// A tap on a stream that is framed in another way than its dialect's usual one.
+    pub fn framed(dialect: Dialect, framing: Framing, context: &Context) -> Self {
+        let estimate = context.estimate_usage.then_some(context.input_tokens_estimate);
+        Self { source: Source::new(dialect, framing, context), observed: Observed::default(), estimate, border: true }
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: &[u8]) {
-        let observed = &mut self.observed;
-        self.source.push(chunk, &mut |event| observed.event(&event));
+        self.border = chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n");
+        let (observed, estimate) = (&mut self.observed, self.estimate);
+        self.source.push(chunk, &mut |event| observed.watched(&event, estimate));
     }
 
     /// The stream is at its end.
     pub fn finish(&mut self) {
-        let observed = &mut self.observed;
-        self.source.finish(&mut |event| observed.event(&event));
+        let (observed, estimate) = (&mut self.observed, self.estimate);
+        self.source.finish(&mut |event| observed.watched(&event, estimate));
+    }
+
+    /// Whether the bytes so far surely end at an event's border, where a comment may be put in. Judged by the last chunk
+    /// alone: a border that is cut in two is taken for none.
+    pub fn at_border(&self) -> bool {
+        self.border
     }
 
     /// What was seen so far.
@@ -102,7 +122,7 @@ pub struct Collector {
 impl Collector {
     /// A collector at the start of a stream.
     pub fn new(upstream: Dialect, context: &Context) -> Self {
-        Self { source: Source::new(upstream, upstream.framing(), context), fold: Fold::default() }
+        Self { source: Source::new(upstream, upstream.framing(), context), fold: Fold::new(context) }
     }
 
     /// Takes the upstream's next bytes.
@@ -237,6 +257,9 @@ pub(super) struct Pipe {
     encoder: StreamEncoder,
     keeps: Keeps,
     kept_bytes: usize,
+    keep_alive: &'static [u8],
+    /// Prompt size to claim where the upstream counts nothing.
+    estimate: Option<u64>,
 }
 
 /// What an encoder has to keep until the end of a part or of the answer.
@@ -262,6 +285,8 @@ impl Pipe {
                 Dialect::OpenAiResponses => Keeps::Everything,
             },
             kept_bytes: 0,
+            keep_alive: if context.json_array { b"\n" } else { client.keep_alive() },
+            estimate: context.estimate_usage.then_some(context.input_tokens_estimate),
         }
     }
 
@@ -269,6 +294,10 @@ impl Pipe {
     pub(super) fn event(&mut self, event: Event<'_>, out: &mut BytesMut) {
         if self.observed.is_over() {
             return;
+        }
+        if let (Event::End, Some(usage)) = (&event, self.observed.estimated(self.estimate)) {
+            self.observed.event(&Event::Usage(usage));
+            self.encoder.event(&Event::Usage(usage), out);
         }
         self.observed.event(&event);
         if self.exceeds(&event) {
@@ -327,12 +356,21 @@ pub(super) struct Fold {
     surrogates: Surrogates,
     reply: Reply,
     kept_bytes: usize,
+    estimate: Option<u64>,
 }
 
 impl Fold {
+    pub(super) fn new(context: &Context) -> Self {
+        Self { estimate: context.estimate_usage.then_some(context.input_tokens_estimate), ..Self::default() }
+    }
+
     pub(super) fn event(&mut self, event: Event<'_>) {
         if self.observed.is_over() {
             return;
+        }
+        if let (Event::End, Some(usage)) = (&event, self.observed.estimated(self.estimate)) {
+            self.observed.event(&Event::Usage(usage));
+            self.reply.fold(&Event::Usage(usage));
         }
         self.kept_bytes += weight(&event);
         if self.kept_bytes > KEPT_BYTES_MAX {

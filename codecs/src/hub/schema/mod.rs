@@ -5,7 +5,8 @@
 //! | Ollama, formats of the OpenAI dialects | [`as_given`] | nothing |
 //! | tools of the OpenAI dialects | [`parameters`] | adds a missing `type` and `properties` at the top |
 //! | Anthropic tools | [`anthropic`] | merges alternatives at the top, which the service refuses |
-//! | Anthropic answers and strict tools | [`strict`] | the subset that structured outputs take |
+//! | Anthropic tools with `strict` | [`anthropic_strict`] | the same, and takes limits and recursion out |
+//! | Anthropic answers | [`strict`] | the subset that structured outputs take |
 //! | Gemini, JSON schema | [`gemini_json`] | drops annotations |
 //! | Gemini, `Schema` | [`gemini_subset`] | the OpenAPI subset |
 //!
@@ -22,7 +23,7 @@ mod tree;
 pub use anthropic::anthropic;
 pub use gemini::{gemini_json, gemini_subset};
 pub use plain::{as_given, parameters};
-pub use strict::strict;
+pub use strict::{anthropic_strict, strict};
 
 use super::request::Tool;
 use crate::json::Raw;

@@ -6,7 +6,7 @@ use super::{
     Given,
     tree::{Node, local_name},
 };
-use crate::json::{Text, write::Sink};
+use crate::json::{Raw, Text, write::Sink};
 
 /// Limits that the service refuses; they are told in words instead.
 const LIMITS: [&str; 15] = [
@@ -27,23 +27,42 @@ const LIMITS: [&str; 15] = [
     "maxContains",
 ];
 
-/// Writes the schema for `output_config.format` or a tool with `strict`.
+/// Writes the schema for `output_config.format`: closed objects, without limits and recursion.
 pub fn strict(given: Given<'_>, out: &mut impl Sink) {
     let mut root = given.tree();
     if root.members().is_empty() {
         root = Node::typed("object");
     }
+    close(&mut root);
     clean(&mut root);
     cut_recursion(&mut root);
     root.write(out);
 }
 
+/// Writes the `input_schema` of a tool with `strict` and returns what must be added to its description.
+///
+/// Objects stay as open as the client left them: it asked for `strict` itself and knows the rule.
+pub fn anthropic_strict(given: Given<'_>, out: &mut impl Sink) -> Option<String> {
+    let mut flat = Vec::new();
+    let note = super::anthropic(given, &mut flat);
+    // Written by us just now: always one value.
+    let mut root = Raw::parse(&flat).map_or(Node::typed("object"), Node::of);
+    clean(&mut root);
+    cut_recursion(&mut root);
+    root.write(out);
+    note
+}
+
+fn close(schema: &mut Node<'_>) {
+    if schema.has_type("object") || schema.get("properties").is_some() {
+        schema.set("additionalProperties", Node::Bool(false));
+    }
+    schema.each_schema(&mut close);
+}
+
 fn clean(schema: &mut Node<'_>) {
     if !schema.is_object() {
         return;
-    }
-    if schema.has_type("object") || schema.get("properties").is_some() {
-        schema.set("additionalProperties", Node::Bool(false));
     }
     let mut notes = Vec::new();
     for name in LIMITS {

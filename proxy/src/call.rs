@@ -1,0 +1,171 @@
+//! One request on one client connection, with the means to answer it once.
+//!
+//! The type says how far the answer is: [`Fresh`] can still become any answer, [`Committed`] has sent its head. A call
+//! borrows its HTTP/1 connection (or owns its HTTP/2 stream): between a handler and the socket there is no lock, no
+//! channel and no task.
+//!
+//! Dropping a call is safe at any moment. A fresh one is answered with 500 (or the status of the fault that its body
+//! had); a committed one is aborted, so that a client can never take half an answer for a whole one.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::h1::server::Conn;
+use crate::h2::server::Stream;
+use crate::{Error, Headers, Kind, RequestHead, ResponseHead, Retry, Side};
+
+/// What a server calls for every request.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one call. The future is polled inside the connection's own task, one at a time on HTTP/1; it is dropped
+    /// when the connection dies under HTTP/2 or when a drain has waited long enough. A panic ends this exchange only.
+    fn handle<'a>(&'a self, call: Call<'a, Fresh>) -> impl Future<Output = ()> + Send + 'a;
+}
+
+/// Nothing has been answered yet.
+#[derive(Debug)]
+pub struct Fresh {
+    head: RequestHead,
+    peer: SocketAddr,
+    received: Instant,
+}
+
+/// The head of the answer has been sent.
+#[derive(Debug)]
+pub struct Committed(());
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Call<'a, State = Fresh> {
+    leg: Leg<'a>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum Leg<'a> {
+    H1(&'a mut Conn),
+    H2(Box<Stream>),
+}
+
+macro_rules! leg {
+    ($leg:expr, $inner:ident => $call:expr) => {
+        match $leg {
+            Leg::H1($inner) => $call,
+            Leg::H2($inner) => $call,
+        }
+    };
+}
+
+impl<'a> Call<'a, Fresh> {
+    pub(crate) fn h1(conn: &'a mut Conn, head: RequestHead, peer: SocketAddr, received: Instant) -> Self {
+        Self { leg: Leg::H1(conn), state: Fresh { head, peer, received } }
+    }
+
+    pub(crate) fn h2(stream: Stream, head: RequestHead, peer: SocketAddr, received: Instant) -> Self {
+        Self { leg: Leg::H2(Box::new(stream)), state: Fresh { head, peer, received } }
+    }
+
+    /// The head of the request.
+    pub fn head(&self) -> &RequestHead {
+        &self.state.head
+    }
+
+    /// Moves the head out, leaving an empty one: a caller that keeps it needs no copy.
+    pub fn take_head(&mut self) -> RequestHead {
+        let empty = RequestHead {
+            method: self.state.head.method.clone(),
+            target: Bytes::new(),
+            authority: Bytes::new(),
+            version: self.state.head.version,
+            headers: Headers::new(),
+        };
+        std::mem::replace(&mut self.state.head, empty)
+    }
+
+    /// Address of the client.
+    pub fn peer(&self) -> SocketAddr {
+        self.state.peer
+    }
+
+    /// When the head was complete.
+    pub fn received(&self) -> Instant {
+        self.state.received
+    }
+
+    /// The next piece of the request body, `None` at its end. Cancel safe.
+    ///
+    /// A client that waits for `100 Continue` is told to go on. An error leaves the call answerable: its status is in
+    /// the [`Kind`].
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        leg!(&mut self.leg, leg => leg.chunk().await)
+    }
+
+    /// What is left of the request body in one buffer of at most `limit` bytes ([`crate::Limits::body_bytes`] holds as
+    /// well). A body that arrived together with its head is not copied. Not cancel safe: what was read is lost.
+    pub async fn body(&mut self, limit: usize) -> Result<Bytes, Error> {
+        leg!(&mut self.leg, leg => leg.body(limit).await)
+    }
+
+    /// Resolves when the client has left; see [`Call::gone`] of a committed call.
+    pub async fn gone(&mut self) {
+        leg!(&mut self.leg, leg => leg.gone().await)
+    }
+
+    /// Sends a whole answer: head and body leave in one vectored write.
+    ///
+    /// `content-length` is set here, and HEAD, 204 and 304 answers lose their body here.
+    pub async fn respond(self, head: ResponseHead, body: Bytes) -> Result<(), Error> {
+        let mut leg = self.leg;
+        leg!(&mut leg, leg => leg.respond(head, body).await)
+    }
+
+    /// Starts a streamed answer: head and `first` leave in one vectored write.
+    ///
+    /// The length is open (chunked, HTTP/1.0: up to the close) unless `head` carries a valid `content-length`; then
+    /// exactly so many bytes have to be sent, or the answer is aborted.
+    pub async fn commit(mut self, head: ResponseHead, first: Bytes) -> Result<Call<'a, Committed>, Error> {
+        leg!(&mut self.leg, leg => leg.commit(head, first).await)?;
+        Ok(Call { leg: self.leg, state: Committed(()) })
+    }
+}
+
+impl Call<'_, Committed> {
+    /// Sends one piece: one chunk in one vectored write. Waits while the client does not read.
+    ///
+    /// Dropping the future before it is ready spoils the answer: it can then only be aborted.
+    pub async fn send(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.send_slices(std::slice::from_ref(&bytes)).await
+    }
+
+    /// Sends several slices as one chunk in one vectored write. Cancelling is as for [`Call::send`].
+    pub async fn send_slices(&mut self, slices: &[Bytes]) -> Result<(), Error> {
+        leg!(&mut self.leg, leg => leg.send(slices).await)
+    }
+
+    /// Resolves when the client has left (end of stream, reset); never otherwise. Cancel safe.
+    ///
+    /// On HTTP/1 a FIN behind a complete request counts as leaving, though a half-closed client might still read: a
+    /// command-line agent that is interrupted looks exactly the same, and going on would pay for an answer that nobody
+    /// sees. Pipelined bytes that arrive meanwhile are kept, up to a bound behind which nothing more is noticed.
+    pub async fn gone(&mut self) {
+        leg!(&mut self.leg, leg => leg.gone().await)
+    }
+
+    /// Ends the answer cleanly.
+    pub async fn finish(self, trailers: Option<Headers>) -> Result<(), Error> {
+        self.finish_with(Bytes::new(), trailers).await
+    }
+
+    /// Sends `last` and ends the answer cleanly, in one vectored write.
+    pub async fn finish_with(self, last: Bytes, trailers: Option<Headers>) -> Result<(), Error> {
+        let mut leg = self.leg;
+        leg!(&mut leg, leg => leg.finish(last, trailers).await)
+    }
+}
+
+/// The handler sent more or less than the `content-length` that it had named.
+pub(crate) fn wrong_length() -> Error {
+    Error { side: Side::Internal, kind: Kind::Protocol { reason: "answer_length", status: 500 }, retry: Retry::Never }
+}

@@ -1,0 +1,272 @@
+//! Pool + dial + ALPN behind one call: `send(Outbound) -> Response`.
+//!
+//! Knows no vendor and follows no redirect, stores no cookie, decompresses nothing. The only request it ever sends twice
+//! is one that met a connection which the peer had already given up.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
+
+use crate::{
+    Error, Headers, Limits, Method, ResponseHead, Retry, Timeouts,
+    body::Body,
+    h1, h2,
+    net::{
+        dial::{Dialed, Dialer},
+        egress::Egress,
+        resolve::Resolver,
+    },
+    pool::{Pool, key::Origin},
+    tls::connect::{Connector, Protocol},
+};
+
+/// Which certificate authorities are trusted.
+#[derive(Debug, Clone, Default)]
+pub enum Roots {
+    /// Mozilla's, as bundled at build time.
+    #[default]
+    Bundled,
+    /// Mozilla's and these.
+    BundledPlus(Vec<CertificateDer<'static>>),
+}
+
+/// How a [`Client`] behaves.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Bounds in size.
+    pub limits: Limits,
+    /// Bounds in time.
+    pub timeouts: Timeouts,
+    /// Direct or through which proxy.
+    pub egress: Egress,
+    /// Trusted authorities.
+    pub roots: Roots,
+    /// Names that are not asked of the system's resolver, with the addresses to use instead.
+    pub pins: Vec<(String, Vec<IpAddr>)>,
+    /// Idle HTTP/1 connections kept per origin.
+    pub idle_per_origin: usize,
+    /// Idle HTTP/1 connections kept in all.
+    pub idle_total: usize,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            egress: Egress::direct(),
+            roots: Roots::Bundled,
+            pins: Vec::new(),
+            idle_per_origin: 32,
+            idle_total: 512,
+        }
+    }
+}
+
+/// A request on its way to an upstream.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    /// Where to.
+    pub origin: Origin,
+    /// Method.
+    pub method: Method,
+    /// Path and query, starting with `/`.
+    pub target: Bytes,
+    /// Fields in the order in which they are sent. `host` and `content-length` are written when absent, hop-by-hop
+    /// fields are left out.
+    pub headers: Headers,
+    /// The body in slices; with the head they leave in one vectored write.
+    pub body: Vec<Bytes>,
+    /// Bound on resolution, TCP, egress proxy and TLS together, instead of the client's own.
+    pub connect_timeout: Option<Duration>,
+    /// Bound from the connected socket to the complete response head; unbounded when absent.
+    pub head_timeout: Option<Duration>,
+}
+
+impl Outbound {
+    /// A request without fields and body.
+    pub fn new(origin: Origin, method: Method, target: impl Into<Bytes>) -> Self {
+        Self {
+            origin,
+            method,
+            target: target.into(),
+            headers: Headers::new(),
+            body: Vec::new(),
+            connect_timeout: None,
+            head_timeout: None,
+        }
+    }
+}
+
+/// When the steps of an exchange were done.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// A connection was there.
+    pub connected: Instant,
+    /// The request was written, or the response began before it was.
+    pub sent: Instant,
+    /// The response head was complete.
+    pub head: Instant,
+    /// Whether the connection had carried an exchange before.
+    pub reused: bool,
+}
+
+/// An answer whose body is still arriving.
+#[derive(Debug)]
+pub struct Response {
+    /// Status and fields.
+    pub head: ResponseHead,
+    /// The body.
+    pub body: Body,
+    /// When what was done.
+    pub timing: Timing,
+}
+
+/// Sends requests. Clones share one pool; one per lane is meant.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: ClientConfig,
+    dialer: Dialer,
+    pool: Arc<Pool>,
+}
+
+/// A connection, or a place on one, for one exchange.
+#[derive(Debug)]
+enum Lease {
+    H1(Box<h1::client::Conn>),
+    H2(h2::client::Claim),
+}
+
+/// Where a lease may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Pool,
+    /// A pooled connection just failed; its neighbours are as old.
+    Fresh,
+}
+
+impl Client {
+    /// Makes a client without connections.
+    ///
+    /// # Errors
+    /// An extra root that is no certificate.
+    pub fn new(config: ClientConfig) -> Result<Self, Error> {
+        let dialer = Dialer {
+            resolver: Resolver::new(&config.pins),
+            egress: config.egress.clone(),
+            tls: Connector::new(&config.roots)?,
+        };
+        let pool = Pool::new(config.idle_per_origin, config.idle_total, config.timeouts.pool_idle);
+        Ok(Self { inner: Arc::new(Inner { config, dialer, pool }) })
+    }
+
+    /// Sends one request and waits for the head of its answer. Dropping the future cancels the request: the socket is
+    /// closed or the stream reset.
+    ///
+    /// The request is sent a second time, on another connection, when the first one turned out to be given up by its
+    /// peer before it can have acted on the request.
+    ///
+    /// # Errors
+    /// With the failed leg's kind; `retry` says whether the same request may be sent again.
+    pub async fn send(&self, request: Outbound) -> Result<Response, Error> {
+        let deadline = Instant::now() + request.connect_timeout.unwrap_or(self.inner.config.timeouts.connect);
+        let lease = self.inner.lease(&request.origin, deadline, Source::Pool).await?;
+        match self.inner.exchange(lease, &request).await {
+            Ok(response) => Ok(response),
+            Err(Failure { error, again: Again::No }) => Err(error),
+            Err(Failure { error, again: Again::OnAnother }) => {
+                tracing::debug!(origin = %request.origin, %error, "sending again on another connection");
+                // The new attempt has its own time to connect: the first one spent none on it.
+                let deadline = Instant::now() + request.connect_timeout.unwrap_or(self.inner.config.timeouts.connect);
+                let lease = self.inner.lease(&request.origin, deadline, Source::Fresh).await?;
+                self.inner.exchange(lease, &request).await.map_err(|failure| failure.error)
+            }
+        }
+    }
+}
+
+/// A failed exchange.
+struct Failure {
+    error: Error,
+    again: Again,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    No,
+    OnAnother,
+}
+
+impl Inner {
+    async fn lease(&self, origin: &Origin, deadline: Instant, source: Source) -> Result<Lease, Error> {
+        if let Some(claim) = self.pool.claim_h2(origin) {
+            return Ok(Lease::H2(claim));
+        }
+        if source == Source::Pool
+            && let Some(conn) = self.pool.take_h1(origin)
+        {
+            return Ok(Lease::H1(conn));
+        }
+        let turn = self.pool.turn(origin, deadline).await?;
+        if turn.is_some()
+            && let Some(claim) = self.pool.claim_h2(origin)
+        {
+            return Ok(Lease::H2(claim));
+        }
+        let dialed = self.dialer.dial(origin, deadline).await?;
+        self.pool.learn(origin, dialed.protocol);
+        let limits = &self.config.limits;
+        match dialed.protocol {
+            Protocol::Http1 => {
+                let Dialed { stream, forward, protocol: _ } = dialed;
+                let home = self.pool.home();
+                Ok(Lease::H1(Box::new(h1::client::Conn::new(stream, forward, origin.clone(), limits, home))))
+            }
+            Protocol::Http2 => {
+                let conn = h2::client::Conn::start(dialed.stream, limits).await?;
+                Ok(Lease::H2(self.pool.share(origin, conn)))
+            }
+        }
+    }
+
+    async fn exchange(&self, lease: Lease, request: &Outbound) -> Result<Response, Failure> {
+        let connected = Instant::now();
+        let (reused, answer) = match lease {
+            Lease::H1(conn) => {
+                let reused = conn.is_reused();
+                let answer = h1::client::exchange(conn, request, &self.config).await;
+                let whole = || Body::whole(Bytes::new());
+                (reused, answer.map(|a| (a.head, a.body.map_or_else(whole, Body::h1), a.sent)))
+            }
+            Lease::H2(claim) => {
+                let reused = claim.is_reused();
+                let answer = h2::client::exchange(claim, request, &self.config).await;
+                (reused, answer.map(|a| (a.head, Body::h2(a.body), a.sent)))
+            }
+        };
+        match answer {
+            Ok((head, body, sent)) => {
+                let timing = Timing { connected, sent, head: Instant::now(), reused };
+                Ok(Response { head, body, timing })
+            }
+            Err(error) => {
+                let again = match error.retry {
+                    // A new connection that fails says something about the peer, not about the connection's age.
+                    Retry::Safe | Retry::FreshConnection if reused => Again::OnAnother,
+                    Retry::Safe | Retry::FreshConnection | Retry::Never => Again::No,
+                };
+                Err(Failure { error, again })
+            }
+        }
+    }
+}

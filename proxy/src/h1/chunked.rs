@@ -1,0 +1,345 @@
+//! Chunked coding, both directions (RFC 9112 §7.1).
+//!
+//! Decoding is incremental and copies nothing: data comes out as slices of the read buffer. Extensions are skipped but
+//! counted, because a peer can otherwise make us read for ever without delivering a byte (CVE-2023-39326 class).
+//! Line ends are CRLF and nothing else: a lenient chunk line is a way to smuggle.
+
+use bytes::{Buf, BytesMut};
+
+use super::framing::{Piece, refuse, take, too_large};
+use super::head::{Block, parse_fields};
+use crate::{Headers, Kind, Limits};
+
+/// Hex digits of a chunk size; sixteen always fit 64 bits.
+const SIZE_DIGITS: u8 = 16;
+/// Extension bytes on one chunk line.
+const EXTENSION_LINE: usize = 256;
+
+/// Trailer fields that are dropped: framing, routing, authentication, content and cookies must be known before the
+/// body and may not change behind it (RFC 9110 §6.5.1).
+const FORBIDDEN_TRAILERS: &[&str] = &[
+    "transfer-encoding",
+    "content-length",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "host",
+    "expect",
+    "max-forwards",
+    "cache-control",
+    "authorization",
+    "proxy-authorization",
+    "proxy-authenticate",
+    "www-authenticate",
+    "content-encoding",
+    "content-type",
+    "content-range",
+    "range",
+    "set-cookie",
+    "cookie",
+];
+
+/// Position inside a chunked body.
+///
+/// ```text
+///   Size ──';'──▶ Extension       Data ──left = 0──▶ DataCr ──CR──▶ DataLf ──LF──▶ Size
+///     └──CR──┬────────┘CR           ▲
+///            ▼                      │
+///          SizeLf ──LF, size > 0────┘
+///            └──────LF, size = 0──▶ Trailers ──empty line──▶ Done
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    /// Reading hex digits of a chunk size.
+    Size { size: u64, digits: u8 },
+    /// Skipping an extension; `line` bytes of it so far.
+    Extension { size: u64, line: usize },
+    /// The CR of a chunk line was seen.
+    SizeLf { size: u64 },
+    /// Inside chunk data.
+    Data { left: u64 },
+    /// Chunk data is complete.
+    DataCr,
+    /// The CR behind chunk data was seen.
+    DataLf,
+    /// Behind the last chunk.
+    Trailers,
+    /// The empty line was seen.
+    Done,
+}
+
+/// Decodes one chunked body.
+#[derive(Debug)]
+pub(crate) struct Chunked {
+    state: State,
+    /// Body bytes that may still be announced.
+    room: u64,
+    body_limit: u64,
+    /// Extension bytes of the whole message.
+    extensions: usize,
+    extension_limit: usize,
+    trailer_limit: usize,
+    field_limit: usize,
+    block: Block,
+    trailers: Option<Headers>,
+}
+
+impl Chunked {
+    /// A decoder for a body of at most `body_limit` bytes.
+    pub(crate) fn new(limits: &Limits, body_limit: u64) -> Self {
+        Self {
+            state: State::Size { size: 0, digits: 0 },
+            room: body_limit,
+            body_limit,
+            extensions: 0,
+            extension_limit: limits.chunk_extension_bytes,
+            trailer_limit: limits.trailer_bytes,
+            field_limit: limits.fields,
+            block: Block::default(),
+            trailers: None,
+        }
+    }
+
+    /// Whether the empty line behind the last chunk was seen.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// The trailer fields that are fit to be passed on. Given out once.
+    pub(crate) fn trailers(&mut self) -> Option<Headers> {
+        self.trailers.take()
+    }
+
+    /// Takes the next piece of data off `buf`. Framing bytes before it are consumed on the way.
+    pub(crate) fn next(&mut self, buf: &mut BytesMut) -> Result<Piece, Kind> {
+        loop {
+            match self.state {
+                State::Data { mut left } => {
+                    if buf.is_empty() {
+                        return Ok(Piece::More);
+                    }
+                    let data = take(buf, &mut left);
+                    self.state = if left == 0 { State::DataCr } else { State::Data { left } };
+                    return Ok(Piece::Data(data));
+                }
+                State::Trailers => return self.trailer_section(buf),
+                State::Done => return Ok(Piece::End),
+                State::Size { .. } | State::Extension { .. } | State::SizeLf { .. } | State::DataCr | State::DataLf => {
+                    if !self.line(buf)? {
+                        return Ok(Piece::More);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Consumes framing bytes until data or trailers begin (true) or the buffer is empty (false).
+    fn line(&mut self, buf: &mut BytesMut) -> Result<bool, Kind> {
+        for at in 0..buf.len() {
+            self.state = self.step(buf[at])?;
+            if matches!(self.state, State::Data { .. } | State::Trailers) {
+                buf.advance(at + 1);
+                return Ok(true);
+            }
+        }
+        buf.clear();
+        Ok(false)
+    }
+
+    /// One byte of framing.
+    fn step(&mut self, byte: u8) -> Result<State, Kind> {
+        Ok(match self.state {
+            State::Size { size, digits } => match (byte, char::from(byte).to_digit(16)) {
+                (_, Some(_)) if digits == SIZE_DIGITS => return Err(refuse("bad_chunk_size", 400)),
+                (_, Some(digit)) => State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 },
+                (b'\n', _) => return Err(refuse("bare_lf", 400)),
+                (b';', _) if digits > 0 => self.extension(size, 1)?,
+                (b'\r', _) if digits > 0 => State::SizeLf { size },
+                _ => return Err(refuse("bad_chunk_size", 400)),
+            },
+            State::Extension { size, line } => match byte {
+                b'\r' => State::SizeLf { size },
+                b'\n' => return Err(refuse("bare_lf", 400)),
+                0..=8 | 11..=31 | 127 => return Err(refuse("bad_chunk_extension", 400)),
+                _ => self.extension(size, line + 1)?,
+            },
+            State::SizeLf { size } => match (byte, size) {
+                (b'\n', 0) => State::Trailers,
+                (b'\n', _) => {
+                    self.room = self.room.checked_sub(size).ok_or_else(|| too_large(self.body_limit))?;
+                    State::Data { left: size }
+                }
+                _ => return Err(refuse("bare_cr", 400)),
+            },
+            State::DataCr if byte == b'\r' => State::DataLf,
+            State::DataLf if byte == b'\n' => State::Size { size: 0, digits: 0 },
+            State::DataCr | State::DataLf => return Err(refuse("chunk_data_end", 400)),
+            State::Data { .. } | State::Trailers | State::Done => self.state,
+        })
+    }
+
+    fn extension(&mut self, size: u64, line: usize) -> Result<State, Kind> {
+        self.extensions += 1;
+        if line > EXTENSION_LINE || self.extensions > self.extension_limit {
+            return Err(refuse("chunk_extension_too_long", 400));
+        }
+        Ok(State::Extension { size, line })
+    }
+
+    fn trailer_section(&mut self, buf: &mut BytesMut) -> Result<Piece, Kind> {
+        // The common case is no trailer at all.
+        if buf.starts_with(b"\r\n") {
+            buf.advance(2);
+            self.state = State::Done;
+            return Ok(Piece::End);
+        }
+        let too_long = || Kind::TooLarge { what: "trailers", limit: self.trailer_limit, status: 431 };
+        let Some(end) = self.block.find(buf, self.trailer_limit, too_long)? else {
+            return Ok(Piece::More);
+        };
+        let section = buf.split_to(end).freeze();
+        if end > 2 {
+            let mut fields = parse_fields(&section, 0, self.field_limit)?;
+            fields.retain(|name, _| {
+                let name = name.to_ascii_lowercase();
+                !FORBIDDEN_TRAILERS.iter().any(|forbidden| forbidden.as_bytes() == name)
+            });
+            self.trailers = Some(fields).filter(|fields| !fields.is_empty());
+        }
+        self.state = State::Done;
+        Ok(Piece::End)
+    }
+}
+
+/// The line in front of a chunk, built on the stack: `<hex size> CRLF`.
+#[derive(Debug)]
+pub(crate) struct ChunkLine {
+    bytes: [u8; 18],
+    start: usize,
+}
+
+impl ChunkLine {
+    /// The line for a chunk of `size` bytes. A size of zero would end the body and is the caller's mistake.
+    pub(crate) fn new(size: usize) -> Self {
+        debug_assert!(size > 0, "an empty chunk ends the body");
+        let mut bytes = [0; 18];
+        bytes[16..].copy_from_slice(b"\r\n");
+        let mut start = 16;
+        let mut rest = size;
+        loop {
+            start -= 1;
+            bytes[start] = b"0123456789abcdef"[rest & 15];
+            rest >>= 4;
+            if rest == 0 {
+                return Self { bytes, start };
+            }
+        }
+    }
+
+    /// The bytes to send.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+/// What follows the data of every chunk.
+pub(crate) const CHUNK_END: &[u8] = b"\r\n";
+/// The last chunk and an empty trailer section.
+pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn decode(input: &[u8], limits: &Limits) -> Result<(Vec<u8>, Option<Headers>), Kind> {
+        let mut decoder = Chunked::new(limits, limits.body_bytes as u64);
+        let mut buf = BytesMut::from(input);
+        let mut body = Vec::new();
+        loop {
+            match decoder.next(&mut buf)? {
+                Piece::Data(data) => body.extend_from_slice(&data),
+                Piece::More => return Err(refuse("incomplete", 400)),
+                Piece::End => return Ok((body, decoder.trailers())),
+            }
+        }
+    }
+
+    fn reason(input: &[u8]) -> &'static str {
+        match decode(input, &Limits::default()) {
+            Err(Kind::Protocol { reason, .. }) => reason,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn data_is_a_slice_of_the_read_buffer() {
+        let mut buf = BytesMut::from("5\r\nhello\r\n0\r\n\r\n");
+        let at = buf[3..].as_ptr();
+        let mut decoder = Chunked::new(&Limits::default(), 100);
+        let Piece::Data(data) = decoder.next(&mut buf).unwrap() else { panic!("no data") };
+        assert_eq!(data, Bytes::from("hello"));
+        assert_eq!(data.as_ptr(), at);
+        assert_eq!(decoder.next(&mut buf).unwrap(), Piece::End);
+        assert!(buf.is_empty());
+    }
+
+    #[test]
+    fn lines_are_strict() {
+        assert_eq!(reason(b"\r\n"), "bad_chunk_size");
+        assert_eq!(reason(b";a\r\n"), "bad_chunk_size");
+        assert_eq!(reason(b"+5\r\nhello"), "bad_chunk_size");
+        assert_eq!(reason(b"5 \r\nhello"), "bad_chunk_size");
+        assert_eq!(reason(b"5\rhello"), "bare_cr");
+        assert_eq!(reason(b"5;a\x00\r\n"), "bad_chunk_extension");
+        assert_eq!(reason(b"1\r\na\n0\r\n\r\n"), "chunk_data_end");
+        assert_eq!(reason(b"0\r\n\n"), "bare_lf");
+        assert_eq!(reason(b"0\r\nA : b\r\n\r\n"), "bad_name");
+    }
+
+    #[test]
+    fn extensions_are_bounded_per_line_and_per_message() {
+        let line = |n: usize| [b"1;", "x".repeat(n).as_bytes(), b"\r\na\r\n"].concat();
+        let limits = Limits::default();
+        let mut ok = line(255);
+        ok.extend_from_slice(LAST_CHUNK);
+        assert_eq!(decode(&ok, &limits).unwrap().0, b"a");
+        assert_eq!(reason(&line(256)), "chunk_extension_too_long");
+        assert_eq!(reason(&line(255).repeat(65)), "chunk_extension_too_long");
+    }
+
+    #[test]
+    fn the_sum_of_chunks_and_the_trailers_are_bounded() {
+        let limits = Limits { body_bytes: 4, trailer_bytes: 16, ..Limits::default() };
+        assert_eq!(decode(b"2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n", &limits).unwrap().0, b"abcd");
+        let over = decode(b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n", &limits);
+        assert!(matches!(over, Err(Kind::TooLarge { status: 413, .. })), "{over:?}");
+        let over = decode(b"ffffffffffffffff\r\n", &limits);
+        assert!(matches!(over, Err(Kind::TooLarge { status: 413, .. })), "{over:?}");
+        let over = decode(b"0\r\nlong-name: value-value\r\n\r\n", &limits);
+        assert!(matches!(over, Err(Kind::TooLarge { status: 431, .. })), "{over:?}");
+    }
+
+    #[test]
+    fn forbidden_trailers_vanish() {
+        let limits = Limits::default();
+        let (_, trailers) = decode(b"0\r\nHost: a\r\nX-Sum: 1\r\nSet-Cookie: b\r\n\r\n", &limits).unwrap();
+        let trailers = trailers.unwrap();
+        assert_eq!(trailers.len(), 1);
+        assert_eq!(trailers.text("x-sum"), Some("1"));
+        assert_eq!(decode(b"0\r\nHost: a\r\n\r\n", &limits).unwrap().1, None);
+    }
+
+    #[test]
+    fn chunk_lines_are_hex_without_padding() {
+        for size in [1, 9, 10, 15, 16, 255, 4096, usize::MAX] {
+            assert_eq!(ChunkLine::new(size).as_slice(), format!("{size:x}\r\n").as_bytes());
+        }
+    }
+}

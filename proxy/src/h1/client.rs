@@ -1,0 +1,418 @@
+//! One HTTP/1.1 exchange on one connection, and the body that follows it.
+//!
+//! Nothing is pipelined and nothing is retried here: an error says whether a retry can be right, [`crate::Client`]
+//! decides. A small exchange costs one write and one read; a timer is armed only when there is something to wait for.
+//!
+//! Invariant: a connection goes back to the pool only from [`H1Body::end`], and only when the request was written out,
+//! the response was read to its last byte, nothing lies behind it and both sides want to go on. Every other way out
+//! drops it, which closes the socket.
+
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    sync::{Arc, Weak},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncWrite;
+
+use super::{
+    framing::{Decoder, Piece, as_upstream},
+    head::{self, HeadReader},
+};
+use crate::{
+    Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry,
+    client::{ClientConfig, Outbound},
+    deadlines::{self, Timer},
+    net::{egress::Proxy, stream::Stream},
+    pool::{Pool, key::Origin},
+};
+
+/// Slices handed to one vectored write.
+const VECTOR: usize = 32;
+/// Spare room below which the read buffer gets a new block.
+const SPARE_MIN: usize = 2 * 1024;
+/// A peer that had closed a pooled connection is noticed within a round trip. A close that comes later may follow work
+/// that was done, and a second completion costs money.
+pub(crate) const STALE_WINDOW: Duration = Duration::from_secs(1);
+
+/// A connection that speaks HTTP/1.1.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    stream: Stream,
+    read: BytesMut,
+    read_bytes: usize,
+    heads: HeadReader,
+    /// The encoded request head, then how much of head and body was written.
+    out: BytesMut,
+    upload: Position,
+    forward: Option<Arc<Proxy>>,
+    origin: Origin,
+    home: Weak<Pool>,
+    /// Whether an exchange was completed on it.
+    reused: bool,
+}
+
+/// How far a request was written: slice 0 is the head, the others are the body's.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Position {
+    slice: usize,
+    offset: usize,
+}
+
+/// What [`exchange`] hands over.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) head: ResponseHead,
+    /// Absent when there is none; the connection is back in its pool already.
+    pub(crate) body: Option<H1Body>,
+    pub(crate) sent: Instant,
+}
+
+impl Conn {
+    pub(crate) fn new(
+        stream: Stream,
+        forward: Option<Arc<Proxy>>,
+        origin: Origin,
+        limits: &Limits,
+        home: Weak<Pool>,
+    ) -> Self {
+        Self {
+            stream,
+            read: BytesMut::new(),
+            read_bytes: limits.read_bytes.max(SPARE_MIN),
+            heads: HeadReader::default(),
+            out: BytesMut::new(),
+            upload: Position::default(),
+            forward,
+            origin,
+            home,
+            reused: false,
+        }
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Whether the peer neither closed nor said anything while the connection was idle.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.stream.is_quiet()
+    }
+
+    /// One read into the buffer. A read that did not fill it has cleared the readiness, so another attempt before the
+    /// next wake costs no system call.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.read.capacity() - self.read.len() < SPARE_MIN {
+            // Takes the old block again if nobody holds a slice of it any more.
+            self.read.reserve(self.read_bytes.saturating_sub(self.read.len()).max(SPARE_MIN));
+        }
+        self.stream.poll_read_buf(cx, &mut self.read)
+    }
+
+    /// Writes what is left of head and body.
+    fn poll_upload(&mut self, cx: &mut Context<'_>, body: &[Bytes]) -> Poll<io::Result<()>> {
+        while self.upload.slice <= body.len() {
+            let mut vector = [IoSlice::new(&[]); VECTOR];
+            let mut filled = 0;
+            let mut offset = self.upload.offset;
+            for at in self.upload.slice..=body.len() {
+                let slice: &[u8] = if at == 0 { &self.out } else { &body[at - 1] };
+                if filled == VECTOR {
+                    break;
+                }
+                vector[filled] = IoSlice::new(&slice[offset..]);
+                offset = 0;
+                filled += usize::from(!vector[filled].is_empty());
+            }
+            if filled == 0 {
+                self.upload = Position { slice: body.len() + 1, offset: 0 };
+                break;
+            }
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &vector[..filled]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let lengths = |at: usize| if at == 0 { self.out.len() } else { body.get(at - 1).map_or(0, Bytes::len) };
+            self.upload = self.upload.advance(written, body.len(), lengths);
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn write_head(&mut self, request: &Outbound) {
+        self.out.clear();
+        self.upload = Position::default();
+        let out = &mut self.out;
+        match &self.forward {
+            Some(proxy) => {
+                let target = [b"http://", &self.origin.authority()[..], &request.target].concat();
+                head::write_request_line(out, &request.method, &target);
+                if let Some(auth) = proxy.basic_auth() {
+                    head::write_field(out, b"proxy-authorization", auth.as_bytes());
+                }
+            }
+            None => head::write_request_line(out, &request.method, &request.target),
+        }
+        write_fields(out, request, &self.origin);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Position {
+    /// The position `written` bytes further; empty slices are stepped over.
+    fn advance(mut self, mut written: usize, slices: usize, length: impl Fn(usize) -> usize) -> Self {
+        while self.slice <= slices {
+            let left = length(self.slice) - self.offset;
+            if written < left {
+                self.offset += written;
+                return self;
+            }
+            written -= left;
+            self = Position { slice: self.slice + 1, offset: 0 };
+        }
+        debug_assert_eq!(written, 0, "more was written than there is");
+        self
+    }
+}
+
+/// Fields of a request in the caller's order. `host` comes first and `content-length` last when the caller has none.
+fn write_fields(out: &mut BytesMut, request: &Outbound, origin: &Origin) {
+    let headers = &request.headers;
+    let length: u64 = request.body.iter().map(|slice| slice.len() as u64).sum();
+    let expects_body = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
+    let mut length_due = length > 0 || expects_body;
+    if !headers.contains("host") {
+        head::write_field(out, b"host", origin.authority());
+    }
+    for (name, value) in headers.iter() {
+        if name.eq_ignore_ascii_case(b"content-length") {
+            // Ours is right by construction; theirs keeps its place.
+            if std::mem::take(&mut length_due) {
+                head::write_length(out, length);
+            }
+        } else if !is_hop_by_hop(name, headers) {
+            head::write_field(out, name, value);
+        }
+    }
+    if length_due {
+        head::write_length(out, length);
+    }
+}
+
+/// Fields that are meant for the next hop only (RFC 9110 §7.6.1), among them those that `connection` names. `expect` is
+/// one for us: the body follows the head without waiting.
+pub(crate) fn is_hop_by_hop(name: &[u8], headers: &Headers) -> bool {
+    let other = match name.len() {
+        2 => name.eq_ignore_ascii_case(b"te"),
+        6 => name.eq_ignore_ascii_case(b"expect"),
+        7 => name.eq_ignore_ascii_case(b"trailer"),
+        14 => name.eq_ignore_ascii_case(b"http2-settings"),
+        19 => name.eq_ignore_ascii_case(b"proxy-authorization"),
+        _ => false,
+    };
+    let named = |value: &Bytes| value.split(|b| *b == b',').any(|n| n.trim_ascii().eq_ignore_ascii_case(name));
+    other || head::is_framing(name) || headers.all("connection").any(named)
+}
+
+/// Sends `request` and waits for the head of its answer.
+///
+/// A final response that begins before the request is written out is taken: the upload stops and the connection will
+/// not be used again.
+pub(crate) async fn exchange(mut conn: Box<Conn>, request: &Outbound, config: &ClientConfig) -> Result<Answer, Error> {
+    conn.write_head(request);
+    let mut state = Exchange {
+        request,
+        config,
+        sent: None,
+        write_failed: false,
+        heard: false,
+        interim: 0,
+        head_deadline: request.head_timeout.map(|limit| Instant::now() + limit),
+        write_deadline: None,
+    };
+    let mut timer: Pin<&mut Timer> = pin!(None);
+    let parsed = poll_fn(|cx| state.poll(cx, &mut conn, timer.as_mut())).await?;
+    if parsed.tunnel {
+        return Err(Error::upstream(Kind::Protocol { reason: "unexpected_upgrade", status: 502 }, Retry::Never));
+    }
+    let reusable = parsed.keep_alive && state.sent.is_some();
+    let decoder = Decoder::new(parsed.framing, &config.limits, u64::MAX).map_err(failed)?;
+    let sent = state.sent.unwrap_or_else(Instant::now);
+    let body = H1Body { conn, decoder, reusable };
+    let body = if body.decoder.is_done() {
+        body.end();
+        None
+    } else {
+        Some(body)
+    };
+    Ok(Answer { head: parsed.head, body, sent })
+}
+
+/// What is known between two polls of an exchange.
+struct Exchange<'a> {
+    request: &'a Outbound,
+    config: &'a ClientConfig,
+    /// When the last byte of the request was written.
+    sent: Option<Instant>,
+    /// The peer does not take the rest; its answer may still be readable.
+    write_failed: bool,
+    /// A byte of the response has arrived.
+    heard: bool,
+    interim: usize,
+    head_deadline: Option<Instant>,
+    /// When the peer counts as not reading; moves with every progress.
+    write_deadline: Option<(Position, Instant)>,
+}
+
+impl Exchange<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &mut Conn,
+        timer: Pin<&mut Timer>,
+    ) -> Poll<Result<head::Response, Error>> {
+        if self.sent.is_none() && !self.write_failed {
+            match conn.poll_upload(cx, &self.request.body) {
+                Poll::Ready(Ok(())) => self.sent = Some(Instant::now()),
+                Poll::Ready(Err(_)) => self.write_failed = true,
+                Poll::Pending => {}
+            }
+        }
+        loop {
+            if !conn.read.is_empty() {
+                let limits = &self.config.limits;
+                match conn.heads.response(&mut conn.read, limits, &self.request.method).map_err(failed)? {
+                    Some(parsed) if parsed.interim => {
+                        self.interim += 1;
+                        if self.interim > limits.interim_responses {
+                            let kind = Kind::Protocol { reason: "too_many_interim", status: 502 };
+                            return Poll::Ready(Err(failed(kind)));
+                        }
+                        continue;
+                    }
+                    Some(parsed) => return Poll::Ready(Ok(parsed)),
+                    None => {}
+                }
+            }
+            match conn.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.lost(Kind::Closed, conn))),
+                Poll::Ready(Ok(_)) => self.heard = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.lost(read_failure(&error), conn))),
+                Poll::Pending => break,
+            }
+        }
+        self.poll_timer(cx, conn, timer).map(Err)
+    }
+
+    /// The one timer of an exchange, armed for whatever is due first.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, conn: &Conn, timer: Pin<&mut Timer>) -> Poll<Error> {
+        if self.sent.is_some() || self.write_failed {
+            self.write_deadline = None;
+        } else if self.write_deadline.is_none_or(|(at, _)| at != conn.upload) {
+            self.write_deadline = Some((conn.upload, Instant::now() + self.config.timeouts.write));
+        }
+        let write = self.write_deadline.map(|(_, deadline)| (deadline, Phase::Write));
+        let head = self.head_deadline.map(|deadline| (deadline, Phase::Head));
+        deadlines::poll_due(timer, cx, [write, head]).map(|phase| failed(Kind::Timeout(phase)))
+    }
+
+    /// The connection ended before the head of the answer was complete.
+    fn lost(&self, kind: Kind, conn: &Conn) -> Error {
+        let early = self.request.method.is_idempotent() || self.sent.is_none_or(|sent| sent.elapsed() < STALE_WINDOW);
+        let retry = if conn.reused && !self.heard && early { Retry::FreshConnection } else { Retry::Never };
+        Error::upstream(kind, retry)
+    }
+}
+
+fn failed(kind: Kind) -> Error {
+    Error::upstream(as_upstream(kind), Retry::Never)
+}
+
+fn read_failure(error: &io::Error) -> Kind {
+    match error.kind() {
+        // rustls reports an end without close_notify as an unexpected one.
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => Kind::Closed,
+        io::ErrorKind::InvalidData => Kind::Tls("broken record".to_owned()),
+        kind => Kind::Io(kind),
+    }
+}
+
+/// The rest of a response on its connection.
+#[derive(Debug)]
+pub(crate) struct H1Body {
+    conn: Box<Conn>,
+    decoder: Decoder,
+    /// Whether the connection may carry another exchange once the body was read.
+    reusable: bool,
+}
+
+/// One step of reading a body.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A slice of the read buffer.
+    Data(Bytes),
+    /// The buffer holds nothing more.
+    More,
+    /// The body is complete.
+    End,
+}
+
+impl H1Body {
+    /// What the buffer holds; makes no system call.
+    pub(crate) fn step(&mut self) -> Result<Step, Error> {
+        Ok(match self.decoder.next(&mut self.conn.read).map_err(failed)? {
+            Piece::Data(data) => Step::Data(data),
+            Piece::More => Step::More,
+            Piece::End => Step::End,
+        })
+    }
+
+    /// The next slice, `None` at the end.
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        loop {
+            match self.step()? {
+                Step::Data(data) => return Poll::Ready(Ok(Some(data))),
+                Step::End => return Poll::Ready(Ok(None)),
+                Step::More => {}
+            }
+            match ready!(self.conn.poll_fill(cx)) {
+                Ok(0) => {
+                    self.reusable = false;
+                    let end = self.decoder.finish().map(|()| None);
+                    // A cut is a cut, whichever framing noticed it.
+                    return Poll::Ready(end.map_err(|_| failed(Kind::Closed)));
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(failed(read_failure(&error)))),
+            }
+        }
+    }
+
+    /// Whether the last slice was given out.
+    pub(crate) fn is_done(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// Ends a body that was read to its end: the connection goes back to its pool if it may.
+    pub(crate) fn end(mut self) -> Option<Headers> {
+        let trailers = self.decoder.trailers();
+        // A byte behind the response would be taken for the next one's.
+        if self.reusable && self.decoder.is_done() && self.conn.read.is_empty() {
+            self.conn.reused = true;
+            if let Some(pool) = self.conn.home.upgrade() {
+                pool.shelve(self.conn);
+            }
+        }
+        trailers
+    }
+}

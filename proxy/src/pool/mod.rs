@@ -1,0 +1,189 @@
+//! Connections between exchanges, keyed by origin.
+//!
+//! One short lock, never held across an await; sockets are closed and probed outside of it. The pool dials nothing and
+//! decides nothing about retries. A connection is here only because somebody gave it back.
+
+pub(crate) mod h1;
+pub(crate) mod h2;
+pub(crate) mod key;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::AbortHandle,
+    time::{sleep_until, timeout_at},
+};
+
+use crate::{
+    Error, Kind, Phase, Retry,
+    h1::client::Conn as H1Conn,
+    h2::client::{Claim, Conn as H2Conn},
+    tls::connect::Protocol,
+};
+use key::Origin;
+
+/// Origins whose protocol is remembered.
+const ORIGINS_MAX: usize = 1024;
+
+/// Idle HTTP/1 connections and shared HTTP/2 ones.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    state: Mutex<State>,
+    idle: Duration,
+    me: Weak<Pool>,
+}
+
+#[derive(Debug)]
+struct State {
+    h1: h1::Idle<Box<H1Conn>>,
+    h2: h2::Shared,
+    known: HashMap<Origin, Known>,
+    /// The task that closes what was idle for too long; there is one while there is something to close.
+    reaper: Option<AbortHandle>,
+}
+
+/// What was learned about an origin.
+#[derive(Debug, Clone)]
+struct Known {
+    protocol: Option<Protocol>,
+    /// One dials, the others wait: they may be able to share the connection.
+    dialing: Arc<Semaphore>,
+}
+
+impl Pool {
+    pub(crate) fn new(idle_per_origin: usize, idle_total: usize, idle: Duration) -> Arc<Self> {
+        let state = State {
+            h1: h1::Idle::new(idle_per_origin, idle_total),
+            h2: h2::Shared::default(),
+            known: HashMap::new(),
+            reaper: None,
+        };
+        Arc::new_cyclic(|me| Self { state: Mutex::new(state), idle, me: me.clone() })
+    }
+
+    /// For connections to find their way back.
+    pub(crate) fn home(&self) -> Weak<Pool> {
+        self.me.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An idle HTTP/1 connection that its peer has neither closed nor spoken on.
+    pub(crate) fn take_h1(&self, origin: &Origin) -> Option<Box<H1Conn>> {
+        loop {
+            let (mut conn, since) = self.state().h1.take(origin)?;
+            if since.elapsed() < self.idle && conn.is_quiet() {
+                return Some(conn);
+            }
+        }
+    }
+
+    /// Takes a connection back. The caller vouches that it stands at a message boundary.
+    pub(crate) fn shelve(&self, conn: Box<H1Conn>) {
+        let origin = conn.origin().clone();
+        let evicted = {
+            let mut state = self.state();
+            let evicted = state.h1.put(origin, conn, Instant::now());
+            self.ensure_reaper(&mut state);
+            evicted
+        };
+        drop(evicted);
+    }
+
+    /// A place on a shared HTTP/2 connection, if there is one with room.
+    pub(crate) fn claim_h2(&self, origin: &Origin) -> Option<Claim> {
+        self.state().h2.claim(origin)
+    }
+
+    /// Shares a new HTTP/2 connection; the first place on it is the caller's.
+    pub(crate) fn share(&self, origin: &Origin, conn: Arc<H2Conn>) -> Claim {
+        let mut state = self.state();
+        let claim = conn.claim();
+        state.h2.put(origin.clone(), conn);
+        self.ensure_reaper(&mut state);
+        claim
+    }
+
+    /// Waits for the right to dial. `None` at once where dialing side by side is right, because a connection of this
+    /// origin is known not to be shared.
+    pub(crate) async fn turn(&self, origin: &Origin, deadline: Instant) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        if !origin.is_https() {
+            return Ok(None);
+        }
+        let dialing = {
+            let mut state = self.state();
+            if state.known.len() >= ORIGINS_MAX && !state.known.contains_key(origin) {
+                // Only hints: who still waits for a turn keeps its semaphore alive.
+                state.known.clear();
+            }
+            let fresh = || Known { protocol: None, dialing: Arc::new(Semaphore::new(1)) };
+            let known = state.known.entry(origin.clone()).or_insert_with(fresh);
+            if known.protocol == Some(Protocol::Http1) {
+                return Ok(None);
+            }
+            Arc::clone(&known.dialing)
+        };
+        let late = |_| Error::upstream(Kind::Timeout(Phase::Connect), Retry::Safe);
+        // The semaphore is never closed; an error would mean no turn to wait for.
+        let permit = timeout_at(deadline.into(), dialing.acquire_owned()).await.map_err(late)?.ok();
+        let not_shared = self.state().known.get(origin).is_some_and(|known| known.protocol == Some(Protocol::Http1));
+        Ok(permit.filter(|_| !not_shared))
+    }
+
+    /// Remembers what an origin speaks.
+    pub(crate) fn learn(&self, origin: &Origin, protocol: Protocol) {
+        if let Some(known) = self.state().known.get_mut(origin) {
+            known.protocol = Some(protocol);
+        }
+    }
+
+    fn ensure_reaper(&self, state: &mut State) {
+        if state.reaper.is_some() {
+            return;
+        }
+        // Without a runtime nothing can be idle: the sockets belong to one.
+        let Ok(runtime) = Handle::try_current() else { return };
+        state.reaper = Some(runtime.spawn(reap(self.me.clone())).abort_handle());
+    }
+
+    /// Closes what was idle for too long; says when to look again, `None` when nothing is left.
+    fn sweep(&self, now: Instant) -> Option<Instant> {
+        let (closing, next) = {
+            let mut state = self.state();
+            let old = now.checked_sub(self.idle).map(|before| state.h1.expire(before)).unwrap_or_default();
+            let ended = state.h2.expire(now, self.idle);
+            let next = [state.h1.oldest().map(|since| since + self.idle), state.h2.next_look(now, self.idle)];
+            let next = next.into_iter().flatten().min();
+            if next.is_none() {
+                state.reaper = None;
+            }
+            ((old, ended), next)
+        };
+        drop(closing);
+        next
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let Some(reaper) = self.state().reaper.take() {
+            reaper.abort();
+        }
+    }
+}
+
+/// Owned by the pool, which aborts it when it goes.
+async fn reap(pool: Weak<Pool>) {
+    loop {
+        let Some(next) = pool.upgrade().and_then(|pool| pool.sweep(Instant::now())) else { return };
+        sleep_until(next.into()).await;
+    }
+}

@@ -1,0 +1,162 @@
+//! Composition root: builds every part once, and owns the order in which they start and stop.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use proxy::{Client, ClientConfig, Egress, Limits, Roots, Server, Timeouts, listen};
+use tokio::{runtime::Runtime, sync::watch};
+use tracing::{info, warn};
+
+use crate::{
+    boot,
+    gateway::{Gateway, Shared},
+    runtime::{Layout, lane},
+    settings::Settings,
+};
+
+/// A program that runs: lanes that serve until they are told to drain.
+pub struct App {
+    lanes: Vec<Runtime>,
+    servers: Vec<tokio::task::JoinHandle<()>>,
+    drain: watch::Sender<bool>,
+    addr: SocketAddr,
+    grace: Duration,
+    _lock: fs::File,
+}
+
+impl App {
+    /// Locks the data folder, binds, and starts to serve.
+    pub fn start(settings: Settings) -> io::Result<Self> {
+        let lock = boot::lock(&settings.data_dir)?;
+        let layout = Layout::here(settings.lanes);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let limits = limits(&settings);
+        let timeouts = Timeouts { connect: settings.connect_timeout, ..Timeouts::default() };
+        let roots = roots(settings.ca_file.as_deref())?;
+        let egress = egress(&settings.proxy)?;
+        let (drain, drained) = watch::channel(false);
+        let mut addr = settings.addr;
+        let grace = settings.drain;
+        let shared = Arc::new(Shared::new(settings, now));
+        let (mut lanes, mut servers) = (Vec::new(), Vec::new());
+        for _ in 0..layout.lanes {
+            let runtime = lane(layout.workers)?;
+            let entered = runtime.enter();
+            let listener = listen(addr, layout.lanes > 1).map_err(|error| bind_error(addr, &error))?;
+            // Port 0: the first lane finds a port, the others share it.
+            addr = listener.local_addr()?;
+            let client = Client::new(ClientConfig {
+                limits: limits.clone(),
+                timeouts: timeouts.clone(),
+                egress: egress.clone(),
+                roots: roots.clone(),
+                ..ClientConfig::default()
+            })
+            .map_err(io::Error::other)?;
+            let gateway = Arc::new(Gateway::new(shared.clone(), client));
+            let server = Server::new(limits.clone(), timeouts.clone());
+            let mut drained = drained.clone();
+            let told = async move {
+                // An error means that the sender is gone, which is a reason to drain as well.
+                drop(drained.wait_for(|drained| *drained).await);
+            };
+            servers.push(runtime.spawn(server.serve(listener, gateway, told, grace)));
+            drop(entered);
+            lanes.push(runtime);
+        }
+        greet(&shared, addr, layout);
+        Ok(Self { lanes, servers, drain, addr, grace, _lock: lock })
+    }
+
+    /// The address that clients use.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains.
+    pub fn run(mut self) -> io::Result<()> {
+        let Some(first) = self.lanes.first() else { return Ok(()) };
+        first.block_on(async {
+            stop_signal().await?;
+            info!(grace_s = self.grace.as_secs_f32(), "draining");
+            self.drain.send_replace(true);
+            for server in self.servers.drain(..) {
+                // A server task cannot fail but by a panic, which is on the log already.
+                drop(server.await);
+            }
+            io::Result::Ok(())
+        })?;
+        info!("stopped");
+        for lane in self.lanes.drain(..) {
+            lane.shutdown_background();
+        }
+        Ok(())
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits { body_bytes: settings.max_body, connections: settings.max_connections, ..Limits::default() }
+}
+
+fn egress(proxy: &str) -> io::Result<Egress> {
+    match proxy {
+        "direct" => Ok(Egress::direct()),
+        "env" => Egress::from_env().map_err(io::Error::other),
+        url => Egress::from_vars(|name| (name == "ALL_PROXY").then(|| url.to_owned())).map_err(io::Error::other),
+    }
+}
+
+/// The bundled roots, and those of a PEM file.
+fn roots(file: Option<&Path>) -> io::Result<Roots> {
+    use proxy::PemObject;
+    let Some(path) = file else { return Ok(Roots::Bundled) };
+    let wrong = |reason: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.display()));
+    let text = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let read = proxy::CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    match read {
+        Ok(certificates) if !certificates.is_empty() => Ok(Roots::BundledPlus(certificates)),
+        Ok(_) => Err(wrong("there is no certificate in it".to_owned())),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
+fn bind_error(addr: SocketAddr, error: &io::Error) -> io::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => ": another program listens there; choose another with --addr",
+        io::ErrorKind::PermissionDenied => ": ports below 1024 need privileges; choose another with --addr",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{hint}"))
+}
+
+/// The ready line, for people and for scripts that wait for it; and what is served.
+fn greet(shared: &Shared, addr: SocketAddr, layout: Layout) {
+    let names: Vec<_> = shared.catalog.upstreams().iter().map(|upstream| &*upstream.name).collect();
+    info!(version = env!("CARGO_PKG_VERSION"), lanes = layout.lanes, workers = layout.workers,
+        providers = names.join(","), "started");
+    if shared.catalog.demo_only() {
+        warn!("no provider is configured: the embedded demo answers every request, with no model behind it");
+    }
+    println!("flow-router listening on http://{addr}");
+}
+
+#[cfg(unix)]
+async fn stop_signal() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+async fn stop_signal() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,253 @@
+//! One try at one candidate: prepare → send → judge. What is answered is relayed; what failed comes back with the call
+//! untouched, so that the next candidate can have it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use codecs::{
+    dialect::Context,
+    hub::{ApiError, ErrorKind},
+    json::Raw,
+    translate::translate_request,
+};
+use proxy::{Call, Client, Fresh, Headers, Kind, Method, Outbound, Phase, Response, ResponseHead};
+
+use super::{edit, exchange::Exchange, relay};
+use crate::{
+    route::{
+        Candidate,
+        cooldown::{Cooldown, Scope, judge},
+    },
+    settings::{Settings, Unsupported},
+    vendor::Ask,
+};
+
+/// Bodies from this size on are translated outside the lane's workers.
+const BIG_BODY_BYTES: usize = 256 * 1024;
+/// An error answer is read up to this size, and no longer than this.
+const ERROR_BODY_BYTES: usize = 64 * 1024;
+const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
+
+/// How bytes get from the upstream to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speed {
+    /// Same dialect: as they came.
+    Forward,
+    /// Through the hub.
+    Translate,
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// In words and numbers.
+    pub error: ApiError,
+    /// How far it reaches.
+    pub scope: Scope,
+    /// How long to stay away.
+    pub cooldown: Cooldown,
+    /// The upstream's own answer, if it speaks the client's dialect: passed on as it is when nothing else is left.
+    pub verbatim: Option<(ResponseHead, Bytes)>,
+}
+
+impl Failure {
+    /// A failure that the table judges.
+    pub fn judged(error: ApiError) -> Self {
+        let (scope, cooldown) = judge(&error);
+        Self { error, scope, cooldown, verbatim: None }
+    }
+
+    /// A failure on the way to or from the upstream.
+    pub fn wire(error: &proxy::Error) -> Self {
+        let kind = match &error.kind {
+            Kind::Timeout(_) => ErrorKind::Timeout,
+            _ => ErrorKind::Api,
+        };
+        let reached = !matches!(
+            error.kind,
+            Kind::Resolve(_) | Kind::Connect(_) | Kind::Egress(_) | Kind::Tls(_) | Kind::Timeout(Phase::Connect | Phase::Tls)
+        );
+        let mut api = ApiError::new(kind, format!("the provider cannot be reached: {}", error.kind));
+        if reached {
+            api.message = format!("the provider's answer failed: {}", error.kind);
+        }
+        api.status = Some(if kind == ErrorKind::Timeout { 504 } else { 502 });
+        let scope = if reached { Scope::Model } else { Scope::Network };
+        Self { error: api, scope, cooldown: Cooldown::Fixed(Duration::from_secs(15)), verbatim: None }
+    }
+}
+
+/// What an attempt came to: the exchange is over, or the call comes back with the reason.
+pub type Outcome<'a> = Result<(), (Call<'a, Fresh>, Failure)>;
+
+/// A request as it leaves, and what its answer needs.
+pub struct Prepared {
+    request: Outbound,
+    /// How the answer comes back.
+    pub speed: Speed,
+    /// Facts for the codecs.
+    pub context: Context,
+    /// Names of what was left out.
+    pub dropped: Vec<String>,
+    /// Whether the upstream is asked for a stream.
+    pub stream: bool,
+}
+
+/// Makes the request for `candidate`.
+pub fn prepare(exchange: &Exchange, candidate: &Candidate, settings: &Settings) -> Result<Prepared, ApiError> {
+    let upstream = &candidate.upstream;
+    let Some(origin) = upstream.origin.clone() else {
+        return Err(ApiError::new(ErrorKind::Api, format!("the base URL of provider {} is invalid", upstream.name)));
+    };
+    let stream = exchange.stream || upstream.provider.stream_only;
+    let chat = Ask::Chat { stream };
+    let mut context = exchange.context();
+    // Roughly four bytes to a token; only shown until the upstream says better.
+    context.input_tokens_estimate = exchange.body.len() as u64 / 4;
+    context.estimate_usage = settings.estimate_usage;
+    if upstream.dialect() == exchange.client {
+        let ask = if exchange.ask == Ask::Generate { Ask::Generate } else { chat };
+        let target = if exchange.json_array {
+            upstream.target(ask, &candidate.model, Some(b"alt=json"))
+        } else {
+            upstream.target(ask, &candidate.model, exchange.head.query())
+        };
+        let mut request = Outbound::new(origin, Method::POST, target);
+        request.headers = upstream.forwarded(&exchange.head.headers);
+        request.body = edit::forwarded(exchange, &candidate.model, stream);
+        bound(&mut request, candidate);
+        return Ok(Prepared { request, speed: Speed::Forward, context, dropped: Vec::new(), stream });
+    }
+    let target = upstream.encode_target(&candidate.model, stream, settings.adjust_max_tokens);
+    let encode = || {
+        let raw = Raw::parse(&exchange.body).map_err(|e| malformed(&e))?;
+        context.include_usage = raw.at(&["stream_options", "include_usage"]).and_then(Raw::as_bool).unwrap_or(false);
+        translate_request(exchange.client, upstream.dialect(), raw, &exchange.url(), &target)
+    };
+    let encoded = if exchange.body.len() >= BIG_BODY_BYTES { off_lane(encode) } else { encode() }?;
+    if settings.unsupported == Unsupported::Refuse && !encoded.dropped.is_empty() {
+        let names = encoded.dropped.join(", ");
+        let message = format!("the provider {} has no place for: {names} (setting unsupported = \"refuse\")", upstream.name);
+        return Err(ApiError::unsupported(message));
+    }
+    let mut request = Outbound::new(origin, Method::POST, upstream.target(chat, &candidate.model, None));
+    request.headers = upstream.headers(&encoded.betas);
+    request.body = vec![encoded.body.into()];
+    bound(&mut request, candidate);
+    context.tools = encoded.tools.into();
+    context.used_ids = encoded.used_ids.into();
+    Ok(Prepared { request, speed: Speed::Translate, context, dropped: encoded.dropped, stream })
+}
+
+/// The error for a body that is not JSON: what and where.
+pub fn malformed(error: &codecs::json::JsonError) -> ApiError {
+    ApiError::new(ErrorKind::Invalid, format!("the request body is not valid JSON: {} at byte {}", error.what, error.at))
+}
+
+/// Runs CPU-heavy work without holding up the other tasks of this worker.
+fn off_lane<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+fn bound(request: &mut Outbound, candidate: &Candidate) {
+    request.connect_timeout = Some(candidate.upstream.connect);
+    request.head_timeout = candidate.upstream.first_byte;
+}
+
+/// Tries `candidate`. Returns `Ok` when the client has been answered or has left.
+pub async fn attempt<'a>(
+    mut call: Call<'a, Fresh>,
+    exchange: &mut Exchange,
+    candidate: &Candidate,
+    attempts: usize,
+    client: &Client,
+    settings: &Settings,
+) -> Outcome<'a> {
+    let prepared = match prepare(exchange, candidate, settings) {
+        Ok(prepared) => prepared,
+        Err(error) => return Err((call, Failure::judged(error))),
+    };
+    let Prepared { request, speed, context, dropped, stream } = prepared;
+    let sent = tokio::select! {
+        biased;
+        sent = client.send(request) => sent,
+        // Dropping the other future closes the upstream's connection, or resets its stream.
+        () = call.gone() => return Ok(()),
+    };
+    let response = match sent {
+        Ok(response) => response,
+        Err(error) => return Err((call, Failure::wire(&error))),
+    };
+    if !response.head.status.is_success() {
+        let failure = tokio::select! {
+            biased;
+            failure = refused(response, exchange, candidate) => failure,
+            () = call.gone() => return Ok(()),
+        };
+        return Err((call, failure));
+    }
+    let answer = relay::Answer { response, speed, context, dropped, stream, candidate, attempts, settings };
+    relay::relay(call, exchange, answer).await
+}
+
+/// Reads an error answer.
+async fn refused(response: Response, exchange: &Exchange, candidate: &Candidate) -> Failure {
+    let Response { head, mut body, .. } = response;
+    let read = tokio::time::timeout(ERROR_BODY_TIME, body.collect(ERROR_BODY_BYTES)).await;
+    let bytes = read.ok().and_then(Result::ok).unwrap_or_default();
+    let plain = relay::inflate::whole(&head.headers, &bytes, ERROR_BODY_BYTES).unwrap_or_default();
+    let dialect = candidate.upstream.dialect();
+    let mut error = dialect.decode_error(head.status.as_u16(), &plain);
+    error.status = Some(head.status.as_u16());
+    error.retry_after = retry_after(&head.headers).or(error.retry_after);
+    let mut failure = Failure::judged(error);
+    if dialect == exchange.client {
+        let mut own = ResponseHead::new(head.status);
+        own.headers = relay::passed(&head.headers);
+        own.headers.remove("content-encoding");
+        failure.verbatim = Some((own, plain));
+    }
+    failure
+}
+
+/// Seconds until a retry makes sense, from the fields that vendors use.
+pub fn retry_after(headers: &Headers) -> Option<f64> {
+    let milliseconds = headers.text("retry-after-ms").and_then(|text| text.trim().parse::<f64>().ok());
+    if let Some(milliseconds) = milliseconds.filter(|ms| ms.is_finite() && *ms >= 0.0) {
+        return Some(milliseconds / 1000.0);
+    }
+    let text = headers.text("retry-after")?.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return (seconds.is_finite() && seconds >= 0.0).then_some(seconds);
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(date.duration_since(jiff::Timestamp::now()).as_secs_f64().max(0.0))
+}
+
+/// A moment that is not after `limit` from `from`; `None` = no limit.
+pub fn deadline(from: Instant, limit: Option<Duration>) -> Option<Instant> {
+    limit.and_then(|limit| from.checked_add(limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_times_in_all_spellings() {
+        let of = |name: &str, value: &str| {
+            let mut headers = Headers::new();
+            headers.append(name.to_owned(), value.to_owned());
+            retry_after(&headers)
+        };
+        assert_eq!(of("Retry-After", "7"), Some(7.0));
+        assert_eq!(of("retry-after-ms", "1500"), Some(1.5));
+        assert_eq!(of("retry-after", "soon"), None);
+        assert_eq!(of("retry-after", "-1"), None);
+        assert_eq!(of("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"), Some(0.0));
+        assert!(of("retry-after", "Fri, 01 Jan 2100 00:00:00 GMT").is_some_and(|seconds| seconds > 1e9));
+    }
+}

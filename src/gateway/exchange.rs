@@ -1,0 +1,270 @@
+//! One request and its reply, with everything known about it, and the guard that always settles it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use codecs::{
+    dialect::{Context, Dialect, UrlParts},
+    hub::Usage,
+    json::Raw,
+    translate::Observed,
+};
+use proxy::RequestHead;
+
+use super::paths::GeminiPath;
+use crate::{
+    telemetry::metrics::{FailureLabels, Gaps, Metrics, ProviderLabels, RequestLabels},
+    vendor::Ask,
+};
+
+/// One request, read and understood as far as routing needs.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Our id of it, in a response header and in the log.
+    pub id: String,
+    /// The client's dialect.
+    pub client: Dialect,
+    /// The client's head.
+    pub head: RequestHead,
+    /// The body as it came; kept for every attempt.
+    pub body: Bytes,
+    /// Model that the client named; empty if none.
+    pub model: String,
+    /// Byte ranges of the values of `model` members at the top of the body.
+    pub model_spans: Vec<std::ops::Range<usize>>,
+    /// Byte ranges of the values of `stream` members.
+    pub stream_spans: Vec<std::ops::Range<usize>>,
+    /// Whether the client wants a stream.
+    pub stream: bool,
+    /// What is asked.
+    pub ask: Ask,
+    /// Whether a Gemini client wants a JSON array instead of events.
+    pub json_array: bool,
+    /// When the head was complete.
+    pub received: Instant,
+    /// When the last byte of the body was there.
+    pub complete: Instant,
+    /// Settles the exchange when it ends, however it ends.
+    pub ledger: Ledger,
+}
+
+impl Exchange {
+    /// What the URL says besides the path.
+    pub fn url(&self) -> UrlParts<'_> {
+        UrlParts {
+            model: (self.client == Dialect::Gemini).then_some(self.model.as_str()),
+            stream: self.stream,
+            generate: self.ask == Ask::Generate,
+        }
+    }
+
+    /// Facts for the codecs. `include_usage` and tool names are added by those who know them.
+    pub fn context(&self) -> Context {
+        Context {
+            now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+            new_id: unique(),
+            generate: self.ask == Ask::Generate,
+            json_array: self.json_array,
+            model: self.model.clone(),
+            ..Context::default()
+        }
+    }
+}
+
+/// What routing needs of a body: the members `model` and `stream` at its top.
+#[derive(Debug, Default)]
+pub struct Scanned {
+    /// Value of `model`.
+    pub model: Option<String>,
+    /// Where its values stand.
+    pub model_spans: Vec<std::ops::Range<usize>>,
+    /// Value of `stream`.
+    pub stream: Option<bool>,
+    /// Where its values stand.
+    pub stream_spans: Vec<std::ops::Range<usize>>,
+}
+
+/// Scans the top of a body. `Err` says what is wrong with the two members, if anything.
+pub fn scan(raw: Raw<'_>, body: &[u8]) -> Result<Scanned, (&'static str, String)> {
+    let mut scanned = Scanned::default();
+    for (key, value) in raw.members() {
+        let span = || value.offset_in(body).map(|at| at..at + value.as_bytes().len());
+        if key.is("model") {
+            let model = value.as_text();
+            if model.is_none() && !value.is_null() {
+                return Err(("model", format!("model must be a string, not {}", value.kind().name())));
+            }
+            scanned.model = model.map(|text| text.plain().into_owned());
+            scanned.model_spans.extend(span());
+        } else if key.is("stream") {
+            scanned.stream = value.as_bool();
+            scanned.stream_spans.extend(span());
+        }
+    }
+    Ok(scanned)
+}
+
+/// The path's wishes over the body's, for Gemini.
+pub fn gemini(path: Option<GeminiPath>, scanned: &mut Scanned) {
+    if let Some(path) = path {
+        scanned.model = Some(path.model);
+        scanned.stream = Some(path.stream);
+        scanned.model_spans.clear();
+        scanned.stream_spans.clear();
+    }
+}
+
+/// Counts an exchange in and, when it is dropped, out: also when the client left or a codec failed.
+#[derive(Debug)]
+pub struct Ledger {
+    metrics: Metrics,
+    client: Dialect,
+    provider: Arc<str>,
+    /// `ok`, an error kind, or `gone` until somebody knows better.
+    outcome: &'static str,
+    usage: Option<(Usage, bool)>,
+    /// Gaps of the stream.
+    pub gaps: Gaps,
+    first_token: Option<Duration>,
+    added: Option<Duration>,
+}
+
+impl Ledger {
+    /// Opens the books.
+    pub fn open(metrics: &Metrics, client: Dialect) -> Self {
+        metrics.in_flight.inc();
+        Self {
+            metrics: metrics.clone(),
+            client,
+            provider: Arc::from(""),
+            outcome: "gone",
+            usage: None,
+            gaps: Gaps::default(),
+            first_token: None,
+            added: None,
+        }
+    }
+
+    /// Notes who answers.
+    pub fn answered_by(&mut self, provider: &Arc<str>) {
+        self.provider = provider.clone();
+    }
+
+    /// Notes a failed attempt.
+    pub fn attempt_failed(&self, provider: &str, scope: &'static str, kind: &'static str) {
+        let labels = FailureLabels { provider: provider.to_owned(), scope, kind };
+        self.metrics.failures.get_or_create(&labels).inc();
+    }
+
+    /// Notes how it ended.
+    pub fn outcome(&mut self, outcome: &'static str) {
+        self.outcome = outcome;
+    }
+
+    /// Notes what was seen of the answer.
+    pub fn observed(&mut self, observed: &Observed) {
+        if let Some(usage) = observed.usage {
+            self.usage = Some((usage, observed.estimated));
+        }
+    }
+
+    /// Notes the time to the first content, and our own share of the way to it.
+    pub fn first_content(&mut self, since_request: Duration, added: Duration) {
+        self.first_token = Some(since_request);
+        self.added = Some(added);
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let metrics = &self.metrics;
+        metrics.in_flight.dec();
+        let provider = self.provider.to_string();
+        let labels =
+            RequestLabels { client: self.client.name(), provider: provider.clone(), outcome: self.outcome };
+        metrics.requests.get_or_create(&labels).inc();
+        if let Some((usage, estimated)) = self.usage {
+            metrics.count_tokens(&provider, &usage, estimated);
+        }
+        if let Some(time) = self.first_token {
+            metrics.first_token.get_or_create(&ProviderLabels { provider }).observe(time.as_secs_f64());
+        }
+        if let Some(time) = self.added {
+            metrics.added.observe(time.as_secs_f64());
+        }
+        self.gaps.flush(&metrics.gap);
+    }
+}
+
+/// 24 characters of base36 that no other call in this process returns, and that are unlikely to be met elsewhere.
+pub fn unique() -> String {
+    static STATE: AtomicU64 = AtomicU64::new(0);
+    static SEED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    let seed = *SEED.get_or_init(|| {
+        let mut bytes = [0u8; 8];
+        // Ids need not be secret: the clock will do if the system has no randomness.
+        match aws_lc_rs::rand::fill(&mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64),
+        }
+    });
+    let count = STATE.fetch_add(1, Ordering::Relaxed);
+    let mut digits = [0u8; 24];
+    // Two mixed words: the second one holds the counter itself, so that two ids can never be equal.
+    for (half, word) in digits.chunks_mut(12).zip([mix(seed ^ count), mix(seed).wrapping_add(count)]) {
+        let mut rest = word;
+        for digit in half {
+            *digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(rest % 36) as usize];
+            rest /= 36;
+        }
+    }
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}
+
+/// The finaliser of SplitMix64.
+fn mix(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ids_do_not_repeat() {
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| unique()).collect();
+        assert_eq!(ids.len(), 10_000);
+        assert!(ids.iter().all(|id| id.len() == 24 && id.bytes().all(|b| b.is_ascii_alphanumeric())));
+    }
+
+    #[test]
+    fn the_scan_finds_every_occurrence() {
+        let body = br#"{"model":"a", "x":{"model":"no"}, "stream":true,"model" : "b"}"#;
+        let scanned = scan(Raw::parse(body).unwrap(), body).unwrap();
+        assert_eq!(scanned.model.as_deref(), Some("b"));
+        assert_eq!(scanned.stream, Some(true));
+        let texts: Vec<_> = scanned.model_spans.iter().map(|span| &body[span.clone()]).collect();
+        assert_eq!(texts, [&b"\"a\""[..], b"\"b\""]);
+        let body = br#"{"model":1}"#;
+        assert_eq!(scan(Raw::parse(body).unwrap(), body).unwrap_err().1, "model must be a string, not a number");
+    }
+
+    #[test]
+    fn a_dropped_ledger_is_counted() {
+        let metrics = Metrics::default();
+        drop(Ledger::open(&metrics, Dialect::Gemini));
+        let text = metrics.render();
+        assert!(text.contains("client=\"gemini\",provider=\"\",outcome=\"gone\"} 1"), "{text}");
+        assert!(text.contains("flow_router_in_flight 0"), "{text}");
+    }
+}

@@ -1,0 +1,336 @@
+//! The gateway: reads a request, plans a route, tries candidates in order and relays the first good answer.
+//!
+//! ```text
+//!   paths ─▶ admit ─▶ body, scan ─▶ route::plan ─▶ attempt ─┬─▶ relay ─▶ client
+//!                                        ▲                  │ failure wider than the request
+//!                                        └── next candidate ┘
+//! ```
+
+mod admit;
+mod attempt;
+mod count_tokens;
+mod demo;
+mod edit;
+mod exchange;
+mod models;
+mod paths;
+mod relay;
+mod reply;
+
+use std::{future::Future, sync::Arc, time::Instant};
+
+pub use admit::{hex, new_key};
+use attempt::Failure;
+use bytes::Bytes;
+use codecs::{
+    dialect::Dialect,
+    hub::{ApiError, ErrorKind},
+    json::Raw,
+};
+use exchange::{Exchange, Ledger, Scanned};
+use paths::{Miss, Operation};
+use proxy::{Call, Client, Fresh, Handler, Kind, RequestHead, ResponseHead, StatusCode};
+use tracing::debug;
+
+use crate::{
+    health::Health,
+    route::{Candidate, Catalog, cooldown::Scope},
+    settings::Settings,
+    telemetry::metrics::Metrics,
+    vendor::Ask,
+};
+
+/// What all lanes share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Settings.
+    pub settings: Settings,
+    /// Providers and aliases.
+    pub catalog: Catalog,
+    /// Who is cooling down.
+    pub health: Health,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Who may call.
+    admission: admit::Admission,
+    /// When the process started, in Unix seconds.
+    started: u64,
+}
+
+impl Shared {
+    /// Builds the shared part from valid settings. `now` is in Unix seconds.
+    pub fn new(settings: Settings, now: u64) -> Self {
+        Self {
+            catalog: Catalog::new(&settings),
+            admission: admit::Admission::new(&settings),
+            health: Health::default(),
+            metrics: Metrics::default(),
+            started: now,
+            settings,
+        }
+    }
+}
+
+/// The handler of one lane: the shared part and the lane's own upstream connections.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    client: Client,
+}
+
+impl Gateway {
+    /// A gateway that sends through `client`.
+    pub fn new(shared: Arc<Shared>, client: Client) -> Self {
+        Self { shared, client }
+    }
+
+    async fn serve(&self, mut call: Call<'_, Fresh>) {
+        let head = call.take_head();
+        let request_id = exchange::unique();
+        let operation = match find(&head) {
+            Ok(operation) => operation,
+            Err(miss) => return missed(call, &head, miss, &request_id).await,
+        };
+        let dialect = operation.dialect();
+        // Probes of process managers carry no key and come under any name.
+        if !matches!(operation, Operation::Health | Operation::Ready)
+            && let Err(refusal) = self.shared.admission.check(&head)
+        {
+            return refused(call, dialect, refusal, &request_id).await;
+        }
+        match operation {
+            Operation::Chat(dialect, path) => {
+                self.chat(call, head, dialect, path, Ask::Chat { stream: false }, request_id).await;
+            }
+            Operation::Generate => self.chat(call, head, Dialect::Ollama, None, Ask::Generate, request_id).await,
+            Operation::CountTokens(dialect, path) => {
+                self.chat(call, head, dialect, path, Ask::CountTokens, request_id).await;
+            }
+            Operation::Models(dialect) => models::list(call, &self.shared.catalog, dialect, self.shared.started).await,
+            Operation::Model(dialect, name) => {
+                models::one(call, &self.shared, dialect, &name, &request_id).await;
+            }
+            Operation::Show => models::show(call, &self.shared, &request_id).await,
+            Operation::Version => models::version(call).await,
+            Operation::Running => reply::json(call, r#"{"models":[]}"#).await,
+            Operation::Root => reply::document(call, StatusCode::OK, "text/plain", "Ollama is running").await,
+            Operation::ResponsesSocket => {
+                let error = ApiError::new(ErrorKind::Invalid, "WebSocket is not offered here: use POST with SSE");
+                let mut body = Vec::new();
+                dialect.encode_error(&error, &request_id, &mut body);
+                reply::document(call, StatusCode::UPGRADE_REQUIRED, "application/json", body).await;
+            }
+            Operation::Health | Operation::Ready => reply::document(call, StatusCode::OK, "text/plain", "ok\n").await,
+            Operation::Metrics => {
+                let cooling = self.shared.health.cooling(Instant::now());
+                self.shared.metrics.cooling.set(i64::try_from(cooling).unwrap_or(i64::MAX));
+                let text = self.shared.metrics.render();
+                let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                reply::document(call, StatusCode::OK, content_type, text).await;
+            }
+        }
+    }
+
+    /// Chat, completion or token count: everything that has a body with a model in it.
+    async fn chat(
+        &self,
+        mut call: Call<'_, Fresh>,
+        head: RequestHead,
+        dialect: Dialect,
+        path: Option<paths::GeminiPath>,
+        ask: Ask,
+        id: String,
+    ) {
+        let shared = &*self.shared;
+        let mut ledger = Ledger::open(&shared.metrics, dialect);
+        let received = call.received();
+        let json_array = dialect == Dialect::Gemini
+            && path.as_ref().is_some_and(|path| path.stream)
+            && paths::query_value(head.query(), "alt").as_deref() != Some("sse");
+        let read = match read(&mut call, &head, shared.settings.max_body).await {
+            Ok(body) => understood(&body, dialect, path).map(|scanned| (body, scanned)),
+            Err(error) => Err(error),
+        };
+        let (body, scanned) = match read {
+            Ok(both) => both,
+            Err(error) => {
+                ledger.outcome(error.kind.name());
+                return reply::error(call, dialect, &error, &id).await;
+            }
+        };
+        let mut exchange = Exchange {
+            id,
+            client: dialect,
+            head,
+            body,
+            model: scanned.model.unwrap_or_default(),
+            model_spans: scanned.model_spans,
+            stream_spans: scanned.stream_spans,
+            // Ollama streams unless told otherwise (its API documentation).
+            stream: scanned.stream.unwrap_or(dialect == Dialect::Ollama) && ask != Ask::CountTokens,
+            ask,
+            json_array,
+            received,
+            complete: Instant::now(),
+            ledger,
+        };
+        let candidates = match shared.catalog.plan(&exchange.model, &shared.health, Instant::now()) {
+            Ok(candidates) => candidates,
+            Err(miss) => {
+                exchange.ledger.outcome(ErrorKind::NotFound.name());
+                let mut error = ApiError::new(ErrorKind::NotFound, miss.message);
+                error.param = Some("model".to_owned());
+                return reply::error(call, dialect, &error, &exchange.id).await;
+            }
+        };
+        if ask == Ask::CountTokens {
+            return count_tokens::answer(call, &mut exchange, &candidates[0], &self.client, &shared.settings).await;
+        }
+        self.route(call, exchange, &candidates).await;
+    }
+
+    /// Tries the candidates in order.
+    async fn route(&self, mut call: Call<'_, Fresh>, mut exchange: Exchange, candidates: &[Candidate]) {
+        let shared = &*self.shared;
+        let mut last: Option<(Failure, &Candidate)> = None;
+        let mut attempts = 0;
+        for candidate in candidates.iter().take(shared.settings.max_attempts) {
+            attempts += 1;
+            exchange.ledger.answered_by(&candidate.upstream.name);
+            let tried = if demo::is_demo(candidate) {
+                demo::answer(call, &mut exchange, candidate, attempts).await
+            } else {
+                attempt::attempt(call, &mut exchange, candidate, attempts, &self.client, &shared.settings).await
+            };
+            match tried {
+                Ok(()) => {
+                    shared.health.succeeded(&candidate.upstream.name, &candidate.model);
+                    return;
+                }
+                Err((back, failure)) => {
+                    call = back;
+                    let judged = (failure.scope, failure.cooldown);
+                    let wait = shared.health.failed(&candidate.upstream.name, &candidate.model, judged, Instant::now());
+                    let (scope, kind) = (failure.scope.name(), failure.error.kind.name());
+                    exchange.ledger.attempt_failed(&candidate.upstream.name, scope, kind);
+                    debug!(id = %exchange.id, provider = %candidate.upstream.name, model = %candidate.model, scope, kind,
+                        status = failure.error.status, wait_ms = wait.as_millis() as u64, attempts, "attempt failed");
+                    let over = failure.scope == Scope::Request;
+                    last = Some((failure, candidate));
+                    if over {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some((failure, candidate)) = last {
+            exchange.ledger.outcome(failure.error.kind.name());
+            give_up(call, &exchange, failure, candidate, attempts).await;
+        }
+    }
+}
+
+impl Handler for Gateway {
+    fn handle<'a>(&'a self, call: Call<'a, Fresh>) -> impl Future<Output = ()> + Send + 'a {
+        self.serve(call)
+    }
+}
+
+/// The operation that a head asks for.
+fn find(head: &RequestHead) -> Result<Operation, Miss> {
+    let path = std::str::from_utf8(head.path()).map_err(|_| Miss::NotFound)?;
+    let upgrade = head.headers.text("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    paths::operation(&head.method, path, head.headers.contains("anthropic-version"), upgrade)
+}
+
+/// Reads the body, unpacked.
+async fn read(call: &mut Call<'_, Fresh>, head: &RequestHead, limit: usize) -> Result<Bytes, ApiError> {
+    let body = call.body(limit).await.map_err(|error| wire_error(&error.kind))?;
+    if !head.headers.contains("content-encoding") {
+        return Ok(body);
+    }
+    relay::inflate::whole(&head.headers, &body, limit).map_err(|error| {
+        let kind = match error {
+            relay::inflate::InflateError::TooLarge(_) => ErrorKind::TooLarge,
+            _ => ErrorKind::Invalid,
+        };
+        ApiError::new(kind, format!("the request body cannot be read: {error}"))
+    })
+}
+
+/// The answer to a client whose body we could not read.
+fn wire_error(kind: &Kind) -> ApiError {
+    let error = match kind {
+        Kind::TooLarge { .. } => ErrorKind::TooLarge,
+        Kind::Timeout(_) => ErrorKind::Timeout,
+        _ => ErrorKind::Invalid,
+    };
+    ApiError::new(error, format!("the request body cannot be read: {kind}"))
+}
+
+/// Checks the body and finds what routing needs.
+fn understood(body: &Bytes, dialect: Dialect, path: Option<paths::GeminiPath>) -> Result<Scanned, ApiError> {
+    let raw = Raw::parse(body).map_err(|error| attempt::malformed(&error))?;
+    if !raw.is_object() {
+        let found = raw.kind().name();
+        return Err(ApiError::new(ErrorKind::Invalid, format!("the request body must be a JSON object, not {found}")));
+    }
+    let mut scanned = exchange::scan(raw, body).map_err(|(param, message)| ApiError::invalid(param, message))?;
+    if dialect == Dialect::Gemini {
+        exchange::gemini(path, &mut scanned);
+    }
+    Ok(scanned)
+}
+
+async fn refused(call: Call<'_, Fresh>, dialect: Dialect, refusal: admit::Refusal, request_id: &str) {
+    let error = match refusal {
+        admit::Refusal::Key(message) => ApiError::new(ErrorKind::Auth, message),
+        admit::Refusal::Place(message) => ApiError::new(ErrorKind::Permission, message),
+    };
+    reply::error(call, dialect, &error, request_id).await;
+}
+
+async fn missed(call: Call<'_, Fresh>, head: &RequestHead, miss: Miss, request_id: &str) {
+    let path = String::from_utf8_lossy(head.path()).into_owned();
+    // The error's dialect is guessed from the path, so that the client's SDK can show its text.
+    let dialect = match () {
+        () if path.starts_with("/api/") => Dialect::Ollama,
+        () if path.starts_with("/v1beta/") => Dialect::Gemini,
+        () if head.headers.contains("anthropic-version") => Dialect::Anthropic,
+        () => Dialect::OpenAiChat,
+    };
+    let (error, allow) = match miss {
+        Miss::NotFound => (ApiError::new(ErrorKind::NotFound, format!("there is no {} {path} here", head.method)), None),
+        Miss::Method(allow) => {
+            let message = format!("{path} does not take {}: use {allow}", head.method);
+            (ApiError::new(ErrorKind::Invalid, message), Some(allow))
+        }
+    };
+    let Some(allow) = allow else { return reply::error(call, dialect, &error, request_id).await };
+    let mut body = Vec::new();
+    dialect.encode_error(&error, request_id, &mut body);
+    let head = ResponseHead::new(StatusCode::METHOD_NOT_ALLOWED)
+        .with("content-type", "application/json")
+        .with("allow", allow);
+    drop(call.respond(head, body.into()).await);
+}
+
+/// Tells the client that nobody could answer: the last candidate's reason.
+async fn give_up(
+    call: Call<'_, Fresh>,
+    exchange: &Exchange,
+    failure: Failure,
+    candidate: &Candidate,
+    attempts: usize,
+) {
+    match failure.verbatim {
+        Some((head, body)) => {
+            let head = reply::mark(head, exchange, candidate, attempts);
+            drop(call.respond(head, body).await);
+        }
+        None => {
+            let head = reply::mark(ResponseHead::new(StatusCode::OK), exchange, candidate, attempts);
+            reply::error_with(call, exchange.client, &failure.error, &exchange.id, head).await;
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Model lists in every dialect, and Ollama's questions about models.
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use codecs::{
+    dialect::Dialect,
+    hub::{ApiError, ErrorKind},
+    json::{Raw, Writer},
+};
+use proxy::{Call, Fresh};
+
+use super::{Shared, admit::hex, reply};
+use crate::route::{Catalog, Listed};
+
+/// Context window that is claimed for models of which nothing is known.
+const CONTEXT_TOKENS: u64 = 128_000;
+/// Answer size that is claimed likewise.
+const OUTPUT_TOKENS: u64 = 32_000;
+/// The Ollama version that we claim: the first one with tools, thinking and structured output all together.
+const OLLAMA_VERSION: &str = "0.12.6";
+
+type Out<'o> = Writer<'o, Vec<u8>>;
+
+/// Answers with the whole list.
+pub(super) async fn list(call: Call<'_, Fresh>, catalog: &Catalog, dialect: Dialect, started: u64) {
+    let models = catalog.listed();
+    let mut body = Vec::with_capacity(64 + 160 * models.len());
+    let mut w = Writer::new(&mut body);
+    w.begin_object();
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
+            w.key("object").string("list").key("data").begin_array();
+        }
+        Dialect::Anthropic => {
+            w.key("data").begin_array();
+        }
+        Dialect::Gemini | Dialect::Ollama => {
+            w.key("models").begin_array();
+        }
+    }
+    models.iter().for_each(|model| entry(&mut w, dialect, model, started));
+    w.end_array();
+    if dialect == Dialect::Anthropic {
+        w.key("has_more").bool(false);
+        for (key, model) in [("first_id", models.first()), ("last_id", models.last())] {
+            match model {
+                Some(model) => w.key(key).string(&model.id),
+                None => w.key(key).null(),
+            };
+        }
+    }
+    w.end_object();
+    reply::json(call, body).await;
+}
+
+/// Answers with one model, if its name leads anywhere.
+pub(super) async fn one(call: Call<'_, Fresh>, shared: &Shared, dialect: Dialect, name: &str, request_id: &str) {
+    let Some(model) = known(shared, name) else { return unknown(call, dialect, name, request_id).await };
+    let mut body = Vec::with_capacity(256);
+    entry(&mut Writer::new(&mut body), dialect, &model, shared.started);
+    reply::json(call, body).await;
+}
+
+fn known(shared: &Shared, name: &str) -> Option<Listed> {
+    let candidates = shared.catalog.plan(name, &shared.health, std::time::Instant::now()).ok()?;
+    let provider = candidates.first()?.upstream.name.to_string();
+    Some(Listed { id: name.to_owned(), provider })
+}
+
+async fn unknown(call: Call<'_, Fresh>, dialect: Dialect, name: &str, request_id: &str) {
+    let error = ApiError::new(ErrorKind::NotFound, format!("no provider serves the model `{name}`"));
+    reply::error(call, dialect, &error, request_id).await;
+}
+
+fn entry(w: &mut Out<'_>, dialect: Dialect, model: &Listed, started: u64) {
+    w.begin_object();
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
+            w.key("id").string(&model.id).key("object").string("model");
+            w.key("created").number(started).key("owned_by").string(&model.provider);
+        }
+        Dialect::Anthropic => {
+            w.key("type").string("model").key("id").string(&model.id).key("display_name").string(&model.id);
+            w.key("created_at").string(&rfc3339(started));
+        }
+        Dialect::Gemini => {
+            w.key("name").string(&format!("models/{}", model.id)).key("displayName").string(&model.id);
+            w.key("inputTokenLimit").number(CONTEXT_TOKENS).key("outputTokenLimit").number(OUTPUT_TOKENS);
+            w.key("supportedGenerationMethods").begin_array();
+            w.string("generateContent").string("countTokens");
+            w.end_array();
+        }
+        Dialect::Ollama => {
+            w.key("name").string(&model.id).key("model").string(&model.id);
+            w.key("modified_at").string(&rfc3339(started)).key("size").number(0);
+            let digest = digest::digest(&digest::SHA256, model.id.as_bytes());
+            w.key("digest").string(&hex(digest.as_ref()));
+            details(w);
+            capabilities(w);
+        }
+    }
+    w.end_object();
+}
+
+fn details(w: &mut Out<'_>) {
+    w.key("details").begin_object().key("parent_model").string("").key("format").string("gguf");
+    w.key("family").string("flow-router").key("families").null();
+    w.key("parameter_size").string("").key("quantization_level").string("").end_object();
+}
+
+fn capabilities(w: &mut Out<'_>) {
+    w.key("capabilities").begin_array();
+    w.string("completion").string("tools").string("vision").string("thinking");
+    w.end_array();
+}
+
+/// Ollama's `/api/show`: editors read capabilities and context length from it.
+pub(super) async fn show(mut call: Call<'_, Fresh>, shared: &Shared, request_id: &str) {
+    let body = call.body(64 * 1024).await.unwrap_or_default();
+    let raw = Raw::parse(&body).ok();
+    let name = raw.and_then(|raw| raw.get_text("model").or_else(|| raw.get_text("name")));
+    let Some(name) = name.map(|name| name.plain().into_owned()) else {
+        let error = ApiError::invalid("model", "the body must be an object with the member `model`");
+        return reply::error(call, Dialect::Ollama, &error, request_id).await;
+    };
+    let Some(model) = known(shared, &name) else { return unknown(call, Dialect::Ollama, &name, request_id).await };
+    let mut out = Vec::with_capacity(512);
+    let mut w = Writer::new(&mut out);
+    w.begin_object();
+    w.key("modelfile").string(&format!("FROM {}", model.id)).key("parameters").string("").key("template").string("");
+    details(&mut w);
+    w.key("model_info").begin_object().key("general.architecture").string("flow-router");
+    w.key("flow-router.context_length").number(CONTEXT_TOKENS).end_object();
+    capabilities(&mut w);
+    w.key("modified_at").string(&rfc3339(shared.started)).end_object();
+    reply::json(call, out).await;
+}
+
+/// Ollama's `/api/version`.
+pub(super) async fn version(call: Call<'_, Fresh>) {
+    reply::json(call, Bytes::from(format!("{{\"version\":\"{OLLAMA_VERSION}\"}}"))).await;
+}
+
+fn rfc3339(unix_seconds: u64) -> String {
+    let seconds = i64::try_from(unix_seconds).unwrap_or(0);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| String::new(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::settings::Settings;
+
+    #[test]
+    fn entries_have_every_dialects_members() {
+        let model = Listed { id: "m".into(), provider: "p".into() };
+        for (dialect, members) in [
+            (Dialect::OpenAiChat, &["id", "object", "created", "owned_by"][..]),
+            (Dialect::Anthropic, &["type", "id", "display_name", "created_at"]),
+            (Dialect::Gemini, &["name", "inputTokenLimit", "supportedGenerationMethods"]),
+            (Dialect::Ollama, &["name", "model", "modified_at", "size", "digest", "details", "capabilities"]),
+        ] {
+            let mut out = Vec::new();
+            entry(&mut Writer::new(&mut out), dialect, &model, 1_700_000_000);
+            let raw = Raw::parse(&out).unwrap();
+            for member in members {
+                assert!(raw.get(member).is_some(), "{dialect:?} {member}");
+            }
+        }
+        assert_eq!(rfc3339(1_700_000_000), "2023-11-14T22:13:20Z");
+    }
+
+    #[test]
+    fn an_empty_configuration_lists_the_demo() {
+        let listed = Catalog::new(&Settings::default()).listed();
+        assert!(listed.iter().any(|model| model.id == crate::route::DEMO));
+    }
+}

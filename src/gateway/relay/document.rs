@@ -1,0 +1,242 @@
+//! Answers that are whole on at least one side.
+
+use bytes::{Bytes, BytesMut};
+use codecs::{
+    dialect::{Context, Dialect, openai_chat, openai_responses},
+    hub::{ApiError, ErrorKind},
+    json::Raw,
+    translate::{Collector, Observed, reply_as_stream, translate_reply},
+};
+use proxy::{Body, Call, Fresh, Headers, ResponseHead};
+
+use super::{Answer, head, inflate, settle, stalled};
+use crate::gateway::{
+    attempt::{Failure, Outcome, Speed},
+    exchange::Exchange,
+};
+
+/// Largest document of an upstream.
+const DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Document to document.
+pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, mut answer: Answer<'_>) -> Outcome<'a> {
+    let (call, body) = match collected(call, &mut answer).await {
+        Ok(Some(both)) => both,
+        Ok(None) => return Ok(()),
+        Err(failed) => return Err(*failed),
+    };
+    let upstream = answer.candidate.upstream.dialect();
+    match translated(upstream, exchange.client, &body, &answer) {
+        Ok((body, observed)) => {
+            let mut head = head(exchange, &answer, "application/json");
+            if observed.estimated {
+                head = head.with("x-flow-router-estimated", "1");
+            }
+            respond(call, exchange, head, body, &observed).await;
+            Ok(())
+        }
+        Err(error) => Err((call, Failure::judged(error))),
+    }
+}
+
+/// The document for the client, and what was seen in it.
+fn translated(
+    upstream: Dialect,
+    client: Dialect,
+    body: &Bytes,
+    answer: &Answer<'_>,
+) -> Result<(Bytes, Observed), ApiError> {
+    let raw = parse(body)?;
+    let mut out = Vec::new();
+    match answer.speed {
+        // The bytes pass as they are; the walk is for the books and to notice an error in a 200.
+        Speed::Forward => {
+            let observed = codecs::translate::observe_reply(upstream, raw, &answer.context)?;
+            Ok((body.clone(), observed))
+        }
+        Speed::Translate => {
+            out.reserve(body.len() + 256);
+            let observed = translate_reply(upstream, client, raw, &answer.context, &mut out)?;
+            Ok((out.into(), observed))
+        }
+    }
+}
+
+/// An upstream that answers with a document where a stream was asked for.
+pub(super) async fn as_stream<'a>(
+    call: Call<'a, Fresh>,
+    exchange: &mut Exchange,
+    mut answer: Answer<'_>,
+) -> Outcome<'a> {
+    let (call, body) = match collected(call, &mut answer).await {
+        Ok(Some(both)) => both,
+        Ok(None) => return Ok(()),
+        Err(failed) => return Err(*failed),
+    };
+    let upstream = answer.candidate.upstream.dialect();
+    let mut out = BytesMut::new();
+    let observed = match parse(&body) {
+        Ok(raw) => reply_as_stream(upstream, exchange.client, raw, &answer.context, &mut out),
+        Err(error) => return Err((call, Failure::judged(error))),
+    };
+    if let Some(error) = observed.error {
+        return Err((call, Failure::judged(error)));
+    }
+    // The upstream's content type says "document": it must not pass.
+    let content_type = if exchange.json_array { "application/json" } else { exchange.client.stream_content_type() };
+    let mut head = head(exchange, &answer, content_type);
+    head.headers.set("content-type", content_type);
+    respond(call, exchange, head, out.freeze(), &observed).await;
+    Ok(())
+}
+
+/// A stream-only upstream and a client that wants a document.
+pub(super) async fn from_stream<'a>(
+    mut call: Call<'a, Fresh>,
+    exchange: &mut Exchange,
+    mut answer: Answer<'_>,
+) -> Outcome<'a> {
+    let upstream = answer.candidate.upstream.dialect();
+    let mut fold = Fold::new(upstream, exchange.client, &answer.context);
+    let mut inflate = match inflate::Inflate::of(&answer.response.head.headers) {
+        Ok(inflate) => inflate,
+        Err(error) => return Err((call, nonsense(&error))),
+    };
+    let stall = answer.candidate.upstream.stall;
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = within(stall, &mut answer.response.body) => chunk,
+            () = call.gone() => return Ok(()),
+        };
+        match chunk {
+            Ok(Some(chunk)) => match inflate.push(chunk) {
+                Ok(plain) => fold.push(&plain),
+                Err(error) => return Err((call, nonsense(&error))),
+            },
+            Ok(None) => break,
+            Err(failure) => return Err((call, failure)),
+        }
+        if fold.bytes > DOCUMENT_BYTES {
+            let error = ApiError::new(ErrorKind::Api, "the provider's answer is too large");
+            return Err((call, Failure::judged(error)));
+        }
+    }
+    match fold.finish(exchange.client, &answer.context) {
+        Ok((body, observed)) => {
+            let mut head = head(exchange, &answer, "application/json");
+            head.headers.set("content-type", "application/json");
+            if observed.estimated {
+                head = head.with("x-flow-router-estimated", "1");
+            }
+            respond(call, exchange, head, body, &observed).await;
+            Ok(())
+        }
+        Err(error) => Err((call, Failure::judged(error))),
+    }
+}
+
+/// A stream becoming a document. Two dialects have collapsers of their own, which keep what the hub does not know.
+struct Fold {
+    /// Bytes taken in.
+    bytes: usize,
+    collector: Collector,
+    own: Own,
+}
+
+enum Own {
+    Chat(Box<openai_chat::collapse::Collapse>),
+    Responses(Box<openai_responses::collapse::Collapse>),
+    None,
+}
+
+impl Fold {
+    fn new(upstream: Dialect, client: Dialect, context: &Context) -> Self {
+        let own = match (upstream, client) {
+            (Dialect::OpenAiChat, Dialect::OpenAiChat) => Own::Chat(Box::new(openai_chat::collapse::Collapse::new())),
+            (Dialect::OpenAiResponses, Dialect::OpenAiResponses) => {
+                Own::Responses(Box::new(openai_responses::collapse::Collapse::new()))
+            }
+            _ => Own::None,
+        };
+        Self { bytes: 0, collector: Collector::new(upstream, context), own }
+    }
+
+    fn push(&mut self, chunk: &[u8]) {
+        self.bytes += chunk.len();
+        self.collector.push(chunk);
+        match &mut self.own {
+            Own::Chat(collapse) => collapse.push(chunk),
+            Own::Responses(collapse) => collapse.push(chunk),
+            Own::None => {}
+        }
+    }
+
+    fn finish(mut self, client: Dialect, context: &Context) -> Result<(Bytes, Observed), ApiError> {
+        let reply = self.collector.finish();
+        let observed = self.collector.observed().clone();
+        if let Some(error) = reply.error {
+            return Err(error);
+        }
+        let mut out = Vec::with_capacity(self.bytes / 2);
+        match self.own {
+            Own::Chat(collapse) => collapse.finish(&mut out)?,
+            Own::Responses(collapse) => collapse.finish(&mut out)?,
+            Own::None => client.encode_reply(&reply, context, &mut out),
+        }
+        Ok((out.into(), observed))
+    }
+}
+
+/// Reads the whole body, unless the client leaves first (`None`).
+async fn collected<'a>(
+    mut call: Call<'a, Fresh>,
+    answer: &mut Answer<'_>,
+) -> Result<Option<(Call<'a, Fresh>, Bytes)>, Box<(Call<'a, Fresh>, Failure)>> {
+    let body = tokio::select! {
+        biased;
+        body = answer.response.body.collect(DOCUMENT_BYTES) => body,
+        () = call.gone() => return Ok(None),
+    };
+    let headers: &Headers = &answer.response.head.headers;
+    let body = match body {
+        Ok(body) => inflate::whole(headers, &body, DOCUMENT_BYTES).map_err(|error| nonsense(&error)),
+        Err(error) => Err(Failure::wire(&error)),
+    };
+    match body {
+        Ok(body) => Ok(Some((call, body))),
+        Err(failure) => Err(Box::new((call, failure))),
+    }
+}
+
+async fn within(stall: Option<std::time::Duration>, body: &mut Body) -> Result<Option<Bytes>, Failure> {
+    let chunk = match stall {
+        Some(limit) => match tokio::time::timeout(limit, body.chunk()).await {
+            Ok(chunk) => chunk,
+            Err(_) => return Err(Failure::judged(stalled(limit))),
+        },
+        None => body.chunk().await,
+    };
+    chunk.map_err(|error| Failure::wire(&error))
+}
+
+fn parse(body: &Bytes) -> Result<Raw<'_>, ApiError> {
+    Raw::parse(body).map_err(|error| {
+        let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer is not valid JSON: {error}"));
+        api.status = Some(502);
+        api
+    })
+}
+
+fn nonsense(error: &inflate::InflateError) -> Failure {
+    let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer cannot be read: {error}"));
+    api.status = Some(502);
+    Failure::judged(api)
+}
+
+async fn respond(call: Call<'_, Fresh>, exchange: &mut Exchange, head: ResponseHead, body: Bytes, observed: &Observed) {
+    exchange.ledger.observed(observed);
+    if call.respond(head, body).await.is_ok() {
+        settle(exchange, observed);
+    }
+}

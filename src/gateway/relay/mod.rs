@@ -1,0 +1,134 @@
+//! Upstream answer → client, forwarded or translated, as a stream or as a document.
+//!
+//! ```text
+//!                      client wants a stream          client wants a document
+//!   upstream streams   stream.rs: chunk by chunk      document.rs: collect, fold
+//!   upstream does not  document.rs: replay            document.rs: as it is, or translated
+//! ```
+//!
+//! Until the first byte has left for the client every failure goes back to the caller, who may try another candidate.
+
+mod document;
+pub mod inflate;
+mod stream;
+
+use std::time::Duration;
+
+use codecs::{dialect::Context, hub::ApiError, translate::Observed};
+use proxy::{Call, Fresh, Headers, Response, ResponseHead, StatusCode};
+
+use super::{
+    attempt::{Outcome, Speed},
+    exchange::Exchange,
+    reply,
+};
+use crate::{route::Candidate, settings::Settings};
+
+/// An upstream's good answer with everything that its relay needs.
+pub struct Answer<'c> {
+    /// Head and body.
+    pub response: Response,
+    /// How it comes back.
+    pub speed: Speed,
+    /// Facts for the codecs.
+    pub context: Context,
+    /// Names of what was left out of the request.
+    pub dropped: Vec<String>,
+    /// Whether the upstream was asked for a stream.
+    pub stream: bool,
+    /// Who answers.
+    pub candidate: &'c Candidate,
+    /// Which attempt this is, from 1.
+    pub attempts: usize,
+    /// Settings.
+    pub settings: &'c Settings,
+}
+
+/// Relays an answer.
+pub async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, answer: Answer<'_>) -> Outcome<'a> {
+    let streams = answer.stream && !is_document(&answer.response.head.headers, exchange.json_array);
+    match (exchange.stream, streams) {
+        (true, true) => stream::relay(call, exchange, answer).await,
+        (true, false) => document::as_stream(call, exchange, answer).await,
+        (false, true) => document::from_stream(call, exchange, answer).await,
+        (false, false) => document::relay(call, exchange, answer).await,
+    }
+}
+
+/// Whether the upstream answers a request for a stream with a document. A JSON array is a stream to who asked for one.
+fn is_document(headers: &Headers, json_array: bool) -> bool {
+    let content_type = headers.text("content-type").unwrap_or_default();
+    content_type.starts_with("application/json") && !json_array
+}
+
+/// The upstream's fields that pass to the client: all but those of its connection to us and what we say ourselves.
+pub fn passed(headers: &Headers) -> Headers {
+    const STAYS: [&str; 13] = [
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "alt-svc",
+        "set-cookie",
+        "strict-transport-security",
+        "date",
+        "server",
+    ];
+    let mut out = Headers::with_capacity(headers.len() + 4);
+    for (name, value) in headers.iter() {
+        if !STAYS.iter().any(|stays| name.eq_ignore_ascii_case(stays.as_bytes())) {
+            out.append(name.clone(), value.clone());
+        }
+    }
+    out
+}
+
+/// The head of a good answer, without what only the caller knows. `content_type` is ours unless the answer is forwarded.
+fn head(exchange: &mut Exchange, answer: &Answer<'_>, content_type: &'static str) -> ResponseHead {
+    let upstream = &answer.response.head;
+    let mut head = ResponseHead::new(StatusCode::OK);
+    match answer.speed {
+        Speed::Forward => {
+            head.status = upstream.status;
+            head.headers = passed(&upstream.headers);
+            head.headers.remove("content-encoding");
+        }
+        Speed::Translate => {
+            let id = upstream.headers.text("x-request-id").or_else(|| upstream.headers.text("request-id"));
+            if let Some(id) = id {
+                head = head.with("x-flow-router-upstream-request-id", reply::header_text(id));
+            }
+        }
+    }
+    if !head.headers.contains("content-type") {
+        head = head.with("content-type", content_type);
+    }
+    if !answer.dropped.is_empty() {
+        head = head.with("x-flow-router-dropped", reply::header_text(&answer.dropped.join(",")));
+    }
+    head = reply::mark(head, exchange, answer.candidate, answer.attempts);
+    let timing = &answer.response.timing;
+    let (head, added) = reply::added(head, exchange, timing.sent, timing.head);
+    exchange.ledger.first_content(exchange.complete.elapsed(), added);
+    head
+}
+
+/// Books a finished answer.
+fn settle(exchange: &mut Exchange, observed: &Observed) {
+    exchange.ledger.observed(observed);
+    exchange.ledger.outcome(observed.error.as_ref().map_or("ok", |error| error.kind.name()));
+}
+
+/// The error for a stream that fell silent.
+fn stalled(limit: Duration) -> ApiError {
+    let mut error = ApiError::new(
+        codecs::hub::ErrorKind::Timeout,
+        format!("the provider's stream was silent for {} s", limit.as_secs_f32()),
+    );
+    error.status = Some(504);
+    error
+}

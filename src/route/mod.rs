@@ -1,0 +1,225 @@
+//! Model name → ordered candidates.
+//!
+//! ```text
+//!   name ──alias?──▶ its list ─┐
+//!   provider/model ────────────┼─▶ candidates ─▶ cooling ones to the back
+//!   name ──patterns, best class┘
+//! ```
+
+pub mod cooldown;
+
+use std::{sync::Arc, time::Instant};
+
+use codecs::dialect::Dialect;
+
+use crate::{
+    health::Health,
+    settings::{Demo, Provider, Settings},
+    vendor::Upstream,
+};
+
+/// Name of the embedded provider and of its model.
+pub const DEMO: &str = "demo";
+
+/// One provider with the model name to send to it.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Where to send.
+    pub upstream: Arc<Upstream>,
+    /// The model's name there.
+    pub model: Arc<str>,
+}
+
+/// Why a name leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotFound {
+    /// What and what to do.
+    pub message: String,
+}
+
+/// A served model, for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The name that clients may use.
+    pub id: String,
+    /// Who serves it.
+    pub provider: String,
+}
+
+/// All providers and aliases, immutable.
+#[derive(Debug)]
+pub struct Catalog {
+    upstreams: Vec<Arc<Upstream>>,
+    aliases: Vec<(String, Vec<String>)>,
+    /// Answers any name, while nothing else is configured.
+    catch_all: Option<Arc<Upstream>>,
+    default_model: String,
+}
+
+impl Catalog {
+    /// Builds the catalog from valid settings.
+    pub fn new(settings: &Settings) -> Self {
+        let mut upstreams: Vec<_> =
+            settings.providers.iter().map(|provider| Arc::new(Upstream::new(provider, settings))).collect();
+        upstreams.sort_by_key(|upstream| upstream.provider.priority);
+        let demo_on = match settings.demo {
+            Demo::Auto => settings.providers.is_empty(),
+            Demo::On => true,
+            Demo::Off => false,
+        };
+        let mut catch_all = None;
+        if demo_on {
+            let mut provider = Provider::new(DEMO, Dialect::OpenAiChat, "demo://embedded");
+            provider.models = vec![DEMO.to_owned()];
+            let demo = Arc::new(Upstream::new(&provider, settings));
+            if upstreams.is_empty() {
+                catch_all = Some(demo.clone());
+            }
+            upstreams.push(demo);
+        }
+        let aliases = settings.aliases.iter().map(|alias| (alias.name.clone(), alias.models.clone())).collect();
+        Self { upstreams, aliases, catch_all, default_model: settings.default_model.clone() }
+    }
+
+    /// The candidates for `model`, best first, those that cool down last.
+    pub fn plan(&self, model: &str, health: &Health, now: Instant) -> Result<Vec<Candidate>, NotFound> {
+        let model = if model.is_empty() { self.default_model.as_str() } else { model };
+        let mut candidates = Vec::new();
+        match self.aliases.iter().find(|(name, _)| name == model) {
+            Some((_, models)) => models.iter().for_each(|model| self.resolve(model, &mut candidates)),
+            None => self.resolve(model, &mut candidates),
+        }
+        if candidates.is_empty() {
+            return Err(self.not_found(model));
+        }
+        if candidates.len() > 1 {
+            let cooling = |c: &Candidate| health.cooling_until(&c.upstream.name, &c.model, now).is_some();
+            candidates.sort_by_cached_key(cooling);
+        }
+        Ok(candidates)
+    }
+
+    fn resolve(&self, model: &str, candidates: &mut Vec<Candidate>) {
+        if let Some((name, rest)) = model.split_once('/')
+            && let Some(upstream) = self.upstreams.iter().find(|upstream| &*upstream.name == name)
+            && !rest.is_empty()
+        {
+            candidates.push(Candidate { upstream: upstream.clone(), model: rest.into() });
+            return;
+        }
+        let matches = || self.upstreams.iter().filter_map(|u| u.provider.serves(model).map(|class| (class, u)));
+        if let Some(best) = matches().map(|(class, _)| class).max() {
+            let model: Arc<str> = model.into();
+            let chosen = matches().filter(|(class, _)| *class == best);
+            candidates.extend(chosen.map(|(_, u)| Candidate { upstream: u.clone(), model: model.clone() }));
+        } else if let Some(demo) = &self.catch_all {
+            candidates.push(Candidate { upstream: demo.clone(), model: model.into() });
+        }
+    }
+
+    fn not_found(&self, model: &str) -> NotFound {
+        let message = if model.is_empty() {
+            "the request names no model, and no default_model is configured".to_owned()
+        } else if let Some((prefix, _)) = model.split_once('/') {
+            let names: Vec<_> = self.upstreams.iter().map(|upstream| &*upstream.name).collect();
+            format!(
+                "no provider serves the model `{model}`, and there is no provider `{prefix}` (providers: {})",
+                names.join(", ")
+            )
+        } else {
+            format!("no provider serves the model `{model}`: use provider/model, or add it to a provider's `models`")
+        };
+        NotFound { message }
+    }
+
+    /// The models that have names of their own: aliases, then listed models without patterns.
+    pub fn listed(&self) -> Vec<Listed> {
+        let aliases = self.aliases.iter().map(|(id, _)| Listed { id: id.clone(), provider: "alias".to_owned() });
+        let mut all: Vec<Listed> = aliases.collect();
+        for upstream in &self.upstreams {
+            for model in upstream.provider.models.iter().filter(|model| !model.ends_with('*')) {
+                if all.iter().all(|listed| listed.id != *model) {
+                    all.push(Listed { id: model.clone(), provider: upstream.name.to_string() });
+                }
+            }
+        }
+        all
+    }
+
+    /// All providers.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// Whether the demo provider answers every name.
+    pub fn demo_only(&self) -> bool {
+        self.catch_all.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::{
+        cooldown::{Cooldown, Scope},
+        *,
+    };
+    use crate::settings::Alias;
+
+    fn provider(name: &str, priority: i64, models: &[&str]) -> Provider {
+        let mut provider = Provider::new(name, Dialect::OpenAiChat, "http://127.0.0.1:1/v1");
+        provider.priority = priority;
+        provider.models = models.iter().map(|m| (*m).to_owned()).collect();
+        provider
+    }
+
+    fn catalog() -> Catalog {
+        let settings = Settings {
+            providers: vec![provider("b", 2, &["gpt-*", "*"]), provider("a", 1, &["gpt-*", "x"])],
+            aliases: vec![Alias {
+                name: "fast".into(),
+                models: vec!["b/one".into(), "x".into()],
+                place: String::new(),
+            }],
+            ..Settings::default()
+        };
+        Catalog::new(&settings)
+    }
+
+    fn plan(catalog: &Catalog, health: &Health, model: &str) -> Vec<String> {
+        let candidates = catalog.plan(model, health, Instant::now()).unwrap();
+        candidates.iter().map(|c| format!("{}/{}", c.upstream.name, c.model)).collect()
+    }
+
+    #[test]
+    fn names_lead_to_candidates_in_order() {
+        let (catalog, health) = (catalog(), Health::default());
+        assert_eq!(plan(&catalog, &health, "gpt-5"), ["a/gpt-5", "b/gpt-5"]);
+        assert_eq!(plan(&catalog, &health, "x"), ["a/x"]);
+        assert_eq!(plan(&catalog, &health, "unheard-of"), ["b/unheard-of"]);
+        assert_eq!(plan(&catalog, &health, "b/org/model"), ["b/org/model"]);
+        assert_eq!(plan(&catalog, &health, "fast"), ["b/one", "a/x"]);
+        assert_eq!(catalog.listed().iter().map(|l| l.id.as_str()).collect::<Vec<_>>(), ["fast", "x"]);
+    }
+
+    #[test]
+    fn cooling_candidates_go_to_the_back_and_stay() {
+        let (catalog, health) = (catalog(), Health::default());
+        let wait = Cooldown::Fixed(Duration::from_secs(60));
+        health.failed(&"a".into(), &"gpt-5".into(), (Scope::Model, wait), Instant::now());
+        assert_eq!(plan(&catalog, &health, "gpt-5"), ["b/gpt-5", "a/gpt-5"]);
+    }
+
+    #[test]
+    fn the_demo_answers_everything_only_while_alone() {
+        let alone = Catalog::new(&Settings::default());
+        assert_eq!(plan(&alone, &Health::default(), "whatever"), ["demo/whatever"]);
+        let settings = Settings { providers: vec![provider("a", 0, &["x"])], ..Settings::default() };
+        let beside = Catalog::new(&settings);
+        assert!(beside.plan("demo", &Health::default(), Instant::now()).is_err());
+        let error = beside.plan("nope", &Health::default(), Instant::now()).unwrap_err();
+        assert!(error.message.contains("`nope`"));
+    }
+}

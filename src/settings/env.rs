@@ -1,0 +1,70 @@
+//! The environment: `FLOW_ROUTER_*` for settings, and the vendors' own key variables for providers.
+
+use super::{Fault, Secret, Settings, file::from_preset, presets::PRESETS, table::TABLE, value};
+
+/// Puts the environment over what the file said.
+pub(super) fn apply(settings: &mut Settings, env: &[(String, String)], faults: &mut Vec<Fault>) {
+    for (name, text) in env.iter().filter(|(name, _)| name.starts_with("FLOW_ROUTER_")) {
+        match TABLE.iter().find(|row| row.variable() == *name) {
+            Some(row) => {
+                if let Err(message) = (row.set)(settings, text) {
+                    faults.push(Fault { place: name.clone(), message });
+                }
+            }
+            // `FLOW_ROUTER_CONFIG` names the file and is read before this.
+            None if name == "FLOW_ROUTER_CONFIG" => {}
+            None => {
+                let variables: Vec<_> = TABLE.iter().map(super::Row::variable).collect();
+                let hint = value::nearest(name, variables.iter().map(String::as_str))
+                    .map_or(String::new(), |near| format!(": did you mean {near}?"));
+                faults.push(Fault { place: name.clone(), message: format!("unknown variable{hint}") });
+            }
+        }
+    }
+    for preset in PRESETS {
+        let key = preset.env.iter().find_map(|variable| {
+            env.iter().find(|(name, text)| name == variable && !text.trim().is_empty()).map(|(_, text)| text.trim())
+        });
+        let configured = settings.providers.iter().any(|provider| provider.name == preset.id);
+        if let (Some(key), false) = (key, configured) {
+            let mut provider = from_preset(preset.id, preset);
+            provider.api_key = Some(Secret::new(key));
+            // What the file says comes first.
+            provider.priority = 100;
+            settings.providers.push(provider);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::settings::{Sources, load};
+
+    fn sources(env: &[(&str, &str)]) -> Sources {
+        let env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Sources { env, ..Sources::default() }
+    }
+
+    #[test]
+    fn keys_in_the_environment_add_providers() {
+        let settings =
+            load(&sources(&[("OPENAI_API_KEY", "sk-x"), ("GEMINI_API_KEY", "g"), ("GROQ_API_KEY", " ")])).unwrap();
+        let names: Vec<_> = settings.providers.iter().map(|provider| provider.name.as_str()).collect();
+        assert_eq!(names, ["openai", "gemini"]);
+    }
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let mut sources = sources(&[("FLOW_ROUTER_ADDR", "127.0.0.1:7"), ("FLOW_ROUTER_DRAIN", "1s")]);
+        sources.flags.push(("addr", "127.0.0.1:8".into()));
+        let settings = load(&sources).unwrap();
+        assert_eq!((settings.addr.port(), settings.drain.as_secs()), (8, 1));
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_a_fault() {
+        let faults = load(&sources(&[("FLOW_ROUTER_ADR", "x")])).unwrap_err();
+        assert_eq!(faults[0].to_string(), "FLOW_ROUTER_ADR: unknown variable: did you mean FLOW_ROUTER_ADDR?");
+    }
+}

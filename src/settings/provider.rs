@@ -1,0 +1,184 @@
+//! Providers, aliases and keys as configured.
+
+use std::{fmt, time::Duration};
+
+use codecs::dialect::{ChatFlavour, Dialect, Placeholder};
+use zeroize::Zeroizing;
+
+use super::{Fault, Settings};
+
+/// A text that is never printed and is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes a secret in.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The secret, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+/// An upstream service.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Name, unique; the prefix in `provider/model`.
+    pub name: String,
+    /// Its wire language.
+    pub dialect: Dialect,
+    /// Address up to where the dialect's own path begins, without a trailing slash.
+    pub base_url: String,
+    /// Credential, if it needs one.
+    pub api_key: Option<Secret>,
+    /// Model names and patterns (`claude-*`, `*`) that it serves.
+    pub models: Vec<String>,
+    /// Lower comes first.
+    pub priority: i64,
+    /// Send the caller's own credential instead of one of ours (same dialect only).
+    pub client_auth: bool,
+    /// Fields added to every request; they win over ours.
+    pub headers: Vec<(String, Secret)>,
+    /// Chat: whose rules.
+    pub flavour: ChatFlavour,
+    /// Chat: send earlier reasoning back.
+    pub reasoning_echo: bool,
+    /// Chat: placeholder for turns without reasoning.
+    pub placeholder: Placeholder,
+    /// Chat: cache marks pass as `cache_control`.
+    pub cache_control: bool,
+    /// The service answers streams only.
+    pub stream_only: bool,
+    /// Members never to send.
+    pub drop_params: Vec<String>,
+    /// Largest answer in tokens, where known.
+    pub max_output_tokens: Option<u64>,
+    /// Overrides of the settings of the same name.
+    pub hold_prologue: Option<Duration>,
+    /// See above.
+    pub first_byte_timeout: Option<Duration>,
+    /// See above.
+    pub stall_timeout: Option<Duration>,
+}
+
+impl Provider {
+    /// A provider with nothing but what every one has.
+    pub fn new(name: impl Into<String>, dialect: Dialect, base_url: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            dialect,
+            base_url: base_url.into(),
+            api_key: None,
+            models: Vec::new(),
+            priority: 0,
+            client_auth: false,
+            headers: Vec::new(),
+            flavour: ChatFlavour::default(),
+            reasoning_echo: false,
+            placeholder: Placeholder::default(),
+            cache_control: false,
+            stream_only: false,
+            drop_params: Vec::new(),
+            max_output_tokens: None,
+            hold_prologue: None,
+            first_byte_timeout: None,
+            stall_timeout: None,
+        }
+    }
+
+    /// Whether one of its patterns covers `model`, and how well: exact before long prefix before `*`.
+    pub fn serves(&self, model: &str) -> Option<Match> {
+        self.models.iter().filter_map(|pattern| matches(pattern, model)).max()
+    }
+}
+
+/// How well a pattern covers a name; better is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Match {
+    /// `*`
+    Any,
+    /// `prefix*`, with the prefix's length.
+    Prefix(usize),
+    /// The name itself.
+    Exact,
+}
+
+fn matches(pattern: &str, model: &str) -> Option<Match> {
+    match pattern.strip_suffix('*') {
+        Some("") => Some(Match::Any),
+        Some(prefix) => model.starts_with(prefix).then_some(Match::Prefix(prefix.len())),
+        None => (pattern == model).then_some(Match::Exact),
+    }
+}
+
+/// One name for an ordered list of models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The name that clients use.
+    pub name: String,
+    /// `provider/model` or plain model names, tried in order.
+    pub models: Vec<String>,
+    /// Where it is defined.
+    pub place: String,
+}
+
+/// A caller's key, as a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyHash {
+    /// What people call it.
+    pub name: String,
+    /// SHA-256 of the key.
+    pub sha256: [u8; 32],
+}
+
+/// Aliases may name models only, not other aliases, and `provider/` prefixes that exist.
+pub(super) fn check_aliases(settings: &Settings, faults: &mut Vec<Fault>) {
+    for alias in &settings.aliases {
+        for model in &alias.models {
+            let message = if settings.aliases.iter().any(|other| other.name == *model) {
+                format!("alias `{}` leads to the alias `{model}`: name the models themselves", alias.name)
+            } else if resolves(settings, model) {
+                continue;
+            } else {
+                format!("alias `{}`: no provider serves `{model}`; use provider/model or a listed model", alias.name)
+            };
+            faults.push(Fault { place: alias.place.clone(), message });
+        }
+    }
+}
+
+fn resolves(settings: &Settings, model: &str) -> bool {
+    let pinned = model.split_once('/').is_some_and(|(name, _)| settings.providers.iter().any(|p| p.name == name));
+    pinned || model == "demo" || settings.providers.iter().any(|provider| provider.serves(model).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closest_pattern_wins() {
+        let mut provider = Provider::new("p", Dialect::OpenAiChat, "http://x");
+        provider.models = ["*", "gpt-*", "gpt-5"].map(str::to_owned).to_vec();
+        assert_eq!(provider.serves("gpt-5"), Some(Match::Exact));
+        assert_eq!(provider.serves("gpt-4"), Some(Match::Prefix(4)));
+        assert_eq!(provider.serves("o9"), Some(Match::Any));
+        assert!(Match::Exact > Match::Prefix(99) && Match::Prefix(0) > Match::Any);
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let mut provider = Provider::new("p", Dialect::OpenAiChat, "http://x");
+        provider.api_key = Some(Secret::new("sk-planted"));
+        assert!(!format!("{provider:?}").contains("planted"));
+    }
+}

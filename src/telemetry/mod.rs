@@ -1,0 +1,4 @@
+//! What the program tells about itself: log lines and metrics. Never a body, a prompt or a secret.
+
+pub mod log;
+pub mod metrics;

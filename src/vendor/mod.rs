@@ -1,0 +1,339 @@
+//! How to dress a request for a provider: address, credential, fields. Pure: nothing is sent from here.
+//!
+//! All five public dialects have fixed places for these things, so one table row per dialect serves every vendor that
+//! speaks it; what differs per vendor is data of its [`Provider`].
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use codecs::dialect::{Dialect, Target};
+use proxy::{Headers, Origin};
+
+use crate::settings::{Provider, Settings};
+
+/// Stall limit where the vendor sends pings.
+const STALL_PINGED: Duration = Duration::from_secs(35);
+/// Stall limit where a thinking model is silent for minutes.
+const STALL_SILENT: Duration = Duration::from_secs(300);
+
+/// The version that Anthropic requires when the client did not say one.
+const ANTHROPIC_VERSION: &str = "2023-06-01";
+
+/// What is asked of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// A chat answer.
+    Chat {
+        /// As a stream.
+        stream: bool,
+    },
+    /// An Ollama completion.
+    Generate,
+    /// A token count.
+    CountTokens,
+}
+
+/// A provider, ready to be called.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Arc<str>,
+    /// As configured.
+    pub provider: Provider,
+    /// Where it is; `None` for the embedded demo.
+    pub origin: Option<Origin>,
+    /// Path part of its base URL, without a trailing slash.
+    base_path: String,
+    /// How long a prologue is held back.
+    pub hold: Duration,
+    /// Limit for the response head, if any.
+    pub first_byte: Option<Duration>,
+    /// Limit for silence inside a stream, if any.
+    pub stall: Option<Duration>,
+    /// Limit for connecting.
+    pub connect: Duration,
+}
+
+impl Upstream {
+    /// Resolves a provider's overrides against the settings.
+    pub fn new(provider: &Provider, settings: &Settings) -> Self {
+        let by_dialect = match provider.dialect {
+            Dialect::Anthropic => STALL_PINGED,
+            _ => STALL_SILENT,
+        };
+        let limit = |duration: Duration| (!duration.is_zero()).then_some(duration);
+        Self {
+            name: provider.name.as_str().into(),
+            origin: Origin::parse(&provider.base_url).ok(),
+            base_path: base_path(&provider.base_url, provider.dialect),
+            hold: provider.hold_prologue.unwrap_or(settings.hold_prologue),
+            first_byte: limit(provider.first_byte_timeout.unwrap_or(settings.first_byte_timeout)),
+            stall: limit(provider.stall_timeout.or(settings.stall_timeout).unwrap_or(by_dialect)),
+            connect: settings.connect_timeout,
+            provider: provider.clone(),
+        }
+    }
+
+    /// Its wire language.
+    pub fn dialect(&self) -> Dialect {
+        self.provider.dialect
+    }
+
+    /// The request target for `ask`. `query` is the client's, passed on in its own dialect.
+    pub fn target(&self, ask: Ask, model: &str, query: Option<&[u8]>) -> Bytes {
+        let mut target = String::with_capacity(self.base_path.len() + model.len() + 48);
+        target.push_str(&self.base_path);
+        match (self.dialect(), ask) {
+            (Dialect::OpenAiChat, _) => target.push_str("/chat/completions"),
+            (Dialect::OpenAiResponses, Ask::CountTokens) => target.push_str("/responses/input_tokens"),
+            (Dialect::OpenAiResponses, _) => target.push_str("/responses"),
+            (Dialect::Anthropic, Ask::CountTokens) => target.push_str("/messages/count_tokens"),
+            (Dialect::Anthropic, _) => target.push_str("/messages"),
+            (Dialect::Gemini, _) => {
+                target.push_str("/models/");
+                push_model(&mut target, model);
+                target.push_str(match ask {
+                    Ask::Chat { stream: true } => ":streamGenerateContent",
+                    Ask::CountTokens => ":countTokens",
+                    Ask::Chat { stream: false } | Ask::Generate => ":generateContent",
+                });
+            }
+            (Dialect::Ollama, Ask::Generate) => target.push_str("/api/generate"),
+            (Dialect::Ollama, _) => target.push_str("/api/chat"),
+        }
+        let query = query.and_then(|query| std::str::from_utf8(query).ok()).unwrap_or_default();
+        // A key in the URL is a credential for us, never for an upstream.
+        let mut passed = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("key=")).peekable();
+        let mut separator = '?';
+        if self.dialect() == Dialect::Gemini && ask == (Ask::Chat { stream: true }) && !query.contains("alt=") {
+            target.push_str("?alt=sse");
+            separator = '&';
+        }
+        while let Some(pair) = passed.next() {
+            target.push(separator);
+            target.push_str(pair);
+            separator = '&';
+        }
+        target.into()
+    }
+
+    /// Fields for a request that is translated: nothing of the client's passes.
+    pub fn headers(&self, betas: &[&'static str]) -> Headers {
+        let mut headers = Headers::with_capacity(8);
+        headers.append("content-type", "application/json");
+        headers.append("accept-encoding", "identity");
+        headers.append("user-agent", concat!("flow-router/", env!("CARGO_PKG_VERSION")));
+        self.dress(&mut headers);
+        if !betas.is_empty() {
+            headers.set("anthropic-beta", betas.join(","));
+        }
+        headers
+    }
+
+    /// Fields for a request that is forwarded: the client's own in order and case, less what belongs to its connection
+    /// to us, with our credential in place of the one that was meant for us.
+    pub fn forwarded(&self, client: &Headers) -> Headers {
+        let mut headers = Headers::with_capacity(client.len() + 4);
+        let keep_credential = self.provider.client_auth;
+        for (name, value) in client.iter() {
+            let stays = match name.len() {
+                _ if is_credential(name) => keep_credential,
+                _ => !is_ours(name),
+            };
+            if stays {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        headers.append("accept-encoding", "identity");
+        self.dress(&mut headers);
+        headers
+    }
+
+    /// Credential, version and configured fields.
+    fn dress(&self, headers: &mut Headers) {
+        if self.dialect() == Dialect::Anthropic && !headers.contains("anthropic-version") {
+            headers.append("anthropic-version", ANTHROPIC_VERSION);
+        }
+        if let Some(key) = &self.provider.api_key {
+            let key = key.expose();
+            match self.dialect() {
+                Dialect::Anthropic => headers.set("x-api-key", key.to_owned()),
+                Dialect::Gemini => headers.set("x-goog-api-key", key.to_owned()),
+                _ => headers.set("authorization", format!("Bearer {key}")),
+            }
+        }
+        for (name, value) in &self.provider.headers {
+            headers.remove(name);
+            headers.append(name.clone(), value.expose().to_owned());
+        }
+    }
+
+    /// What an encoder has to know about this provider and model.
+    pub fn encode_target(&self, model: &str, stream: bool, adjust_max_tokens: bool) -> Target {
+        let provider = &self.provider;
+        let mut target = Target {
+            model: model.to_owned(),
+            stream,
+            flavour: provider.flavour,
+            reasoning_echo: provider.reasoning_echo,
+            placeholder: provider.placeholder,
+            cache_control: provider.cache_control,
+            gemini3: gemini_generation(model) >= 3,
+            adjust_max_tokens,
+            max_output_tokens: provider.max_output_tokens,
+            drop_params: provider.drop_params.clone(),
+            ..Target::default()
+        };
+        // Brokers serve these models under their own roof; the model's rule follows the model.
+        let family = model.rsplit('/').next().unwrap_or(model);
+        if family.starts_with("deepseek-") {
+            target.reasoning_echo = true;
+            target.placeholder = codecs::dialect::Placeholder::All;
+        } else if family.starts_with("kimi-") {
+            target.reasoning_echo = true;
+            target.placeholder = codecs::dialect::Placeholder::Tool;
+        }
+        target
+    }
+}
+
+/// Generation in a Gemini model name: `gemini-2.5-pro` is 2, `gemini-3-pro-preview` is 3, others 0.
+fn gemini_generation(model: &str) -> u32 {
+    let family = model.rsplit('/').next().unwrap_or(model);
+    let digits = family.strip_prefix("gemini-").unwrap_or_default();
+    digits.split(['.', '-']).next().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Path part of a base URL, completed to where the dialect's own path begins: people write Anthropic's address with and
+/// without `/v1`, Gemini's with and without `/v1beta`.
+fn base_path(base_url: &str, dialect: Dialect) -> String {
+    let after_scheme = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
+    let path = after_scheme.find('/').map_or("", |at| &after_scheme[at..]).trim_end_matches('/');
+    let versioned = path
+        .rsplit('/')
+        .next()
+        .is_some_and(|last| last.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())));
+    let version = match dialect {
+        Dialect::Anthropic if !versioned => "/v1",
+        Dialect::Gemini if !versioned => "/v1beta",
+        _ => "",
+    };
+    format!("{path}{version}")
+}
+
+/// Appends a model name as a path segment; slashes stay (`tunedModels/x`), what would end the path is escaped.
+fn push_model(target: &mut String, model: &str) {
+    for c in model.chars() {
+        match c {
+            'A'..='Z' | 'a'..='z' | '0'..='9' | '-' | '_' | '.' | '~' | '/' | ':' | '@' => target.push(c),
+            _ => {
+                let mut buffer = [0; 4];
+                for byte in c.encode_utf8(&mut buffer).bytes() {
+                    target.push_str(&format!("%{byte:02X}"));
+                }
+            }
+        }
+    }
+}
+
+/// Fields that carry a caller's credential.
+fn is_credential(name: &[u8]) -> bool {
+    ["authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"]
+        .iter()
+        .any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+}
+
+/// Fields that belong to the client's connection to us, or that we write ourselves.
+fn is_ours(name: &[u8]) -> bool {
+    const OURS: [&str; 18] = [
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "accept-encoding",
+        "content-encoding",
+        "expect",
+        "te",
+        "trailer",
+        "upgrade",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "origin",
+    ];
+    OURS.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+        || name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case(b"x-flow-router-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Secret;
+
+    fn upstream(dialect: Dialect, base_url: &str) -> Upstream {
+        let mut provider = Provider::new("p", dialect, base_url);
+        provider.api_key = Some(Secret::new("key-1"));
+        Upstream::new(&provider, &Settings::default())
+    }
+
+    #[test]
+    fn targets_per_dialect() {
+        let stream = Ask::Chat { stream: true };
+        for (dialect, base, ask, query, expected) in [
+            (Dialect::OpenAiChat, "http://h/v1", stream, None, "/v1/chat/completions"),
+            (Dialect::OpenAiResponses, "http://h/v1", stream, None, "/v1/responses"),
+            (Dialect::Anthropic, "http://h", stream, Some("beta=true"), "/v1/messages?beta=true"),
+            (Dialect::Anthropic, "http://h/v1/", Ask::CountTokens, None, "/v1/messages/count_tokens"),
+            (Dialect::Anthropic, "http://h/api/anthropic", stream, None, "/api/anthropic/v1/messages"),
+            (Dialect::Gemini, "http://h", stream, Some("key=k"), "/v1beta/models/m%20x:streamGenerateContent?alt=sse"),
+            (
+                Dialect::Gemini,
+                "http://h/v1beta",
+                stream,
+                Some("alt=sse&key=k"),
+                "/v1beta/models/m%20x:streamGenerateContent?alt=sse",
+            ),
+            (Dialect::Gemini, "http://h", Ask::Chat { stream: false }, None, "/v1beta/models/m%20x:generateContent"),
+            (Dialect::Ollama, "http://h", stream, None, "/api/chat"),
+            (Dialect::Ollama, "http://h", Ask::Generate, None, "/api/generate"),
+        ] {
+            let target = upstream(dialect, base).target(ask, "m x", query.map(str::as_bytes));
+            assert_eq!(target, expected, "{dialect:?} {base} {ask:?}");
+        }
+    }
+
+    #[test]
+    fn forwarding_swaps_the_credential_and_keeps_order_and_case() {
+        let mut client = Headers::new();
+        for (name, value) in [
+            ("Host", "127.0.0.1"),
+            ("X-Custom", "1"),
+            ("Authorization", "Bearer ours"),
+            ("Anthropic-Beta", "b1"),
+            ("x-api-key", "ours"),
+            ("X-Flow-Router-Debug", "1"),
+            ("Content-Type", "application/json"),
+        ] {
+            client.append(name, value);
+        }
+        let sent = upstream(Dialect::Anthropic, "http://h").forwarded(&client);
+        let names: Vec<_> = sent.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
+        assert_eq!(
+            names,
+            ["X-Custom", "Anthropic-Beta", "Content-Type", "accept-encoding", "anthropic-version", "x-api-key"]
+        );
+        assert_eq!(sent.text("x-api-key"), Some("key-1"));
+        assert!(!sent.contains("authorization"));
+    }
+
+    #[test]
+    fn generations() {
+        assert_eq!(gemini_generation("gemini-2.5-pro"), 2);
+        assert_eq!(gemini_generation("google/gemini-3-pro-preview"), 3);
+        assert_eq!(gemini_generation("gpt-5"), 0);
+    }
+}
