@@ -83,19 +83,12 @@ fn is_special(b: u8) -> bool {
     (b < 0x20) | (b == b'"') | (b == b'\\')
 }
 
-/// Whether any byte is below 0x20. One pass without branches, which the compiler makes vector instructions of.
+/// Whether any byte is below 0x20. Marks are wrong only above a true one, so that "any" is exact.
 #[inline]
 pub(super) fn has_control(bytes: &[u8]) -> bool {
-    const LANES: usize = 16;
-    let (blocks, rest) = bytes.as_chunks::<LANES>();
-    let mut any = [0u8; LANES];
-    for block in blocks {
-        for (any, &b) in any.iter_mut().zip(block) {
-            *any |= u8::from(b < 0x20);
-        }
-    }
-    let in_blocks = any != [0; LANES];
-    in_blocks | rest.iter().fold(false, |any, &b| any | (b < 0x20))
+    let (words, rest) = bytes.as_chunks::<WORD>();
+    let marks = words.iter().fold(0, |marks, word| marks | control(u64::from_le_bytes(*word)));
+    (marks & HIGHS != 0) | rest.iter().fold(false, |any, &b| any | (b < 0x20))
 }
 
 /// First quote or backslash at or after `from`.
