@@ -113,7 +113,7 @@ fn egress(proxy: &str) -> io::Result<Egress> {
 
 /// The bundled roots, and those of a PEM file.
 fn roots(file: Option<&Path>) -> io::Result<Roots> {
-    use proxy::PemObject;
+    use proxy::PemObject as _;
     let Some(path) = file else { return Ok(Roots::Bundled) };
     let wrong = |reason: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.display()));
     let text = fs::read(path).map_err(|error| wrong(error.to_string()))?;
@@ -137,8 +137,13 @@ fn bind_error(addr: SocketAddr, error: &io::Error) -> io::Error {
 /// The ready line, for people and for scripts that wait for it; and what is served.
 fn greet(shared: &Shared, addr: SocketAddr, layout: Layout) {
     let names: Vec<_> = shared.catalog.upstreams().iter().map(|upstream| &*upstream.name).collect();
-    info!(version = env!("CARGO_PKG_VERSION"), lanes = layout.lanes, workers = layout.workers,
-        providers = names.join(","), "started");
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        lanes = layout.lanes,
+        workers = layout.workers,
+        providers = names.join(","),
+        "started"
+    );
     if shared.catalog.demo_only() {
         warn!("no provider is configured: the embedded demo answers every request, with no model behind it");
     }
