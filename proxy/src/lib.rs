@@ -27,7 +27,6 @@ pub use server::Server;
 // Client half.
 mod body;
 mod client;
-mod deadlines;
 mod pool;
 mod tls;
 
