@@ -32,7 +32,11 @@ impl CallIds {
 
     /// The id of the next call, whose upstream id is `own`.
     pub fn assign(&mut self, own: Option<Text<'_>>) -> String {
-        let n = self.next;
+        self.assign_as(self.next, own)
+    }
+
+    /// [`assign`](Self::assign) for the call that the upstream counts as its `n`-th: calls may become known out of order.
+    pub fn assign_as(&mut self, n: u32, own: Option<Text<'_>>) -> String {
         self.next += 1;
         let own = own.map(|id| id.plain().into_owned()).filter(|id| !id.is_empty() && self.is_free(id));
         let id = own.unwrap_or_else(|| self.minted(n));

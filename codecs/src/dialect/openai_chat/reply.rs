@@ -1,25 +1,149 @@
 //! Whole answers and errors.
 
+use super::{
+    details,
+    stream::{Decoder, write_image, write_signature},
+    words,
+};
 use crate::{
-    dialect::{Context, Emit},
-    hub::{ApiError, ErrorKind, Event, Reply},
-    json::Raw,
+    dialect::{Context, Dialect, Emit, StreamDecode},
+    hub::{
+        ApiError, ErrorKind, EscapedBuf, Event, Finish, Reply, ReplyPart, Rider, ToolKind, arguments,
+        error::from_plain_body, ids,
+    },
+    json::{Raw, Text, Writer},
 };
 
-/// Reads a whole answer.
-pub fn decode(_body: Raw<'_>, _context: &Context, emit: Emit<'_>) {
-    emit(Event::End);
+/// Reads a whole answer: the message is one big delta.
+pub fn decode(body: Raw<'_>, context: &Context, emit: Emit<'_>) {
+    let mut decoder = Decoder::new(context);
+    let failed = body.get("error").is_some_and(words::is_error);
+    let empty = body.is_object() && body.get("choices").and_then(|choices| choices.elements().next()).is_none();
+    if empty && !failed && body.get("detail").is_none() {
+        return emit(Event::Error(ApiError::new(ErrorKind::Api, "the upstream's answer has no choices")));
+    }
+    decoder.json(None, body, emit);
+    decoder.done(emit);
 }
 
 /// Writes a whole answer.
-pub fn encode(_reply: &Reply, _context: &Context, _out: &mut Vec<u8>) {}
+pub fn encode(reply: &Reply, context: &Context, out: &mut Vec<u8>) {
+    let core = if reply.id.is_empty() { context.new_id.as_str() } else { ids::core(&reply.id) };
+    let model = if reply.model.is_empty() { &context.model } else { &reply.model };
+    let mut w = Writer::new(out);
+    w.begin_object().key("id").string(&ids::client_id(Dialect::OpenAiChat, core));
+    w.key("object").string("chat.completion").key("created").number(reply.created.unwrap_or(context.now));
+    w.key("model").string(model);
+    w.key("choices").begin_array().begin_object().key("index").number(0).key("message");
+    write_message(reply, context, &mut w);
+    let finish = reply.finish.as_ref().unwrap_or(&Finish::End);
+    w.key("logprobs").null();
+    w.key("finish_reason").string(words::finish_word(finish, reply.has_calls()));
+    w.end_object().end_array().key("usage");
+    words::write_usage(&reply.usage, &mut w);
+    w.end_object();
+}
+
+fn write_message(reply: &Reply, context: &Context, w: &mut Writer<'_, Vec<u8>>) {
+    let pick = |wanted: fn(&ReplyPart) -> Option<&EscapedBuf>| -> Vec<Text<'_>> {
+        reply.parts.iter().filter_map(wanted).map(EscapedBuf::text).filter(|text| !text.is_empty()).collect()
+    };
+    let texts = pick(|part| if let ReplyPart::Text(text) = part { Some(text) } else { None });
+    let refusals = pick(|part| if let ReplyPart::Refusal(text) = part { Some(text) } else { None });
+    let thoughts = pick(|part| if let ReplyPart::Thinking { text, .. } = part { Some(text) } else { None });
+    w.begin_object().key("role").string("assistant").key("content");
+    match texts.is_empty() && (reply.has_calls() || !refusals.is_empty()) {
+        true => w.null(),
+        false => w.texts(texts),
+    };
+    w.key("refusal");
+    match refusals.is_empty() {
+        true => w.null(),
+        false => w.texts(refusals),
+    };
+    if !thoughts.is_empty() {
+        w.key("reasoning_content").texts(thoughts);
+    }
+    write_details(reply, w);
+    write_images(reply, w);
+    write_calls(reply, context, w);
+    w.end_object();
+}
+
+fn write_details(reply: &Reply, w: &mut Writer<'_, Vec<u8>>) {
+    let riders: Vec<&Rider<'_>> = reply
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            ReplyPart::Thinking { rider, .. } => rider.as_ref(),
+            ReplyPart::Redacted(rider) => Some(rider),
+            _ => None,
+        })
+        .collect();
+    if riders.is_empty() {
+        return;
+    }
+    w.key("reasoning_details").begin_array();
+    for (index, rider) in riders.into_iter().enumerate() {
+        details::write(index as u64, details::Blob::of(rider), None, w);
+    }
+    w.end_array();
+}
+
+fn write_images(reply: &Reply, w: &mut Writer<'_, Vec<u8>>) {
+    let mut images = reply.parts.iter().filter_map(|part| match part {
+        ReplyPart::Image { mime, data } => Some((mime, data)),
+        _ => None,
+    });
+    let Some(first) = images.next() else { return };
+    w.key("images").begin_array();
+    for (index, (mime, data)) in std::iter::once(first).chain(images).enumerate() {
+        write_image(Some(index as u64), Text::Plain(mime), Text::Plain(data), w);
+    }
+    w.end_array();
+}
+
+fn write_calls(reply: &Reply, context: &Context, w: &mut Writer<'_, Vec<u8>>) {
+    if !reply.has_calls() {
+        return;
+    }
+    w.key("tool_calls").begin_array();
+    for part in &reply.parts {
+        let ReplyPart::Tool { id, name, kind, args, signature } = part else { continue };
+        let custom = context.tools.is_custom(name);
+        let kind_word = if custom { "custom" } else { "function" };
+        w.begin_object().key("id").string(id).key("type").string(kind_word);
+        w.key(kind_word).begin_object().key("name").string(context.tools.client_name(name));
+        w.key(if custom { "input" } else { "arguments" });
+        match (kind, custom) {
+            (ToolKind::Custom, true) => w.text(args.text()),
+            (ToolKind::Function, true) => w.string(&arguments::custom_input(args.text())),
+            (ToolKind::Custom, false) => w.string(&arguments::call_object(*kind, args.text())),
+            (ToolKind::Function, false) if args.is_empty() => w.string("{}"),
+            (ToolKind::Function, false) => w.text(args.text()),
+        };
+        w.end_object();
+        if let Some(rider) = signature {
+            write_signature(rider, w);
+        }
+        w.end_object();
+    }
+    w.end_array();
+}
 
 /// Reads an error.
-pub fn decode_error(status: u16, _body: &[u8]) -> ApiError {
-    ApiError::new(ErrorKind::of_status(status), "")
+pub fn decode_error(status: u16, body: &[u8]) -> ApiError {
+    match Raw::parse(body) {
+        Ok(raw) if raw.is_object() || raw.is_array() => words::read_error(raw, Some(status)),
+        Ok(raw) if raw.as_text().is_some() => {
+            from_plain_body(status, raw.as_text().unwrap_or_default().plain().as_bytes())
+        }
+        _ => from_plain_body(status, body),
+    }
 }
 
 /// Writes an error.
-pub fn encode_error(_error: &ApiError, _out: &mut Vec<u8>) -> u16 {
-    500
+pub fn encode_error(error: &ApiError, out: &mut Vec<u8>) -> u16 {
+    words::write_error(error, &mut Writer::new(out));
+    words::error_status(error)
 }

@@ -2,7 +2,7 @@
 //! dialect and are read and written there.
 
 use crate::{
-    hub::{ApiError, ErrorKind},
+    hub::{ApiError, ErrorKind, error::mask_secrets},
     json::{Raw, Text},
 };
 
@@ -24,7 +24,7 @@ pub(super) fn read(value: Raw<'_>) -> ApiError {
     let code = value.get_text("code").map(|code| code.plain().into_owned());
     let word = code.clone().or_else(|| value.get_text("type").map(|word| word.plain().into_owned()));
     let message = value.get_text("message").unwrap_or(Text::EMPTY).plain();
-    let message = if message.is_empty() { "the upstream reported a failure" } else { &message };
+    let message = if message.is_empty() { "the upstream reported a failure" } else { &*mask_secrets(&message) };
     let mut error = ApiError::new(kind(word.as_deref().unwrap_or_default()), message);
     error.param = value.get_text("param").map(|param| param.plain().into_owned());
     error.code = code;

@@ -1,6 +1,7 @@
 //! Token counts in this dialect's words. Cached tokens are a part of `input_tokens` here, beside it on the hub.
 
 use crate::{
+    dialect::expect,
     hub::Usage,
     json::{Raw, Writer, write::Sink},
 };
@@ -27,14 +28,8 @@ pub(super) fn read(usage: Raw<'_>) -> Usage {
     counts
 }
 
-/// A counter: a number or a number in a string; anything else, and anything negative, is no count.
 fn count(value: Raw<'_>) -> u64 {
-    let lenient = |number: f64| if number.is_finite() && number > 0.0 { number as u64 } else { 0 };
-    match (value.as_u64(), value.as_text()) {
-        (Some(number), _) => number,
-        (None, Some(text)) => text.plain().trim().parse::<f64>().map_or(0, lenient),
-        (None, None) => value.as_f64().map_or(0, lenient),
-    }
+    expect::count(value).unwrap_or(0)
 }
 
 /// Writes the `usage` object, zeros included: strict clients validate every member.

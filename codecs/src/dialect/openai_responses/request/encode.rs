@@ -7,16 +7,15 @@ use super::{
 use crate::{
     dialect::{Encoded, Target},
     hub::{
-        ApiError, Form, Origin, Request, Rider, ToolKind,
+        ApiError, Form, Origin, Request, Rider, ToolKind, reasoning,
         request::{Effort, Format, Message, Part, Reasoning, Role, Source, ToolResult},
+        schema::{Given, as_given},
     },
     json::{Raw, Str, Text, Writer},
 };
 
 /// Members of the chat dialect that exist here under the same name.
 const SHARED: [&str; 4] = ["metadata", "service_tier", "prompt_cache_key", "prompt_cache_retention"];
-/// First words of a piece of instructions that changes with every request and would spoil the prompt cache.
-const BILLING_HEADER: &str = "x-anthropic-billing-header:";
 /// Longest end-user id.
 const USER_CHARS_MAX: usize = 64;
 
@@ -47,7 +46,7 @@ pub fn encode(request: &Request<'_>, target: &Target) -> Result<Encoded, ApiErro
 fn instructions(request: &Request<'_>, w: &mut Writer<'_, Vec<u8>>) {
     let mut pieces = Vec::new();
     let system = request.system.iter().map(|piece| piece.text.text());
-    for text in system.filter(|text| !text.is_empty() && !text.plain().starts_with(BILLING_HEADER)) {
+    for text in system.filter(|text| !text.is_empty()) {
         if !pieces.is_empty() {
             pieces.push(Text::Plain("\n\n"));
         }
@@ -350,7 +349,7 @@ impl Members<'_, '_, '_> {
         if !self.allowed("reasoning", "reasoning") {
             return;
         }
-        let effort = wish.effort.or_else(|| wish.budget.map(Effort::of_budget));
+        let effort = reasoning::effort(wish);
         if wish.off || effort == Some(Effort::None) {
             if self.target.effort_none {
                 self.w.key("reasoning").begin_object().key("effort").string(Effort::None.name());
@@ -396,13 +395,14 @@ impl Members<'_, '_, '_> {
             Format::JsonObject => {
                 self.w.key("type").string("json_object");
             }
-            Format::JsonSchema { name, description, schema, strict, .. } => {
+            Format::JsonSchema { name, description, schema, strict, gemini_types } => {
                 self.w.key("type").string("json_schema");
                 self.w.key("name").text(name.as_ref().map_or(Text::Plain("output"), Str::text));
                 if let Some(description) = description {
                     self.w.key("description").text(description.text());
                 }
-                self.w.key("schema").raw(*schema);
+                self.w.key("schema");
+                as_given(Given::new(*schema, *gemini_types), self.w.value_sink());
                 if let Some(strict) = strict {
                     self.w.key("strict").bool(*strict);
                 }

@@ -9,10 +9,11 @@
 use std::borrow::Cow;
 
 use super::{
-    decode::{lenient, needs_memory, object, string, wrong},
+    decode::{lenient, needs_memory},
     media::{audio_mime, data_url, mime_of_name, url_source},
 };
 use crate::{
+    dialect::expect,
     hub::{
         ApiError, Form, Origin, Request, Rider, ToolKind,
         request::{CacheMark, CacheTtl, Call, Message, Part, Role, Source, SystemText, ToolResult},
@@ -28,7 +29,7 @@ pub(super) fn decode<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<()
         return Ok(());
     }
     if !value.is_array() {
-        return Err(wrong("input", "a string or an array", value));
+        return Err(expect::wrong(value, "input", "a string or an array"));
     }
     for (i, item) in value.elements().enumerate() {
         one(item, &format!("input[{i}]"), request)?;
@@ -37,7 +38,7 @@ pub(super) fn decode<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<()
 }
 
 fn one<'a>(item: Raw<'a>, at: &str, request: &mut Request<'a>) -> Result<(), ApiError> {
-    let kind = object(item, at)?.get_text("type").map(|text| text.plain());
+    let kind = expect::object(item, at)?.get_text("type").map(|text| text.plain());
     match kind.as_deref() {
         Some("message") => message(item, at, request),
         None if item.get("role").is_some() => message(item, at, request),
@@ -78,8 +79,8 @@ fn turn<'r, 'a>(request: &'r mut Request<'a>, role: Role) -> &'r mut Vec<Part<'a
 
 fn message<'a>(item: Raw<'a>, at: &str, request: &mut Request<'a>) -> Result<(), ApiError> {
     let role = match item.get("role") {
-        Some(role) => string(role, &format!("{at}.role"))?,
-        None => return Err(ApiError::invalid(format!("{at}.role"), format!("{at}.role is missing"))),
+        Some(role) => expect::text(role, format_args!("{at}.role"))?,
+        None => return Err(expect::missing(format_args!("{at}.role"))),
     };
     let at_content = format!("{at}.content");
     let content = item.get("content");
@@ -115,23 +116,21 @@ fn content_parts<'a>(content: Option<Raw<'a>>, at: &str, own: bool) -> Result<Ve
         return Ok(vec![Part::Text { text: text.to_str(), cache: None }]);
     }
     if !content.is_array() {
-        return Err(wrong(at, "a string or an array", content));
+        return Err(expect::wrong(content, at, "a string or an array"));
     }
     content.elements().enumerate().map(|(i, part)| content_part(part, &format!("{at}[{i}]"), own)).collect()
 }
 
 fn content_part<'a>(part: Raw<'a>, at: &str, own: bool) -> Result<Part<'a>, ApiError> {
-    let kind = object(part, at)?.get_text("type").unwrap_or(Text::EMPTY).plain();
+    let kind = expect::object(part, at)?.get_text("type").unwrap_or(Text::EMPTY).plain();
     let cache = cache_mark(part);
     match &*kind {
-        "input_text" | "output_text" | "text" => {
-            Ok(Part::Text { text: required_text(part, "text", at)?.to_str(), cache })
-        }
-        "refusal" if own => Ok(Part::Refusal(required_text(part, "refusal", at)?.to_str())),
+        "input_text" | "output_text" | "text" => Ok(Part::Text { text: required_text(part, "text", at)?, cache }),
+        "refusal" if own => Ok(Part::Refusal(required_text(part, "refusal", at)?)),
         "input_image" => {
             let source = match (part.get("image_url"), part.get("file_id")) {
                 (Some(url), _) => url_source(image_url(url, at)?),
-                (None, Some(id)) => Source::FileId(string(id, &format!("{at}.file_id"))?.to_str()),
+                (None, Some(id)) => Source::FileId(expect::text(id, format_args!("{at}.file_id"))?),
                 (None, None) => {
                     return Err(ApiError::invalid(at, format!("{at} has neither image_url nor file_id")));
                 }
@@ -144,10 +143,7 @@ fn content_part<'a>(part: Raw<'a>, at: &str, own: bool) -> Result<Part<'a>, ApiE
         "input_audio" => {
             let audio = part.get("input_audio").filter(|inner| inner.is_object()).unwrap_or(part);
             let format = audio.get_text("format").map_or(Cow::Borrowed("wav"), |text| text.plain());
-            Ok(Part::Audio {
-                mime: Str::plain_from(audio_mime(&format)),
-                data: required_text(audio, "data", at)?.to_str(),
-            })
+            Ok(Part::Audio { mime: Str::plain_from(audio_mime(&format)), data: required_text(audio, "data", at)? })
         }
         other => Err(ApiError::unsupported(format!("{at} has the type {other:?}, which cannot be translated"))),
     }
@@ -155,14 +151,14 @@ fn content_part<'a>(part: Raw<'a>, at: &str, own: bool) -> Result<Part<'a>, ApiE
 
 /// A URL, or the chat dialect's object around it.
 fn image_url<'a>(value: Raw<'a>, at: &str) -> Result<Text<'a>, ApiError> {
-    string(value.get("url").unwrap_or(value), &format!("{at}.image_url"))
+    let url = value.get("url").unwrap_or(value);
+    url.as_text().ok_or_else(|| expect::wrong(url, format_args!("{at}.image_url"), "a string"))
 }
 
-fn required_text<'a>(value: Raw<'a>, name: &str, at: &str) -> Result<Text<'a>, ApiError> {
-    let at = format!("{at}.{name}");
+fn required_text<'a>(value: Raw<'a>, name: &str, at: &str) -> Result<Str<'a>, ApiError> {
     match value.get(name) {
-        Some(text) => string(text, &at),
-        None => Err(ApiError::invalid(&at, format!("{at} is missing"))),
+        Some(text) => expect::text(text, format_args!("{at}.{name}")),
+        None => Err(expect::missing(format_args!("{at}.{name}"))),
     }
 }
 
@@ -230,7 +226,7 @@ fn call<'a>(item: Raw<'a>, kind: ToolKind, at: &str, request: &mut Request<'a>) 
         Some(value) => match value.as_text() {
             Some(text) => text.to_str(),
             None if value.is_object() && kind == ToolKind::Function => Str::from(value.as_str()),
-            None => return Err(wrong(&format!("{at}.{member}"), "a string", value)),
+            None => return Err(expect::wrong(value, format_args!("{at}.{member}"), "a string")),
         },
     };
     let id = lenient(item, "call_id").or_else(|| lenient(item, "id")).unwrap_or_default();

@@ -7,6 +7,8 @@ mod decode;
 mod encode;
 mod input;
 mod media;
+#[cfg(test)]
+mod tests;
 mod tools;
 
 pub use decode::decode;

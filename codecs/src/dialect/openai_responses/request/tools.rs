@@ -2,24 +2,22 @@
 
 use std::borrow::Cow;
 
-use super::decode::{lenient, object, string, wrong};
+use super::decode::lenient;
 use crate::{
-    dialect::Target,
+    dialect::{Target, expect},
     hub::{
         ApiError, Request, ToolKind,
         request::{Choice, ChoiceMode, Tool},
+        schema::{self, Given},
     },
     json::{Raw, Str, Text, Writer},
 };
 
 /// Reads `tools`.
 pub(super) fn decode<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError> {
-    if !value.is_array() {
-        return Err(wrong("tools", "an array", value));
-    }
-    for (i, tool) in value.elements().enumerate() {
+    for (i, tool) in expect::array(value, "tools")?.enumerate() {
         let at = format!("tools[{i}]");
-        let kind = object(tool, &at)?.get_text("type").unwrap_or(Text::EMPTY).plain();
+        let kind = expect::object(tool, &at)?.get_text("type").unwrap_or(Text::EMPTY).plain();
         if kind == "namespace" {
             let name = required(tool, "name", &at)?;
             for (k, member) in tool.get("tools").into_iter().flat_map(Raw::elements).enumerate() {
@@ -33,7 +31,7 @@ pub(super) fn decode<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<()
 }
 
 fn one<'a>(tool: Raw<'a>, namespace: Option<&Str<'a>>, at: &str, request: &mut Request<'a>) -> Result<(), ApiError> {
-    let word = object(tool, at)?.get_text("type").unwrap_or(Text::EMPTY).plain();
+    let word = expect::object(tool, at)?.get_text("type").unwrap_or(Text::EMPTY).plain();
     // The nested form of the chat dialect is accepted.
     let (kind, tool) = match &*word {
         "function" => (ToolKind::Function, tool.get("function").filter(|inner| inner.is_object()).unwrap_or(tool)),
@@ -48,7 +46,7 @@ fn one<'a>(tool: Raw<'a>, namespace: Option<&Str<'a>>, at: &str, request: &mut R
         namespace: namespace.cloned(),
         description: lenient(tool, "description"),
         schema: match tool.get("parameters") {
-            Some(schema) => Some(object(schema, &format!("{at}.parameters"))?),
+            Some(schema) => Some(expect::object(schema, &format!("{at}.parameters"))?),
             None => None,
         },
         strict: tool.get("strict").and_then(Raw::as_bool),
@@ -63,8 +61,8 @@ fn one<'a>(tool: Raw<'a>, namespace: Option<&Str<'a>>, at: &str, request: &mut R
 fn required<'a>(value: Raw<'a>, name: &str, at: &str) -> Result<Str<'a>, ApiError> {
     let at = format!("{at}.{name}");
     match value.get(name) {
-        Some(text) => Ok(string(text, &at)?.to_str()),
-        None => Err(ApiError::invalid(&at, format!("{at} is missing"))),
+        Some(text) => expect::text(text, &at),
+        None => Err(expect::missing(&at)),
     }
 }
 
@@ -75,7 +73,7 @@ pub(super) fn decode_choice<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Re
         request.choice.mode = Some(mode(&word.plain(), AT)?);
         return Ok(());
     }
-    let kind = object(value, AT).map_err(|_| wrong(AT, "a string or an object", value))?;
+    let kind = expect::object(value, AT).map_err(|_| expect::wrong(value, AT, "a string or an object"))?;
     match &*kind.get_text("type").unwrap_or(Text::EMPTY).plain() {
         "function" | "custom" => {
             // The nested form of the chat dialect is accepted.
@@ -133,7 +131,7 @@ fn write_tool(tool: &Tool<'_>, w: &mut Writer<'_, Vec<u8>>) {
         ToolKind::Function => {
             w.key("type").string("function").key("name").text(tool.name.text());
             w.key("parameters");
-            write_schema(tool, w);
+            schema::parameters(Given::of_tool(tool), w.value_sink());
             // Left out it would mean true here.
             w.key("strict").bool(tool.strict == Some(true));
         }
@@ -165,21 +163,6 @@ fn write_format(format: Raw<'_>, w: &mut Writer<'_, Vec<u8>>) {
             w.raw(format);
         }
     }
-}
-
-fn write_schema(tool: &Tool<'_>, w: &mut Writer<'_, Vec<u8>>) {
-    let schema = tool.schema.unwrap_or(Raw::EMPTY_OBJECT);
-    w.begin_object();
-    if schema.member("type").is_none() {
-        w.key("type").string("object");
-    }
-    for (key, value) in schema.members() {
-        w.key_text(key).raw(value);
-    }
-    if schema.member("properties").is_none() {
-        w.key("properties").begin_object().end_object();
-    }
-    w.end_object();
 }
 
 fn write_choice(choice: &Choice<'_>, tools: &[Tool<'_>], w: &mut Writer<'_, Vec<u8>>) {

@@ -4,15 +4,15 @@
 //! whatever was not streamed is taken from `output_item.done`, and items that never showed up from the terminal event.
 //! The decoder remembers how much of an item it has passed on, never the text itself.
 
-use std::{collections::HashSet, sync::Arc};
-
 use super::{
     super::{failure, items::text_of, usage},
     units::{skip_units, units},
 };
 use crate::{
     dialect::{Context, Emit, StreamDecode},
-    hub::{ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind, ids},
+    hub::{
+        ApiError, CallIds, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind,
+    },
     json::{Raw, Text},
 };
 
@@ -24,15 +24,10 @@ const HELD_BYTES_MAX: usize = 32 << 20;
 /// Reads a Responses stream.
 #[derive(Debug)]
 pub struct Decoder {
-    used_ids: Arc<HashSet<String>>,
     phase: Phase,
-    slug: String,
-    /// Id core for minted ids where the upstream gives no id.
-    new_id: String,
     items: Vec<Item>,
     parts: u32,
-    /// Call ids of this answer, in order.
-    call_ids: Vec<String>,
+    call_ids: CallIds,
     held_bytes: usize,
 }
 
@@ -142,16 +137,7 @@ impl<'a> Frame<'a> {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(context: &Context) -> Self {
-        Self {
-            used_ids: context.used_ids.clone(),
-            phase: Phase::Fresh,
-            slug: String::new(),
-            new_id: context.new_id.clone(),
-            items: Vec::new(),
-            parts: 0,
-            call_ids: Vec::new(),
-            held_bytes: 0,
-        }
+        Self { phase: Phase::Fresh, items: Vec::new(), parts: 0, call_ids: CallIds::new(context), held_bytes: 0 }
     }
 
     /// Reads a whole answer.
@@ -176,8 +162,7 @@ impl Decoder {
             // Some servers give fractions of a second.
             created = response.get("created_at").and_then(Raw::as_f64).filter(|at| *at >= 0.0).map(|at| at as u64);
         }
-        let plain = id.plain();
-        self.slug = ids::slug(if plain.is_empty() { &self.new_id } else { ids::core(&plain) });
+        self.call_ids.answer_id(id);
         emit(Event::Start { id, model, created, usage: None });
     }
 
@@ -232,12 +217,8 @@ impl Decoder {
         if self.items[place].part.is_some() {
             return;
         }
-        let plain = id.plain();
-        // Some servers number their calls from 0 in every answer: clients could not pair the results.
-        let fresh =
-            !plain.is_empty() && !self.used_ids.contains(&*plain) && !self.call_ids.iter().any(|id| *id == plain);
-        let ordinal = u32::try_from(self.call_ids.len()).unwrap_or(u32::MAX);
-        let id = if fresh { plain.into_owned() } else { ids::minted(&self.slug, ordinal) };
+        let ordinal = self.call_ids.count();
+        let id = self.call_ids.assign(Some(id));
         let fallback;
         let name = if name.is_empty() {
             fallback = format!("tool_{ordinal}");
@@ -255,7 +236,6 @@ impl Decoder {
             self.held_bytes -= held.len();
             *held = EscapedBuf::default();
         }
-        self.call_ids.push(id);
     }
 
     fn delta(&mut self, frame: &Frame<'_>, growth: Growth, emit: Emit<'_>) {
@@ -448,7 +428,7 @@ impl Decoder {
                 _ => Finish::Length,
             };
         }
-        if self.call_ids.is_empty() { Finish::End } else { Finish::Tool }
+        if self.call_ids.count() == 0 { Finish::End } else { Finish::Tool }
     }
 
     /// Takes what the stream did not bring from the terminal event, then closes everything.

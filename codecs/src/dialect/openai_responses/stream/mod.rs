@@ -11,6 +11,8 @@
 
 mod decoder;
 mod encoder;
+#[cfg(test)]
+mod tests;
 mod units;
 
 pub use decoder::Decoder;

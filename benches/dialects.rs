@@ -1,0 +1,111 @@
+//! Translation of whole streams: upstream bytes in, client bytes out, framing included. Throughput counts upstream bytes.
+
+use std::hint::black_box;
+
+use bytes::BytesMut;
+use codecs::{
+    dialect::{Context, Dialect, StreamEncode},
+    hub::{Event, Field, Finish, Open, ToolKind, Usage},
+    json::Text,
+    translate::{StreamTranslator, Tap},
+};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+/// What one read of a connection delivers.
+const READ_BYTES: usize = 16 << 10;
+const DELTAS: usize = 5_000;
+
+/// An answer in the words of `dialect`: written by its own encoder.
+fn stream(dialect: Dialect, open: &Open<'_>, field: &Field<'_>, pieces: &mut dyn Iterator<Item = &str>) -> Vec<u8> {
+    let context = Context { now: 1_756_000_000, new_id: "9fkx2lw8zqy4vbn7ttrc1mde".into(), ..Context::default() };
+    let mut encoder = dialect.stream_encoder(&context);
+    let mut out = BytesMut::new();
+    let usage = Usage { uncached: 1_200, output: 5_000, ..Usage::default() };
+    let (id, model) = (Text::Plain("9fKx2Lw8ZQy4VbN7TtRc1MdE"), Text::Plain("gpt-5.2-2026-01-15"));
+    let mut write = |event: Event<'_>| encoder.event(&event, &mut out);
+    write(Event::Start { id, model, created: Some(1_756_000_000), usage: None });
+    write(Event::Part { part: 0, open: open.clone() });
+    for piece in pieces {
+        write(Event::Delta { part: 0, field: field.clone(), text: Text::Escaped(piece) });
+    }
+    write(Event::Stop { part: 0 });
+    write(Event::Usage(usage));
+    write(Event::Finish(Finish::End));
+    write(Event::End);
+    out.to_vec()
+}
+
+fn text_stream(dialect: Dialect) -> Vec<u8> {
+    let words =
+        [" understanding", " the", " borrow checker", ",\\n\\n", " \\\"Rust\\\"", " ownership rules", " für", "."];
+    stream(dialect, &Open::Text, &Field::Text, &mut words.into_iter().cycle().take(DELTAS))
+}
+
+fn call_stream(dialect: Dialect) -> Vec<u8> {
+    let open = Open::Tool {
+        id: Text::Plain("call_1"),
+        name: Text::Plain("write_file"),
+        kind: ToolKind::Function,
+        signature: None,
+    };
+    let piece = "let x = 1;\\\\n".repeat(80);
+    let pieces = ["{\\\"text\\\":\\\""].into_iter().chain(std::iter::repeat_n(piece.as_str(), 1_000)).chain(["\\\"}"]);
+    stream(dialect, &open, &Field::Args, &mut pieces.into_iter())
+}
+
+fn translate(stream: &[u8], upstream: Dialect, client: Dialect, out: &mut BytesMut) {
+    let mut translator = StreamTranslator::new(upstream, client, &Context::default());
+    for chunk in stream.chunks(READ_BYTES) {
+        out.clear();
+        translator.push(chunk, out);
+        black_box(&out);
+    }
+    out.clear();
+    translator.finish(out);
+}
+
+fn pairs(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pairs");
+    let mut out = BytesMut::with_capacity(64 << 10);
+    for upstream in Dialect::ALL {
+        let (text, call) = (text_stream(upstream), call_stream(upstream));
+        for client in Dialect::ALL {
+            if client == upstream {
+                continue;
+            }
+            for (kind, stream) in [("text", &text), ("1 MB call", &call)] {
+                group.throughput(Throughput::Bytes(stream.len() as u64));
+                group.bench_function(format!("{kind}: {} to {}", upstream.name(), client.name()), |bencher| {
+                    bencher.iter(|| translate(stream, upstream, client, &mut out));
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+/// The raw lane: a copy, and the copy with a tap.
+fn raw(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("raw");
+    let mut out = BytesMut::with_capacity(64 << 10);
+    for dialect in Dialect::ALL {
+        let stream = text_stream(dialect);
+        group.throughput(Throughput::Bytes(stream.len() as u64));
+        group.bench_function(format!("tap: {}", dialect.name()), |bencher| {
+            bencher.iter(|| {
+                let mut tap = Tap::new(dialect, &Context::default());
+                for chunk in stream.chunks(READ_BYTES) {
+                    out.clear();
+                    out.extend_from_slice(black_box(chunk));
+                    tap.push(chunk);
+                }
+                tap.finish();
+                tap.observed().output_chars
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pairs, raw);
+criterion_main!(benches);

@@ -1,0 +1,561 @@
+//! What holds for every answer and every pair of dialects, whatever an upstream says and however the network cuts it.
+//!
+//! Answers are made at random as hub events that obey the grammar. A dialect's own encoder turns them into its stream,
+//! which then plays the upstream.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "vectors/normal.rs"]
+#[allow(dead_code)]
+mod normal;
+
+use bytes::BytesMut;
+use codecs::{
+    dialect::{Context, Dialect, StreamEncode},
+    hub::{Event, Field, Finish, Open, Refused, Reply, ReplyPart, ToolKind, Usage, check::Check, serial::Serial},
+    json::{Raw, Text},
+    translate::{Collector, StreamTranslator, replay},
+};
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// One part of a made-up answer: its kind and the pieces in which its content comes.
+#[derive(Debug, Clone)]
+enum Made {
+    Text(Vec<String>),
+    Thinking(Vec<String>),
+    Refusal(Vec<String>),
+    Call { name: String, pieces: Vec<String> },
+}
+
+#[derive(Debug, Clone)]
+struct Answer {
+    parts: Vec<Made>,
+    /// Which of the calls that stand side by side speaks next.
+    turns: Vec<usize>,
+    finish: u8,
+    usage: Usage,
+}
+
+fn words() -> impl Strategy<Value = Vec<String>> {
+    let piece = prop_oneof![
+        6 => "[ a-zA-Z,.]{1,12}",
+        2 => "[\"\\\\/{}\\[\\]:\n\t\r\u{1}]{1,4}",
+        2 => Just("🚀é\u{2028}\u{feff}".to_owned()),
+        1 => Just("data: [DONE]\n\nevent: x".to_owned()),
+    ];
+    prop::collection::vec(piece, 1..5)
+}
+
+/// The JSON text of an object, in pieces.
+fn arguments() -> impl Strategy<Value = Vec<String>> {
+    let member = ("[a-z\"é]{1,3}", words().prop_map(|words| words.concat()));
+    (prop::collection::btree_map(member.0, member.1, 0..3), prop::collection::vec(1usize..9, 1..4)).prop_map(
+        |(members, sizes)| {
+            let text = serde_json::to_string(&members).unwrap();
+            let mut chars = text.chars().peekable();
+            let mut pieces = Vec::new();
+            for size in sizes.into_iter().cycle() {
+                if chars.peek().is_none() {
+                    break;
+                }
+                pieces.push(chars.by_ref().take(size).collect());
+            }
+            pieces
+        },
+    )
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let part = prop_oneof![
+        3 => words().prop_map(Made::Text),
+        2 => words().prop_map(Made::Thinking),
+        1 => words().prop_map(Made::Refusal),
+        3 => ("[a-z_]{1,8}", arguments()).prop_map(|(name, pieces)| Made::Call { name, pieces }),
+    ];
+    let usage =
+        (0u64..9999, 0u64..999, 0u64..999, 1u64..999, 0u64..999).prop_map(|(uncached, read, write, output, r)| Usage {
+            uncached,
+            cache_read: read,
+            cache_write: write,
+            output,
+            reasoning: r.min(output),
+            cache_write_1h: 0,
+        });
+    (prop::collection::vec(part, 0..6), prop::collection::vec(0usize..8, 32), 0u8..5, usage)
+        .prop_map(|(parts, turns, finish, usage)| Answer { parts, turns, finish, usage })
+}
+
+impl Answer {
+    fn has_calls(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Made::Call { .. }))
+    }
+
+    fn has_refusal(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Made::Refusal(_)))
+    }
+
+    fn finish(&self) -> Finish<'static> {
+        match self.finish {
+            0 => Finish::Length,
+            1 => Finish::Filter(Refused::default()),
+            2 if !self.has_calls() => Finish::StopSequence(Some("END".into())),
+            _ if self.has_calls() => Finish::Tool,
+            _ => Finish::End,
+        }
+    }
+
+    /// The answer as events. Calls that stand side by side overlap, as those of a chat upstream do.
+    fn events(&self, emit: &mut dyn FnMut(Event<'_>)) {
+        let (id, model) = (Text::Plain("abcdefgh12345678"), Text::Plain("some-model"));
+        emit(Event::Start { id, model, created: Some(1_700_000_000), usage: None });
+        let mut turns = self.turns.iter().copied().cycle();
+        let mut at = 0;
+        while at < self.parts.len() {
+            let run = self.parts[at..].iter().take_while(|part| matches!(part, Made::Call { .. })).count().max(1);
+            let mut left: Vec<(usize, std::slice::Iter<'_, String>)> = Vec::new();
+            for (number, part) in self.parts.iter().enumerate().skip(at).take(run) {
+                let id = format!("call_x{number}");
+                let (open, pieces) = match part {
+                    Made::Text(pieces) => (Open::Text, pieces),
+                    Made::Thinking(pieces) => (Open::Thinking, pieces),
+                    Made::Refusal(pieces) => (Open::Refusal, pieces),
+                    Made::Call { name, pieces } => {
+                        let (id, name) = (Text::Plain(&id), Text::Plain(name));
+                        (Open::Tool { id, name, kind: ToolKind::Function, signature: None }, pieces)
+                    }
+                };
+                emit(Event::Part { part: number as u32, open });
+                left.push((number, pieces.iter()));
+            }
+            while !left.is_empty() {
+                let turn = turns.next().unwrap() % left.len();
+                let (number, pieces) = &mut left[turn];
+                let part = *number as u32;
+                match pieces.next() {
+                    Some(piece) => emit(Event::Delta { part, field: self.field(*number), text: Text::Plain(piece) }),
+                    None => {
+                        emit(Event::Stop { part });
+                        let _ = left.remove(turn);
+                    }
+                }
+            }
+            at += run;
+        }
+        emit(Event::Usage(self.usage));
+        emit(Event::Finish(self.finish()));
+        emit(Event::End);
+    }
+
+    fn field(&self, part: usize) -> Field<'static> {
+        match &self.parts[part] {
+            Made::Text(_) => Field::Text,
+            Made::Thinking(_) => Field::Think,
+            Made::Refusal(_) => Field::Refusal,
+            Made::Call { .. } => Field::Args,
+        }
+    }
+
+    /// The answer as a stream of `dialect`.
+    fn stream(&self, dialect: Dialect) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        let mut encoder = dialect.stream_encoder(&context());
+        let mut check = Check::default();
+        let mut serial = dialect.wants_serial_parts().then(Serial::default);
+        self.events(&mut |event| {
+            check.event(&event).unwrap();
+            match &mut serial {
+                Some(serial) => serial.event(event, &mut |event| encoder.event(&event, &mut out)),
+                None => encoder.event(&event, &mut out),
+            }
+        });
+        out.to_vec()
+    }
+
+    fn reply(&self) -> Reply {
+        let mut reply = Reply::default();
+        self.events(&mut |event| reply.fold(&event));
+        reply
+    }
+}
+
+fn context() -> Context {
+    Context {
+        now: 1_700_000_000,
+        new_id: "abcdefgh12345678".into(),
+        include_usage: true,
+        model: "some-model".into(),
+        ..Context::default()
+    }
+}
+
+/// What an answer says, in a form in which dialects can be compared.
+#[derive(Debug, PartialEq)]
+struct Meaning {
+    /// Refusals count as text.
+    text: String,
+    thinking: String,
+    calls: Vec<(String, Value)>,
+    finish: Option<&'static str>,
+    usage: Usage,
+    failed: bool,
+}
+
+/// The meaning of `reply` as far as all of `dialects` can carry it.
+fn meaning(reply: &Reply, dialects: &[Dialect], refusal: bool) -> Meaning {
+    let mut got = Meaning {
+        text: String::new(),
+        thinking: String::new(),
+        calls: Vec::new(),
+        finish: None,
+        usage: dialects.iter().fold(reply.usage, |usage, dialect| carried(*dialect, usage)),
+        failed: reply.error.is_some() || !reply.ended,
+    };
+    for part in &reply.parts {
+        match part {
+            ReplyPart::Text(text) | ReplyPart::Refusal(text) => got.text.push_str(&text.text().plain()),
+            ReplyPart::Thinking { text, .. } => got.thinking.push_str(&text.text().plain()),
+            ReplyPart::Tool { name, args, .. } => {
+                let args = args.text().plain().into_owned();
+                let args = serde_json::from_str(&args).unwrap_or(Value::String(args));
+                got.calls.push((name.clone(), args));
+            }
+            ReplyPart::Redacted(_) | ReplyPart::Image { .. } => {}
+        }
+    }
+    if refusal {
+        // A chat document holds text and refusal apart, and other dialects know text only: their order is nobody's promise.
+        let mut chars: Vec<char> = got.text.chars().collect();
+        chars.sort_unstable();
+        got.text = chars.into_iter().collect();
+    }
+    let ollama = dialects.contains(&Dialect::Ollama);
+    got.finish = match &reply.finish {
+        Some(Finish::Length) => Some("length"),
+        // Anthropic says `refusal` for both, and Ollama has a word for neither.
+        Some(_) if refusal => Some("refusal or any"),
+        Some(Finish::Filter(_)) if !ollama => Some("filter"),
+        Some(_) if reply.has_calls() => Some("tool"),
+        Some(_) => Some("end"),
+        None => None,
+    };
+    got
+}
+
+/// The counters that a dialect has words for.
+fn carried(dialect: Dialect, usage: Usage) -> Usage {
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::Anthropic => usage,
+        Dialect::Gemini => Usage { uncached: usage.uncached + usage.cache_write, cache_write: 0, ..usage },
+        Dialect::Ollama => Usage { uncached: usage.input(), output: usage.output, ..Usage::default() },
+    }
+}
+
+fn translated(upstream: Dialect, client: Dialect, pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<u8> {
+    let mut translator = StreamTranslator::new(upstream, client, &context());
+    let mut out = BytesMut::new();
+    pieces.for_each(|piece| translator.push(piece, &mut out));
+    translator.finish(&mut out);
+    out.to_vec()
+}
+
+fn collected(dialect: Dialect, stream: &[u8]) -> Reply {
+    let mut collector = Collector::new(dialect, &context());
+    collector.push(stream);
+    collector.finish()
+}
+
+fn pairs() -> impl Iterator<Item = (Dialect, Dialect)> {
+    Dialect::ALL.into_iter().flat_map(|upstream| Dialect::ALL.map(|client| (upstream, client)))
+}
+
+/// 64 cases, for each of them runs through all pairs; `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 64;
+    }
+    config
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_dialect_reads_what_it_writes(answer in answer()) {
+        for dialect in Dialect::ALL {
+            let stream = answer.stream(dialect);
+            let got = collected(dialect, &stream);
+            let refusal = answer.has_refusal();
+            let want = meaning(&answer.reply(), &[dialect], refusal);
+            prop_assert_eq!(
+                meaning(&got, &[dialect], refusal), want, "{}\n{}", dialect.name(), String::from_utf8_lossy(&stream)
+            );
+        }
+    }
+
+    #[test]
+    fn a_document_says_what_the_stream_says(answer in answer()) {
+        for dialect in Dialect::ALL {
+            let mut document = Vec::new();
+            dialect.encode_reply(&answer.reply(), &context(), &mut document);
+            let mut got = Reply::default();
+            let mut check = Check::default();
+            dialect.decode_reply(Raw::parse(&document).unwrap(), &context(), &mut |event| {
+                check.event(&event).unwrap();
+                got.fold(&event);
+            });
+            let refusal = answer.has_refusal();
+            let want = meaning(&answer.reply(), &[dialect], refusal);
+            prop_assert_eq!(
+                meaning(&got, &[dialect], refusal), want, "{}\n{}", dialect.name(), String::from_utf8_lossy(&document)
+            );
+        }
+    }
+
+    #[test]
+    fn cutting_changes_nothing(answer in answer(), sizes in prop::collection::vec(1usize..40, 1..8)) {
+        for upstream in Dialect::ALL {
+            let stream = answer.stream(upstream);
+            let mut pieces = Vec::new();
+            let mut rest = stream.as_slice();
+            for &size in sizes.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, tail) = rest.split_at(size.min(rest.len()));
+                pieces.push(piece);
+                rest = tail;
+            }
+            for client in Dialect::ALL {
+                let whole = translated(upstream, client, &mut [stream.as_slice()].into_iter());
+                let cut = translated(upstream, client, &mut pieces.iter().copied());
+                prop_assert_eq!(String::from_utf8_lossy(&whole), String::from_utf8_lossy(&cut));
+            }
+        }
+    }
+
+    #[test]
+    fn streams_and_documents_agree(answer in answer()) {
+        for (upstream, client) in pairs() {
+            let stream = answer.stream(upstream);
+            let left = collected(client, &translated(upstream, client, &mut [stream.as_slice()].into_iter()));
+            let whole = collected(upstream, &stream);
+            prop_assert!(whole.error.is_none(), "{:?}", whole.error);
+            let mut document = Vec::new();
+            client.encode_reply(&whole, &context(), &mut document);
+            let mut right = Reply::default();
+            client.decode_reply(Raw::parse(&document).unwrap(), &context(), &mut |event| right.fold(&event));
+            let dialects = [upstream, client];
+            let refusal = answer.has_refusal();
+            let (left, right) = (meaning(&left, &dialects, refusal), meaning(&right, &dialects, refusal));
+            prop_assert_eq!(&left, &right, "{} to {}", upstream.name(), client.name());
+            prop_assert_eq!(&left, &meaning(&answer.reply(), &dialects, refusal), "{} to {}", upstream.name(), client.name());
+        }
+    }
+
+    #[test]
+    fn clients_get_well_formed_streams(answer in answer()) {
+        for (upstream, client) in pairs() {
+            let stream = answer.stream(upstream);
+            let out = translated(upstream, client, &mut [stream.as_slice()].into_iter());
+            if let Err(rule) = well_formed(client, &out) {
+                panic!("{} to {}: {rule}\n{}", upstream.name(), client.name(), String::from_utf8_lossy(&out));
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_stream_is_an_error_and_no_finish(answer in answer(), at in any::<prop::sample::Index>()) {
+        for (upstream, client) in pairs() {
+            let stream = answer.stream(upstream);
+            let ends = normal::frame_ends(upstream, &stream);
+            let end = ends[at.index(ends.len())];
+            let mut translator = StreamTranslator::new(upstream, client, &context());
+            let mut out = BytesMut::new();
+            translator.push(&stream[..end], &mut out);
+            translator.finish(&mut out);
+            let observed = translator.observed();
+            if !normal::says_finish(upstream, &stream[..end]) {
+                prop_assert!(observed.finish.is_none() && observed.error.is_some(), "{} to {}", upstream.name(), client.name());
+            }
+            // Any byte: no panic, and what is out is whole.
+            let mut translator = StreamTranslator::new(upstream, client, &context());
+            out.clear();
+            translator.push(&stream[..at.index(stream.len() + 1)], &mut out);
+            normal::parse(client, &out).unwrap();
+            translator.finish(&mut out);
+            normal::parse(client, &out).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_replayed_answer_is_the_answer(answer in answer()) {
+        let reply = answer.reply();
+        let (mut again, mut check) = (Reply::default(), Check::default());
+        replay(&reply, &mut |event| {
+            check.event(&event).unwrap();
+            again.fold(&event);
+        });
+        prop_assert_eq!(meaning(&again, &[], false), meaning(&reply, &[], false));
+    }
+
+    #[test]
+    fn the_serialiser_keeps_every_byte(script in prop::collection::vec((0u8..4, any::<prop::sample::Index>(), "[{}1 ]{1,3}"), 0..40)) {
+        let (mut serial, mut before, mut after) = (Serial::default(), Check::default(), Check::default());
+        let (mut sent, mut got) = (Reply::default(), Reply::default());
+        let mut open: Vec<(u32, Field<'static>)> = Vec::new();
+        let (mut parts, mut opened) = (0, None::<u32>);
+        let mut feed = |event: Event<'_>| {
+            before.event(&event).unwrap();
+            sent.fold(&event);
+            serial.event(event, &mut |event| {
+                after.event(&event).unwrap();
+                match &event {
+                    Event::Part { part, .. } => assert!(opened.replace(*part).is_none(), "two parts are open"),
+                    Event::Stop { part } => assert_eq!(opened.take(), Some(*part)),
+                    _ => {}
+                }
+                got.fold(&event);
+            });
+        };
+        feed(Event::Start { id: Text::EMPTY, model: Text::EMPTY, created: None, usage: None });
+        for (step, which, text) in &script {
+            match step {
+                0 => {
+                    let (id, name) = (Text::Plain("i"), Text::Plain("n"));
+                    let (kind, field) = match which.index(3) {
+                        0 => (Open::Text, Field::Text),
+                        1 => (Open::Thinking, Field::Think),
+                        _ => (Open::Tool { id, name, kind: ToolKind::Custom, signature: None }, Field::Args),
+                    };
+                    feed(Event::Part { part: parts, open: kind });
+                    open.push((parts, field));
+                    parts += 1;
+                }
+                1 if !open.is_empty() => feed(Event::Stop { part: open.remove(which.index(open.len())).0 }),
+                _ if !open.is_empty() => {
+                    let (part, field) = open[which.index(open.len())].clone();
+                    feed(Event::Delta { part, field, text: Text::Plain(text) });
+                }
+                _ => {}
+            }
+        }
+        open.iter().for_each(|(part, _)| feed(Event::Stop { part: *part }));
+        feed(Event::Finish(Finish::End));
+        feed(Event::End);
+        let bytes = |reply: &Reply| {
+            let mut kinds = [Vec::new(), Vec::new(), Vec::new()];
+            for part in &reply.parts {
+                let (kind, text) = match part {
+                    ReplyPart::Text(text) => (0, text),
+                    ReplyPart::Thinking { text, .. } => (1, text),
+                    ReplyPart::Tool { args, .. } => (2, args),
+                    other => panic!("{other:?}"),
+                };
+                kinds[kind].extend(text.text().plain().bytes());
+            }
+            kinds.iter_mut().for_each(|kind| kind.sort_unstable());
+            kinds
+        };
+        prop_assert_eq!(bytes(&got), bytes(&sent));
+    }
+}
+
+/// The promises of a client's stream that its SDKs rely on.
+fn well_formed(client: Dialect, out: &[u8]) -> Result<(), String> {
+    normal::stream(client, out)?;
+    let objects: Vec<Value> = normal::parse(client, out)?.into_iter().filter_map(|item| item.json).collect();
+    match client {
+        Dialect::Anthropic => anthropic_blocks(&objects),
+        Dialect::OpenAiResponses => responses_ladder(&objects),
+        Dialect::OpenAiChat => chat_indices(&objects),
+        Dialect::Gemini | Dialect::Ollama => Ok(()),
+    }
+}
+
+/// One block is open at a time, indices are dense.
+fn anthropic_blocks(objects: &[Value]) -> Result<(), String> {
+    let (mut open, mut next) = (None, 0);
+    for object in objects {
+        let index = object["index"].as_u64();
+        match object["type"].as_str().unwrap_or_default() {
+            "content_block_start" if open.is_some() || index != Some(next) => return Err(format!("start: {object}")),
+            "content_block_start" => (open, next) = (index, next + 1),
+            "content_block_delta" if open != index => return Err(format!("delta: {object}")),
+            "content_block_stop" if open.take() != index => return Err(format!("stop: {object}")),
+            "message_delta" if open.is_some() => return Err("finished with an open block".into()),
+            _ => {}
+        }
+    }
+    let last = objects.last().ok_or("nothing")?;
+    if last["type"] != "message_stop" { Err(format!("the end is {last}")) } else { Ok(()) }
+}
+
+/// Every item is added and done once, in order; the deltas of a text are its done text; one terminal event at the end.
+fn responses_ladder(objects: &[Value]) -> Result<(), String> {
+    let (mut open, mut next) = (None::<u64>, 0);
+    let mut deltas = String::new();
+    let mut done = Vec::new();
+    for object in objects {
+        let index = object["output_index"].as_u64();
+        let kind = object["type"].as_str().ok_or("no type")?;
+        match kind {
+            "response.output_item.added" if open.is_some() || index != Some(next) => return Err(format!("{object}")),
+            "response.output_item.added" => (open, next) = (index, next + 1),
+            "response.output_item.done" => {
+                if open.take() != index {
+                    return Err(format!("{object}"));
+                }
+                done.push(object["item"].clone());
+            }
+            _ if kind.ends_with(".delta") => {
+                if open != index {
+                    return Err(format!("{object}"));
+                }
+                deltas.push_str(object["delta"].as_str().ok_or("a delta without text")?);
+            }
+            "response.output_text.done" | "response.reasoning_summary_text.done" => {
+                if object["text"] != std::mem::take(&mut deltas) {
+                    return Err(format!("the deltas differ: {object}"));
+                }
+            }
+            "response.refusal.done" => {
+                if object["refusal"] != std::mem::take(&mut deltas) {
+                    return Err(format!("the deltas differ: {object}"));
+                }
+            }
+            "response.function_call_arguments.done" => {
+                let streamed = std::mem::take(&mut deltas);
+                if object["arguments"] != streamed {
+                    return Err(format!("the deltas differ: {object}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    let last = objects.last().ok_or("nothing")?;
+    if last["response"]["output"].as_array() != Some(&done) {
+        return Err(format!("the items differ from the end: {last}"));
+    }
+    match last["type"].as_str() {
+        Some("response.completed" | "response.incomplete") => Ok(()),
+        _ => Err(format!("the end is {last}")),
+    }
+}
+
+/// Calls have dense indices, and an id and a name exactly once.
+fn chat_indices(objects: &[Value]) -> Result<(), String> {
+    let mut next = 0;
+    for object in objects {
+        for call in object["choices"][0]["delta"]["tool_calls"].as_array().into_iter().flatten() {
+            let index = call["index"].as_u64().ok_or("a call without an index")?;
+            let begins = call.get("id").is_some();
+            if begins != (index == next) || index > next || begins != call["function"].get("name").is_some() {
+                return Err(format!("{call}"));
+            }
+            next += u64::from(begins);
+        }
+    }
+    Ok(())
+}
