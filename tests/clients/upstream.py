@@ -68,10 +68,10 @@ class Handler(BaseHTTPRequestHandler):
         if url.path == "/v1/models" and self.headers.get("anthropic-version"):
             data = [{"type": "model", "id": m, "display_name": m, "created_at": "2026-01-01T00:00:00Z"} for m in MODELS]
             return self.json(200, {"data": data, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]})
+        if url.path == "/v1beta/models" or (url.path == "/v1/models" and self.headers.get("x-goog-api-key")):
+            return self.json(200, {"models": [{"name": "models/" + m, "displayName": m, "inputTokenLimit": 1000000, "outputTokenLimit": 65536, "supportedGenerationMethods": ["generateContent", "countTokens"]} for m in MODELS]})
         if url.path == "/v1/models":
             return self.json(200, {"object": "list", "data": [{"id": m, "object": "model", "created": 1790000000, "owned_by": "scripted"} for m in MODELS]})
-        if url.path == "/v1beta/models":
-            return self.json(200, {"models": [{"name": "models/" + m, "displayName": m, "inputTokenLimit": 1000000, "outputTokenLimit": 65536, "supportedGenerationMethods": ["generateContent", "countTokens"]} for m in MODELS]})
         if url.path == "/api/tags":
             details = {"parent_model": "", "format": "gguf", "family": "scripted", "families": None, "parameter_size": "1B", "quantization_level": "Q4_0"}
             return self.json(200, {"models": [{"name": m, "model": m, "modified_at": "2026-01-01T00:00:00Z", "size": 1, "digest": "0" * 64, "details": details} for m in MODELS]})

@@ -4,7 +4,8 @@ import re
 from urllib.parse import unquote
 
 from .answer import NUMBERS
-from .view import CONST, Part, Tool, Turn, View, b64, is_int, known, need
+from .view import CONST, Part, Tool, Turn, View, is_int, known, need
+from .view import b64 as standard_b64
 
 NAME = "gemini"
 TOP = set("contents systemInstruction tools toolConfig safetySettings generationConfig cachedContent labels serviceTier store model".split())
@@ -21,6 +22,15 @@ SCHEMA = set(
 UNKNOWN = 'Invalid JSON payload received. Unknown name "{name}" at \'{where}\': Cannot find field.'
 SKIP = "skip_thought_signature_validator"
 OPAQUE = {"args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema", "labels"}
+
+
+def b64(text, where):
+    """Proto JSON takes both alphabets; the Python SDK writes the URL-safe one."""
+    return standard_b64(plain(text), where)
+
+
+def plain(text):
+    return text.replace("-", "+").replace("_", "/") if isinstance(text, str) else text
 
 
 def authorised(headers, query):
@@ -42,6 +52,7 @@ def camel(v):
 
 def subset(schema, where):
     need(isinstance(schema, dict), f"{where}: schema expected")
+    schema = {re.sub(r"_([a-z])", lambda m: m.group(1).upper(), k): v for k, v in schema.items()}
     known(schema, SCHEMA, where, UNKNOWN)
     need(not isinstance(schema.get("type"), list), f"Invalid value at '{where}.type': Proto field is not repeating, cannot start list.")
     for e in schema.get("enum") or []:
@@ -62,6 +73,7 @@ def part(p, at, role):
     sig = p.get("thoughtSignature") or ""
     if sig and sig != SKIP:
         b64(sig, at + ".thoughtSignature")
+        sig = plain(sig)
         was = NUMBERS.issued.get(sig)
         need(was and was["dialect"] == NAME, f"{at}: Corrupted thought signature.")
     k = data[0]
