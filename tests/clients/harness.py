@@ -141,3 +141,32 @@ class World:
         for g in self.gateways.values():
             g.stop()
         self.up.server.shutdown()
+
+
+def serve():
+    """For suites in other languages: one JSON request per line on stdin, one answer per line on stdout.
+
+    {"lane": X or null} -> {"base", "key", "upstream"}. Ends with stdin.
+    """
+    import argparse
+    import sys
+
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--direct", action="store_true")
+    world = World(ap.parse_args().direct)
+    try:
+        for line in sys.stdin:
+            try:
+                answer = {"base": world.base(json.loads(line)["lane"]), "key": world.key(), "upstream": world.up.base}
+            except Exception as e:
+                answer = {"error": str(e)}
+            print(json.dumps(answer), flush=True)
+        if not world.alive():
+            print("a gateway died:\n" + world.log(), file=sys.stderr)
+            sys.exit(1)
+    finally:
+        world.close()
+
+
+if __name__ == "__main__":
+    serve()

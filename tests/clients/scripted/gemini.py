@@ -104,6 +104,8 @@ def part(p, at, role):
     need(isinstance(v.get("name"), str) and v["name"], f"{at}.functionResponse.name: [REQUIRED]")
     need(isinstance(v.get("response"), dict), f"Invalid value at '{at}.functionResponse.response' (type.googleapis.com/google.protobuf.Struct)")
     r = v["response"]
+    if set(r) == {"name", "content"} and r["name"] == v["name"]:  # the Vercel AI SDK's own convention
+        r = {"output": r["content"]}
     one = r.get("output", r.get("result", r.get("error"))) if len(r) == 1 else None
     text = one if isinstance(one, str) else json.dumps(r if one is None else one, ensure_ascii=False)
     return Part("result", id=v.get("id") or "", name=v["name"], text=text)
