@@ -6,7 +6,7 @@ scripted upstream makes it write hello.txt and run a command with whatever tools
 file, the command's effect, the exit code, the agent's last words, and that exactly three requests with
 tools reached the upstream, none of them refused (no retry, no detour).
 
-  agents.py [--direct] [--only AGENT[:UPSTREAM]] [--keep]      AGENT: claude codex gemini opencode
+  agents.py [--direct] [--only AGENT[:UPSTREAM]] [--keep]      AGENT: claude codex codex-patch codex-code gemini opencode
 """
 import argparse
 import json
@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 
-from harness import DIALECTS, World, model_of
+from harness import DIALECTS, SHORT, World, model_of
 from scripted.view import CONST
 
 OUT = os.path.abspath(os.environ.get("CLIENTS_TARGET") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../target/clients"))
@@ -77,6 +77,7 @@ def claude(r, prompt):
         "DISABLE_TELEMETRY": "1",
         "DISABLE_ERROR_REPORTING": "1",
         "DISABLE_AUTOUPDATER": "1",
+        "MAX_THINKING_TOKENS": "2048",
     }
     return ["claude", "-p", prompt, "--model", r.model, "--allowedTools", "Write", "Bash", "--output-format", "json"], env
 
@@ -87,6 +88,8 @@ def codex(r, prompt):
         f"""model = "{r.model}"
 model_provider = "router"
 check_for_update_on_startup = false
+model_reasoning_effort = "medium"
+model_reasoning_summary = "auto"
 
 [analytics]
 enabled = false
@@ -129,7 +132,7 @@ def opencode(r, prompt):
                 "npm": "@ai-sdk/openai-compatible",
                 "name": "Flow Router",
                 "options": {"baseURL": r.base + "/v1", "apiKey": r.key},
-                "models": {r.model: {"name": r.model, "tool_call": True, "limit": {"context": 200000, "output": 8000}}},
+                "models": {r.model: {"name": r.model, "tool_call": True, "reasoning": True, "limit": {"context": 200000, "output": 8000}}},
             }
         },
     }
@@ -143,12 +146,22 @@ def opencode(r, prompt):
     return ["opencode", "run", "--model", "router/" + r.model, prompt], env
 
 
-AGENTS = {"claude": (claude, "anthropic"), "codex": (codex, "openai_responses"), "gemini": (gemini, "gemini"), "opencode": (opencode, "openai_chat")}
+# name: (set-up, dialect that it speaks, model whose name brings out other tools of the agent)
+AGENTS = {
+    "claude": (claude, "anthropic", None),
+    "codex": (codex, "openai_responses", None),
+    "codex-patch": (codex, "openai_responses", "gpt-5.5"),  # adds the free-form tool apply_patch
+    "codex-code": (codex, "openai_responses", "gpt-6.1-sol"),  # tools inside the input; one of them, `exec`, runs JavaScript
+    "gemini": (gemini, "gemini", None),
+    "opencode": (opencode, "openai_chat", None),
+}
+ON_REQUEST = {"codex-code"}
 
 
 def one(world, agent, upstream, tag, keep):
     """-> (complaints, seconds, hosts asked for, output of the agent)"""
-    setup, _ = AGENTS[agent]
+    setup, _, model = AGENTS[agent]
+    model = f"up-{SHORT[upstream]}/{model}" if model else model_of(upstream)
     root = tempfile.mkdtemp(prefix=f"flow-router-{agent}-")
     home, work = os.path.join(root, "home"), os.path.join(root, "work")
     os.makedirs(home)
@@ -160,7 +173,7 @@ def one(world, agent, upstream, tag, keep):
     expect = f"{len(CONTENT) + 1} ran.txt"
     prompt = f"Write the file, then run the command. [[scenario agent]] [[tag {tag}]] [[file {path}]] [[content {CONTENT}]] [[command {command}]] [[expect {expect}]]"
     sink = Sink()
-    argv, more = setup(Run(world.base(), world.key(), model_of(upstream), home, work), prompt)
+    argv, more = setup(Run(world.base(), world.key(), model, home, work), prompt)
     env = {
         "PATH": BIN + os.pathsep + os.environ["PATH"],
         "HOME": home,
@@ -205,6 +218,9 @@ def one(world, agent, upstream, tag, keep):
         bad.append(f"{len(turns)} requests with tools instead of 3 ({[(r['path'], r['status'], r['outcome']) for r in requests]})")
     if any(r["dialect"] != upstream for r in requests):
         bad.append("a request reached another upstream")
+    lost = [r["note"] for r in requests if r.get("note")]
+    if lost:
+        print(f"note: {agent} -> {upstream}: {lost[-1]}")
     sink.server.close()
     if keep:
         print(f"  kept: {root}")
@@ -224,27 +240,26 @@ def main():
     agent_wanted, _, up_wanted = args.only.partition(":")
     passed = failed = skipped = n = 0
     try:
-        for agent, (_, native) in AGENTS.items():
-            if agent_wanted not in ("", agent):
+        for agent, (_, native, _) in AGENTS.items():
+            if agent_wanted != agent and (agent_wanted or agent in ON_REQUEST):
                 continue
             for up in DIALECTS:
                 if (args.direct and up != native) or up_wanted not in ("", up):
                     continue
-                if not os.path.exists(os.path.join(BIN, agent)):
+                if not os.path.exists(os.path.join(BIN, agent.split("-")[0])):
                     print(f"SKIPPED: {agent} is not installed", flush=True)
                     skipped += 1
                     continue
                 n += 1
                 bad, seconds, asked, output = one(world, agent, up, f"agent{n}", args.keep)
-                print(f"{'FAIL' if bad else 'ok  '} {agent:9} -> {up:17} {seconds:5.1f} s" + (f"  (refused outside: {', '.join(asked)})" if asked else ""), flush=True)
+                print(f"{'FAIL' if bad else 'ok  '} {agent:11} -> {up:17} {seconds:5.1f} s" + (f"  (refused outside: {', '.join(asked)})" if asked else ""), flush=True)
                 for b in bad:
                     print(f"       {b}")
                 if bad or args.verbose:
                     print("       " + "\n       ".join(output.strip().splitlines()[-25:]))
                 if args.verbose:
                     for r in world.up.requests(f"agent{n}"):
-                        tools = [t.get("name") or t.get("type") for t in (r["body"] or {}).get("tools") or []]
-                        print(f"       {r['path']} {r['status']} {r['outcome']} tools {tools[:12]}")
+                        print(f"       {r['path']} {r['status']} {r['outcome']}")
                 failed += bool(bad)
                 passed += not bad
         if not world.alive():

@@ -38,14 +38,16 @@ have_node() {
     if [ "$major" -lt 20 ]; then echo "SKIPPED: node is older than 20 (it is $major)"; return 1; fi
 }
 
+# The agents have no lock file: npm cannot lock packages whose optional parts exist for some platforms only.
 npm_into() { # npm_into DIR SOURCE: package.json and its lock come from SOURCE
-    local dir=$1 source=$2
-    if fresh "$dir/.stamp" "$source/package.json" "$source/package-lock.json"; then return; fi
+    local dir=$1 files=("$2"/package*.json) how=install
+    if fresh "$dir/.stamp" "${files[@]}"; then return; fi
     echo "setup: npm in $dir"
     mkdir -p "$dir"
-    cp "$source/package.json" "$source/package-lock.json" "$dir/"
-    (cd "$dir" && npm ci --no-fund --no-audit --loglevel=error ${3:-})
-    done_with "$dir/.stamp" "$source/package.json" "$source/package-lock.json"
+    cp "${files[@]}" "$dir/"
+    [ ! -f "$2/package-lock.json" ] || how=ci
+    (cd "$dir" && npm "$how" --no-fund --no-audit --loglevel=error)
+    done_with "$dir/.stamp" "${files[@]}"
 }
 
 for what in "${@:-python node}"; do

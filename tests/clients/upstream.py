@@ -144,6 +144,7 @@ class Handler(BaseHTTPRequestHandler):
         if record["scenario"] == "hang":
             self.wait_for_leave(60)
         answer = play(view, n)
+        record["note"] = answer.note
         if view.stream:
             self.stream(dialect, answer, view, record)
         elif answer.fault in ("overload", "error_mid"):

@@ -3,13 +3,16 @@
 The prompt carries `[[file PATH]]`, `[[content TEXT]]` and `[[command LINE]]`. The command's output must
 come back in its tool result (it holds `[[expect TEXT]]`), else the last answer says that it did not.
 """
+import json
 import os
 
-from .answer import Answer, Piece
+from .answer import NUMBERS, Answer, Piece
 from .schema import instance
 from .view import CONST
 
 WRITERS = ("write", "write_file", "writefile", "create_file", "apply_patch")
+# Codex's code mode: one free-form tool that runs JavaScript, from which the others are called
+CODE = ("exec",)
 SHELLS = ("bash", "run_shell_command", "exec_command", "shell_command", "shell", "local_shell", "terminal")
 
 
@@ -45,20 +48,37 @@ def shell_args(t, line):
 
 
 def agent(view, n, at, marks):
+    calls, results = view.since(at)
+    issued = NUMBERS.of_tag(marks.get("tag"))
+    came = {c.sig for c in calls} | {p.sig for p in view.thinking_since(at)}
+    lost = sum(s not in came for s in issued)
+    a = turn(view, n, at, marks, results)
+    if lost:
+        a.note = f"{lost} of {len(issued)} signatures did not come back"
+    return a
+
+
+def code_args(line):
+    return f"const r = await tools.exec_command({{cmd: {json.dumps(line)}}});\ntext(JSON.stringify(r));"
+
+
+def turn(view, n, at, marks, results):
     from .scenario import sign, tool_id
 
-    calls, results = view.since(at)
     if not view.tools:
         return Answer([Piece("text", ["Write a file"])])
     shell = find(view.tools, SHELLS)
+    run = shell_args
+    if shell is None:
+        shell, run = find(view.tools, CODE), lambda t, line: code_args(line) if t.kind == "custom" else instance(t.schema, {"input": code_args(line)})
     if len(results) == 0:
         t = find(view.tools, WRITERS)
         if t:
             args = write_args(t, marks["file"], marks["content"])
         else:
-            t, args = shell, shell and shell_args(shell, f"printf '%s\\n' '{marks['content']}' > hello.txt")
+            t, args = shell, shell and run(shell, f"printf '%s\\n' '{marks['content']}' > hello.txt")
     elif len(results) == 1:
-        t, args = shell, shell and shell_args(shell, marks["command"])
+        t, args = shell, shell and run(shell, marks["command"])
     else:
         ok = marks["expect"] in results[-1].text
         said = CONST["agent_done"] if ok else f"AGENT-FAILED: the command's result was {results[-1].text[:200]!r}"

@@ -42,6 +42,7 @@ class Answer:
     pace: float = 0.0  # seconds between events
     split: int = 0  # bytes per HTTP chunk; 0: one chunk per event
     interleave: bool = False  # fragments of parallel calls alternate (Chat and Responses only)
+    note: str = ""  # said in the record of the request
     n: int = 0  # number of the request: makes ids unique
 
 

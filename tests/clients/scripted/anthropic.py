@@ -281,8 +281,17 @@ def block(p):
     return {"type": "text", "text": p.text}
 
 
+def shown(answer, view):
+    """`display: omitted` keeps the signature and hides the text."""
+    if (view.body.get("thinking") or {}).get("display") == "omitted":
+        for p in answer.pieces:
+            if p.kind == "think":
+                p.chunks = []
+    return answer.pieces
+
+
 def document(answer, view):
-    return message(answer, view, [block(p) for p in answer.pieces], STOP[answer.finish], usage(answer.usage)) | details(answer)
+    return message(answer, view, [block(p) for p in shown(answer, view)], STOP[answer.finish], usage(answer.usage)) | details(answer)
 
 
 def frame(obj):
@@ -293,7 +302,7 @@ def stream(answer, view):
     early = usage(answer.usage) | {"output_tokens": 1}
     early.pop("output_tokens_details", None)
     yield "pre", frame({"type": "message_start", "message": message(answer, view, [], None, early)})
-    for i, p in enumerate(answer.pieces):
+    for i, p in enumerate(shown(answer, view)):
         start = {
             "think": {"type": "thinking", "thinking": "", "signature": ""},
             "redacted": {"type": "redacted_thinking", "data": p.sig},

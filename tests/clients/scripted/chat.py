@@ -71,9 +71,11 @@ def tool_name(name, where):
     need(isinstance(name, str) and re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name), f"Invalid '{where}': '{name}' does not match '^[a-zA-Z0-9_-]{{1,64}}$'.")
 
 
-def tools_of(body, unwrap):
-    """Tools of a Chat body; `unwrap` gives (name, schema, strict, kind, where) of one entry."""
+def tools_of(body, unwrap, elsewhere=False):
+    """The tools of a body; `unwrap` gives (tool or tools, strict, where) of one entry. `elsewhere`: Responses may hold tools in its input too."""
     tools = body.get("tools")
+    if tools is None and elsewhere:
+        return []
     if tools is None:
         need(not body.get("tool_choice") or body["tool_choice"] in ("none", "auto"), "'tool_choice' is only allowed when 'tools' are specified.")
         need("parallel_tool_calls" not in body, "'parallel_tool_calls' is only allowed when 'tools' are specified.")

@@ -186,7 +186,7 @@ def parse(body, headers, query, path):
             schema = fmt["schema"]
     if "reasoning" in body and body["reasoning"]:
         known(body["reasoning"], {"effort", "summary", "generate_summary", "context", "mode"}, "reasoning")
-    v = View(NAME, body["model"], stream, turns, "\n".join(system), tools_of(body, unwrap_tool) + more_tools, schema, bool(body.get("reasoning")), True, body)
+    v = View(NAME, body["model"], stream, turns, "\n".join(system), tools_of(body, unwrap_tool, bool(more_tools)) + more_tools, schema, bool(body.get("reasoning")), True, body)
     v.reveal = "reasoning.encrypted_content" in (body.get("include") or [])
     return v
 
