@@ -4,6 +4,7 @@ An adapter asks (`ask`) and answers tool calls (`follow`); it reports what a pro
 would see. History is kept in the SDK's own types and handed back as the SDK gave it, unless `strip` asks
 for the bare minimum that careless clients send.
 """
+
 import base64
 import json
 from dataclasses import dataclass, field
@@ -116,7 +117,12 @@ class Chat(Adapter):
             if a.image:
                 content.append({"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(a.image).decode()}})
             if a.pdf:
-                content.append({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64," + base64.b64encode(a.pdf).decode()}})
+                content.append(
+                    {
+                        "type": "file",
+                        "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64," + base64.b64encode(a.pdf).decode()},
+                    }
+                )
             if a.audio:
                 content.append({"type": "input_audio", "input_audio": {"format": "wav", "data": base64.b64encode(a.audio).decode()}})
         messages = [{"role": "system", "content": a.system}] if a.system else []
@@ -126,7 +132,10 @@ class Chat(Adapter):
     def run(self, a, messages):
         kw = dict(model=a.model, messages=messages)
         if a.tools:
-            kw["tools"] = [{"type": "function", "function": {"name": t["name"], "description": t["description"], "parameters": t["schema"]}} for t in TOOLS]
+            kw["tools"] = [
+                {"type": "function", "function": {"name": t["name"], "description": t["description"], "parameters": t["schema"]}}
+                for t in TOOLS
+            ]
         if a.think:
             kw["reasoning_effort"] = "medium"
         if a.schema:
@@ -197,9 +206,17 @@ class Responses(Adapter):
         if a.image or a.pdf:
             content = [{"type": "input_text", "text": a.prompt}]
             if a.image:
-                content.append({"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64," + base64.b64encode(a.image).decode()})
+                content.append(
+                    {"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64," + base64.b64encode(a.image).decode()}
+                )
             if a.pdf:
-                content.append({"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64," + base64.b64encode(a.pdf).decode()})
+                content.append(
+                    {
+                        "type": "input_file",
+                        "filename": "a.pdf",
+                        "file_data": "data:application/pdf;base64," + base64.b64encode(a.pdf).decode(),
+                    }
+                )
         items = [{"role": r, "content": t if r == "user" else [{"type": "output_text", "text": t}]} for r, t in a.history]
         return self.run(a, items + [{"role": "user", "content": content}])
 
@@ -208,7 +225,10 @@ class Responses(Adapter):
         if a.system:
             kw["instructions"] = a.system
         if a.tools:
-            kw["tools"] = [{"type": "function", "name": t["name"], "description": t["description"], "parameters": t["schema"], "strict": False} for t in TOOLS]
+            kw["tools"] = [
+                {"type": "function", "name": t["name"], "description": t["description"], "parameters": t["schema"], "strict": False}
+                for t in TOOLS
+            ]
         if a.think:
             kw.update(reasoning={"effort": "medium", "summary": "auto"}, include=["reasoning.encrypted_content"])
         if a.schema:
@@ -283,9 +303,17 @@ class Anthropic(Adapter):
         if a.image or a.pdf:
             content = []
             if a.image:
-                content.append({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": base64.b64encode(a.image).decode()}})
+                content.append(
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": base64.b64encode(a.image).decode()}}
+                )
             if a.pdf:
-                content.append({"type": "document", "title": "a.pdf", "source": {"type": "base64", "media_type": "application/pdf", "data": base64.b64encode(a.pdf).decode()}})
+                content.append(
+                    {
+                        "type": "document",
+                        "title": "a.pdf",
+                        "source": {"type": "base64", "media_type": "application/pdf", "data": base64.b64encode(a.pdf).decode()},
+                    }
+                )
             content.append({"type": "text", "text": a.prompt})
         return self.run(a, [{"role": r, "content": t} for r, t in a.history] + [{"role": "user", "content": content}])
 
@@ -340,8 +368,14 @@ class Anthropic(Adapter):
     def follow(self, a, r, results, strip=False):
         history = r.history
         if strip:
-            history = history[:-1] + [{"role": "assistant", "content": [b for b in history[-1]["content"] if b.type not in ("thinking", "redacted_thinking")]}]
-        return self.run(a, history + [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": c[0], "content": x} for c, x in zip(r.calls, results)]}])
+            history = history[:-1] + [
+                {"role": "assistant", "content": [b for b in history[-1]["content"] if b.type not in ("thinking", "redacted_thinking")]}
+            ]
+        return self.run(
+            a,
+            history
+            + [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": c[0], "content": x} for c, x in zip(r.calls, results)]}],
+        )
 
     def count(self, model):
         return self.c.messages.count_tokens(model=model, messages=[{"role": "user", "content": "How many tokens is this?"}]).input_tokens
@@ -357,7 +391,9 @@ class Gemini(Adapter):
 
     def __init__(self, base, key):
         super().__init__(base, key)
-        self.c = genai.Client(api_key=key, http_options=gt.HttpOptions(base_url=base, timeout=60000, retry_options=gt.HttpRetryOptions(attempts=1)))
+        self.c = genai.Client(
+            api_key=key, http_options=gt.HttpOptions(base_url=base, timeout=60000, retry_options=gt.HttpRetryOptions(attempts=1))
+        )
 
     def ask(self, a):
         parts = [gt.Part.from_text(text=a.prompt)]
@@ -372,7 +408,14 @@ class Gemini(Adapter):
         if a.system:
             cfg.system_instruction = a.system
         if a.tools:
-            cfg.tools = [gt.Tool(function_declarations=[gt.FunctionDeclaration(name=t["name"], description=t["description"], parameters_json_schema=t["schema"]) for t in TOOLS])]
+            cfg.tools = [
+                gt.Tool(
+                    function_declarations=[
+                        gt.FunctionDeclaration(name=t["name"], description=t["description"], parameters_json_schema=t["schema"])
+                        for t in TOOLS
+                    ]
+                )
+            ]
             cfg.automatic_function_calling = gt.AutomaticFunctionCallingConfig(disable=True)
         if a.think:
             cfg.thinking_config = gt.ThinkingConfig(include_thoughts=True, thinking_budget=None if "gemini-3" in a.model else 2048)
@@ -427,7 +470,10 @@ class Gemini(Adapter):
     def follow(self, a, r, results, strip=False):
         history = r.history
         if strip:
-            history = [c.model_copy(update={"parts": [p.model_copy(update={"thought_signature": None}) for p in c.parts if not p.thought]}) for c in history]
+            history = [
+                c.model_copy(update={"parts": [p.model_copy(update={"thought_signature": None}) for p in c.parts if not p.thought]})
+                for c in history
+            ]
             history = [c for c in history if c.parts]
         parts = []
         for c, x in zip(r.calls, results):
@@ -461,7 +507,10 @@ class Ollama(Adapter):
     def run(self, a, messages):
         kw = dict(model=a.model, messages=messages)
         if a.tools:
-            kw["tools"] = [{"type": "function", "function": {"name": t["name"], "description": t["description"], "parameters": t["schema"]}} for t in TOOLS]
+            kw["tools"] = [
+                {"type": "function", "function": {"name": t["name"], "description": t["description"], "parameters": t["schema"]}}
+                for t in TOOLS
+            ]
         if a.think:
             kw["think"] = True
         if a.schema:

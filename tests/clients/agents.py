@@ -8,6 +8,7 @@ tools reached the upstream, none of them refused (no retry, no detour).
 
   agents.py [--direct] [--only AGENT[:UPSTREAM]] [--keep]      AGENT: claude codex codex-patch codex-code gemini opencode
 """
+
 import argparse
 import json
 import os
@@ -114,7 +115,12 @@ def gemini(r, prompt):
         "general": {"disableAutoUpdate": True, "disableUpdateNag": True, "enableAutoUpdate": False},
     }
     r.write(".gemini/settings.json", json.dumps(settings))
-    env = {"GEMINI_API_KEY": r.key, "GOOGLE_GEMINI_BASE_URL": r.base, "GEMINI_CLI_TRUST_WORKSPACE": "true", "GEMINI_TELEMETRY_ENABLED": "false"}
+    env = {
+        "GEMINI_API_KEY": r.key,
+        "GOOGLE_GEMINI_BASE_URL": r.base,
+        "GEMINI_CLI_TRUST_WORKSPACE": "true",
+        "GEMINI_TELEMETRY_ENABLED": "false",
+    }
     return ["gemini", "-p", prompt, "--yolo", "--model", r.model], env
 
 
@@ -191,7 +197,15 @@ def one(world, agent, upstream, tag, keep):
         "NO_UPDATE_NOTIFIER": "1",
     } | more
     started = time.monotonic()
-    process = subprocess.Popen([os.path.join(BIN, argv[0]), *argv[1:]], cwd=work, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    process = subprocess.Popen(
+        [os.path.join(BIN, argv[0]), *argv[1:]],
+        cwd=work,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     try:
         output = process.communicate(timeout=TIMEOUT)[0].decode("utf-8", "replace")
         code = process.returncode
@@ -213,7 +227,14 @@ def one(world, agent, upstream, tag, keep):
     refused = [(r["path"], r["status"], r["refused"]) for r in requests if r["status"] != 200]
     if refused:
         bad.append(f"refused upstream: {refused}")
-    turns = [r for r in requests if r["body"] and (r["body"].get("tools") or any(i.get("type") == "additional_tools" for i in r["body"].get("input") or [] if isinstance(i, dict)))]
+    turns = [
+        r
+        for r in requests
+        if r["body"]
+        and (
+            r["body"].get("tools") or any(i.get("type") == "additional_tools" for i in r["body"].get("input") or [] if isinstance(i, dict))
+        )
+    ]
     if len(turns) != 3:
         bad.append(f"{len(turns)} requests with tools instead of 3 ({[(r['path'], r['status'], r['outcome']) for r in requests]})")
     if any(r["dialect"] != upstream for r in requests):
@@ -252,7 +273,11 @@ def main():
                     continue
                 n += 1
                 bad, seconds, asked, output = one(world, agent, up, f"agent{n}", args.keep)
-                print(f"{'FAIL' if bad else 'ok  '} {agent:11} -> {up:17} {seconds:5.1f} s" + (f"  (refused outside: {', '.join(asked)})" if asked else ""), flush=True)
+                print(
+                    f"{'FAIL' if bad else 'ok  '} {agent:11} -> {up:17} {seconds:5.1f} s"
+                    + (f"  (refused outside: {', '.join(asked)})" if asked else ""),
+                    flush=True,
+                )
                 for b in bad:
                     print(f"       {b}")
                 if bad or args.verbose:

@@ -9,4 +9,6 @@ command -v python3 >/dev/null || { echo "SKIPPED: python3 is not installed"; exi
 said=$("$here/setup.sh" agents)
 [ -z "$said" ] || echo "$said"
 case $said in *SKIPPED:*) exit 0 ;; esac
+# what a developer has set for his own work must not steer the agents' router
+for name in $(compgen -e | grep -iE '(_API_KEY|_BASE_URL|_AUTH_TOKEN|_PROXY)$' || true); do unset "$name"; done
 PYTHONDONTWRITEBYTECODE=1 exec python3 "$here/agents.py" "$@"

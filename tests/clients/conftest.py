@@ -1,4 +1,5 @@
 """Options and the shared world of the Python suite."""
+
 import sys
 
 import pytest
@@ -21,13 +22,23 @@ def pytest_generate_tests(metafunc):
         return
     direct = metafunc.config.getoption("--direct")
     client, _, up = metafunc.config.getoption("--only").partition(":")
-    pairs = [(c, u) for c in harness.DIALECTS for u in harness.DIALECTS if (not direct or c == u) and (not client or c == client) and (not up or u == up)]
+    pairs = [
+        (c, u)
+        for c in harness.DIALECTS
+        for u in harness.DIALECTS
+        if (not direct or c == u) and (not client or c == client) and (not up or u == up)
+    ]
     metafunc.parametrize("pair", pairs, ids=[f"{c}-{u}" for c, u in pairs])
 
 
 @pytest.fixture(scope="session")
 def world(request):
     w = harness.World(request.config.getoption("--direct"))
+    try:
+        w.base()
+    except RuntimeError as e:
+        w.close()
+        pytest.exit(str(e), returncode=1)
     yield w
     alive = w.alive()
     if not alive:

@@ -2,6 +2,7 @@
 
 Direct mode (no gateway) proves the suites and the script themselves: each SDK talks to the upstream in its own dialect.
 """
+
 import json
 import os
 import re
@@ -29,7 +30,9 @@ def config(port):
     out = []
     for d in DIALECTS:
         models = json.dumps([model_of(d)] + EXTRA.get(d, []))
-        out.append(f'[providers.up-{SHORT[d]}]\ndialect = "{d}"\nbase_url = "http://127.0.0.1:{port}{SUFFIX[d]}"\napi_key = "test-key"\nmodels = {models}\n')
+        out.append(
+            f'[providers.up-{SHORT[d]}]\ndialect = "{d}"\nbase_url = "http://127.0.0.1:{port}{SUFFIX[d]}"\napi_key = "test-key"\nmodels = {models}\n'
+        )
     return "\n".join(out)
 
 
@@ -66,14 +69,17 @@ class Gateway:
         env = {k: v for k, v in os.environ.items() if not re.search(r"(?i)(_api_key|_proxy)$", k)}
         data = os.path.join(self.dir.name, "data")
         os.makedirs(data, exist_ok=True)
-        self.process = subprocess.Popen(
-            [binary, "--addr", "127.0.0.1:0", "--config", cfg, "--data-dir", data],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=env,
-            cwd=self.dir.name,
-        )
+        try:
+            self.process = subprocess.Popen(
+                [os.path.abspath(binary), "--addr", "127.0.0.1:0", "--config", cfg, "--data-dir", data],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=env,
+                cwd=self.dir.name,
+            )
+        except OSError as e:
+            raise RuntimeError(f"cannot start the gateway: {e}") from None
         self.log, self.base, ready = [], None, threading.Event()
 
         def read():

@@ -11,6 +11,7 @@ if [ "${1:-}" = "--direct" ]; then direct=1; shift; fi
 if [ "$direct" = 0 ] && [ -z "${FLOW_ROUTER_BIN:-}" ]; then
     echo "run.sh: FLOW_ROUTER_BIN is not set: the path of the gateway's binary (or say --direct)" >&2; exit 2
 fi
+[ "$direct" = 1 ] || FLOW_ROUTER_BIN=$(realpath "$FLOW_ROUTER_BIN")   # the suites change directory
 said=$("$here/setup.sh" "$suite")
 [ -z "$said" ] || echo "$said"
 case $said in *SKIPPED:*) exit 0 ;; esac

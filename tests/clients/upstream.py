@@ -8,6 +8,7 @@ Paths: /v1/chat/completions, /v1/responses, /v1/messages(/count_tokens), /v1beta
 GET /__requests[?tag=X] tells what arrived and how it ended, POST /__reset forgets it.
 Not a product: no limits, no TLS, threads instead of an event loop.
 """
+
 import argparse
 import json
 import re
@@ -69,12 +70,44 @@ class Handler(BaseHTTPRequestHandler):
             data = [{"type": "model", "id": m, "display_name": m, "created_at": "2026-01-01T00:00:00Z"} for m in MODELS]
             return self.json(200, {"data": data, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]})
         if url.path == "/v1beta/models" or (url.path == "/v1/models" and self.headers.get("x-goog-api-key")):
-            return self.json(200, {"models": [{"name": "models/" + m, "displayName": m, "inputTokenLimit": 1000000, "outputTokenLimit": 65536, "supportedGenerationMethods": ["generateContent", "countTokens"]} for m in MODELS]})
+            return self.json(
+                200,
+                {
+                    "models": [
+                        {
+                            "name": "models/" + m,
+                            "displayName": m,
+                            "inputTokenLimit": 1000000,
+                            "outputTokenLimit": 65536,
+                            "supportedGenerationMethods": ["generateContent", "countTokens"],
+                        }
+                        for m in MODELS
+                    ]
+                },
+            )
         if url.path == "/v1/models":
-            return self.json(200, {"object": "list", "data": [{"id": m, "object": "model", "created": 1790000000, "owned_by": "scripted"} for m in MODELS]})
+            return self.json(
+                200,
+                {"object": "list", "data": [{"id": m, "object": "model", "created": 1790000000, "owned_by": "scripted"} for m in MODELS]},
+            )
         if url.path == "/api/tags":
-            details = {"parent_model": "", "format": "gguf", "family": "scripted", "families": None, "parameter_size": "1B", "quantization_level": "Q4_0"}
-            return self.json(200, {"models": [{"name": m, "model": m, "modified_at": "2026-01-01T00:00:00Z", "size": 1, "digest": "0" * 64, "details": details} for m in MODELS]})
+            details = {
+                "parent_model": "",
+                "format": "gguf",
+                "family": "scripted",
+                "families": None,
+                "parameter_size": "1B",
+                "quantization_level": "Q4_0",
+            }
+            return self.json(
+                200,
+                {
+                    "models": [
+                        {"name": m, "model": m, "modified_at": "2026-01-01T00:00:00Z", "size": 1, "digest": "0" * 64, "details": details}
+                        for m in MODELS
+                    ]
+                },
+            )
         if url.path == "/api/version":
             return self.json(200, {"version": "0.20.0"})
         self.json(404, {"error": {"message": f"no such path: {self.path}", "type": "invalid_request_error", "param": None, "code": None}})
@@ -148,7 +181,10 @@ class Handler(BaseHTTPRequestHandler):
         if view.stream:
             self.stream(dialect, answer, view, record)
         elif answer.fault in ("overload", "error_mid"):
-            raise Refused("scripted: overloaded" if answer.fault == "overload" else "scripted: broke in the middle", "overloaded" if answer.fault == "overload" else "api")
+            raise Refused(
+                "scripted: overloaded" if answer.fault == "overload" else "scripted: broke in the middle",
+                "overloaded" if answer.fault == "overload" else "api",
+            )
         else:
             doc = json.dumps(dialect.document(answer, view), ensure_ascii=False).encode()
             cut = len(doc) // 2 if answer.fault in ("cut", "cut_clean") else None

@@ -3,6 +3,7 @@
 The prompt carries `[[file PATH]]`, `[[content TEXT]]` and `[[command LINE]]`. The command's output must
 come back in its tool result (it holds `[[expect TEXT]]`), else the last answer says that it did not.
 """
+
 import json
 import os
 
@@ -32,7 +33,9 @@ def write_args(t, path, content):
     patch = f"*** Begin Patch\n*** Add File: {os.path.basename(path)}\n+{content}\n*** End Patch"
     if t.kind == "custom":
         return patch
-    hints = dict.fromkeys(("file_path", "filePath", "path", "filename"), path) | dict.fromkeys(("content", "contents", "text"), content + "\n")
+    hints = dict.fromkeys(("file_path", "filePath", "path", "filename"), path) | dict.fromkeys(
+        ("content", "contents", "text"), content + "\n"
+    )
     if short(t.name) == "apply_patch":
         hints = dict.fromkeys(("input", "patch", "patchText"), patch)
     return instance(t.schema, hints)
@@ -70,7 +73,10 @@ def turn(view, n, at, marks, results):
     shell = find(view.tools, SHELLS)
     run = shell_args
     if shell is None:
-        shell, run = find(view.tools, CODE), lambda t, line: code_args(line) if t.kind == "custom" else instance(t.schema, {"input": code_args(line)})
+        shell, run = (
+            find(view.tools, CODE),
+            lambda t, line: code_args(line) if t.kind == "custom" else instance(t.schema, {"input": code_args(line)}),
+        )
     if len(results) == 0:
         t = find(view.tools, WRITERS)
         if t:
@@ -95,5 +101,7 @@ def turn(view, n, at, marks, results):
         pieces.append(Piece("think", [thought[:6], thought[6:]], mine))
     else:
         pieces.append(Piece("text", ["Using ", t.name, "."]))
-    pieces.append(Piece("tool", id=tool_id(view.dialect, n, 0), name=t.name, args=args, sig=sig, custom=t.kind == "custom", namespace=t.namespace))
+    pieces.append(
+        Piece("tool", id=tool_id(view.dialect, n, 0), name=t.name, args=args, sig=sig, custom=t.kind == "custom", namespace=t.namespace)
+    )
     return Answer(pieces, "tool")

@@ -1,4 +1,5 @@
 """An answer before it is put on the wire, and the faults that a script may ask for."""
+
 import json
 import threading
 from dataclasses import dataclass, field
@@ -69,6 +70,3 @@ class Numbers:
 
 
 NUMBERS = Numbers()
-
-
-

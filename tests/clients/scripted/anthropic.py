@@ -1,4 +1,5 @@
 """Anthropic Messages: the vendor's side."""
+
 import json
 import re
 
@@ -47,9 +48,14 @@ def source(p, at):
         known(s, {"type", "media_type", "data"}, at + ".source", FORM)
         data = b64(s.get("data"), at + ".source.data")
         if p["type"] == "image":
-            need(s.get("media_type") in ("image/jpeg", "image/png", "image/gif", "image/webp"), f"{at}.source.media_type: not an image type")
+            need(
+                s.get("media_type") in ("image/jpeg", "image/png", "image/gif", "image/webp"), f"{at}.source.media_type: not an image type"
+            )
             real = {b"\x89PN": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF": "image/gif", b"RIF": "image/webp"}.get(data[:3])
-            need(real == s["media_type"], f"{at}.source: The image was specified using the {s['media_type']} media type, but the image appears to be another one")
+            need(
+                real == s["media_type"],
+                f"{at}.source: The image was specified using the {s['media_type']} media type, but the image appears to be another one",
+            )
         else:
             need(s.get("media_type") == "application/pdf", f"{at}.source.media_type: Input should be 'application/pdf'")
         return Part("image" if p["type"] == "image" else "file", mime=s["media_type"], data=data, name=p.get("title") or "")
@@ -97,7 +103,7 @@ def parse(body, headers, query, path):
     need(system is None or isinstance(system, str), "system: Input should be a valid string or list")
 
     turns, pending, mid_system = [], [], []
-    need(msgs[0].get("role") == "user", "messages: first message must use the \"user\" role")
+    need(msgs[0].get("role") == "user", 'messages: first message must use the "user" role')
     for i, m in enumerate(msgs):
         at = f"messages.{i}"
         known(m, {"role", "content"}, at, FORM)
@@ -106,7 +112,10 @@ def parse(body, headers, query, path):
         c = m.get("content")
         need(isinstance(c, (str, list)), f"{at}.content: Field required")
         last = i == len(msgs) - 1
-        need(c or (last and role == "assistant"), f"{at}: all messages must have non-empty content except for the optional final assistant message")
+        need(
+            c or (last and role == "assistant"),
+            f"{at}: all messages must have non-empty content except for the optional final assistant message",
+        )
         if isinstance(c, str):
             need(c.strip() or not c, f"{at}: text content blocks must contain non-whitespace text")
             c = [{"type": "text", "text": c}] if c else []
@@ -116,10 +125,16 @@ def parse(body, headers, query, path):
         parts, results_over, ids = [], False, []
         for j, p in enumerate(c):
             bat = f"{at}.content.{j}"
-            need(isinstance(p, dict) and p.get("type") in BLOCK, f"{bat}: Input tag '{p.get('type') if isinstance(p, dict) else p}' found using 'type' does not match any of the expected tags")
+            need(
+                isinstance(p, dict) and p.get("type") in BLOCK,
+                f"{bat}: Input tag '{p.get('type') if isinstance(p, dict) else p}' found using 'type' does not match any of the expected tags",
+            )
             typ = p["type"]
             known(p, BLOCK[typ], bat, FORM)
-            need(role == "assistant" or typ not in ("thinking", "redacted_thinking", "tool_use"), f"{bat}: `{typ}` blocks can only be in `assistant` messages")
+            need(
+                role == "assistant" or typ not in ("thinking", "redacted_thinking", "tool_use"),
+                f"{bat}: `{typ}` blocks can only be in `assistant` messages",
+            )
             need(role == "user" or typ not in ("tool_result", "image", "document"), f"{bat}: `{typ}` blocks can only be in `user` messages")
             if typ == "text":
                 parts.append(text_block(p, bat))
@@ -131,7 +146,10 @@ def parse(body, headers, query, path):
                 need(isinstance(p.get("signature"), str) and isinstance(p.get("thinking"), str), f"{bat}.signature: Field required")
                 was = NUMBERS.issued.get(p["signature"])
                 need(was and was["dialect"] == NAME, f"{bat}: Invalid `signature` in `thinking` block")
-                need(p["thinking"] in ("", was["text"]), f"{bat}: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified. These blocks must remain as they were in the original response.")
+                need(
+                    p["thinking"] in ("", was["text"]),
+                    f"{bat}: `thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified. These blocks must remain as they were in the original response.",
+                )
                 parts.append(Part("think", text=p["thinking"], sig=p["signature"]))
             elif typ == "redacted_thinking":
                 was = NUMBERS.issued.get(p.get("data"))
@@ -139,19 +157,32 @@ def parse(body, headers, query, path):
                 parts.append(Part("redacted", sig=p["data"]))
             elif typ == "tool_use":
                 need(re.fullmatch(r"[a-zA-Z0-9_-]+", p.get("id") or ""), f"{bat}.id: String should match pattern '^[a-zA-Z0-9_-]+$'")
-                need(re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", p.get("name") or ""), f"{bat}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
+                need(
+                    re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", p.get("name") or ""),
+                    f"{bat}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'",
+                )
                 need(isinstance(p.get("input"), dict), f"{bat}.input: Input should be a valid dictionary")
                 need(p["id"] not in ids, "`tool_use` ids must be unique")
                 ids.append(p["id"])
                 parts.append(Part("call", id=p["id"], name=p["name"], args=p["input"]))
             else:
                 tid = p.get("tool_use_id")
-                need(tid in pending, f"{bat}: unexpected `tool_use_id` found in `tool_result` blocks: {tid}. Each `tool_result` block must have a corresponding `tool_use` block in the previous message.")
+                need(
+                    tid in pending,
+                    f"{bat}: unexpected `tool_use_id` found in `tool_result` blocks: {tid}. Each `tool_result` block must have a corresponding `tool_use` block in the previous message.",
+                )
                 need(not results_over, f"{bat}: tool_result blocks must come first in the message, before any other block")
                 pending.remove(tid)
                 rp = result_parts(p.get("content"), bat)
-                parts.append(Part("result", id=tid, text="\n".join(x.text for x in rp if x.kind == "text"), parts=[x for x in rp if x.kind != "text"]))
-        need(not pending, f"{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(pending)}. Each `tool_use` block must have a corresponding `tool_result` block in the next message.")
+                parts.append(
+                    Part(
+                        "result", id=tid, text="\n".join(x.text for x in rp if x.kind == "text"), parts=[x for x in rp if x.kind != "text"]
+                    )
+                )
+        need(
+            not pending,
+            f"{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(pending)}. Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
+        )
         if ids:
             need(not last, "messages: the final message must not hold `tool_use` blocks")
         pending = list(ids)
@@ -170,14 +201,39 @@ def parse(body, headers, query, path):
         seen.add(t.get("name"))
         if typ != "custom":
             continue
-        known(t, {"name", "input_schema", "description", "strict", "cache_control", "input_examples", "defer_loading", "eager_input_streaming", "allowed_callers", "type"}, at + ".custom", FORM)
-        need(re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", t.get("name") or ""), f"{at}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
+        known(
+            t,
+            {
+                "name",
+                "input_schema",
+                "description",
+                "strict",
+                "cache_control",
+                "input_examples",
+                "defer_loading",
+                "eager_input_streaming",
+                "allowed_callers",
+                "type",
+            },
+            at + ".custom",
+            FORM,
+        )
+        need(
+            re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", t.get("name") or ""),
+            f"{at}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'",
+        )
         s = t.get("input_schema")
         need(isinstance(s, dict), f"{at}.custom.input_schema: Field required")
         need(s.get("type") == "object", f"{at}.custom.input_schema.type: Field required")
-        need(not {"oneOf", "anyOf", "allOf"} & set(s), f"{at}.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level")
+        need(
+            not {"oneOf", "anyOf", "allOf"} & set(s),
+            f"{at}.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level",
+        )
         tools.append(Tool(t["name"], s))
-    need(tools or body.get("tools") or not any(p.kind in ("call", "result") for t in turns for p in t.parts), "Requests which include `tool_use` or `tool_result` blocks must define tools.")
+    need(
+        tools or body.get("tools") or not any(p.kind in ("call", "result") for t in turns for p in t.parts),
+        "Requests which include `tool_use` or `tool_result` blocks must define tools.",
+    )
     tc = body.get("tool_choice")
     if tc is not None:
         need(body.get("tools"), "tool_choice: may only be specified while providing tools")
@@ -190,7 +246,10 @@ def parse(body, headers, query, path):
     if th:
         need(th.get("type") in ("enabled", "adaptive", "disabled"), "thinking.type")
         if th["type"] == "enabled":
-            need(is_int(th.get("budget_tokens")) and th["budget_tokens"] >= 1024, "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
+            need(
+                is_int(th.get("budget_tokens")) and th["budget_tokens"] >= 1024,
+                "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
+            )
             need(counting or body["max_tokens"] > th["budget_tokens"], "`max_tokens` must be greater than `thinking.budget_tokens`")
         need(th["type"] != "adaptive" or family is not False, f"adaptive thinking is not supported by {body['model']}")
     if thinking:
@@ -213,7 +272,10 @@ def parse(body, headers, query, path):
                 )
     t = body.get("temperature")
     need(t is None or 0 <= t <= 1, "temperature: range: 0..1")
-    need(not (family and t is not None and body.get("top_p") is not None), "`temperature` and `top_p` cannot both be specified for this model.")
+    need(
+        not (family and t is not None and body.get("top_p") is not None),
+        "`temperature` and `top_p` cannot both be specified for this model.",
+    )
     for s in body.get("stop_sequences") or []:
         need(s.strip(), "stop_sequences: each stop sequence must contain non-whitespace")
     oc = body.get("output_config") or {}
@@ -225,7 +287,18 @@ def parse(body, headers, query, path):
         known(fmt, {"type", "schema"}, "output_config.format", FORM)
         schema = fmt["schema"]
         closed(schema)
-    return View(NAME, body["model"], bool(body.get("stream")), turns, "\n".join(filter(None, [system] + mid_system)), tools, schema, thinking, True, body)
+    return View(
+        NAME,
+        body["model"],
+        bool(body.get("stream")),
+        turns,
+        "\n".join(filter(None, [system] + mid_system)),
+        tools,
+        schema,
+        thinking,
+        True,
+        body,
+    )
 
 
 def closed(schema):
@@ -235,7 +308,10 @@ def closed(schema):
             closed(s)
     elif isinstance(schema, dict):
         if schema.get("type") == "object":
-            need(schema.get("additionalProperties") is False, "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false")
+            need(
+                schema.get("additionalProperties") is False,
+                "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false",
+            )
         for k in ("minimum", "maximum", "minLength", "maxLength", "multipleOf", "oneOf"):
             need(k not in schema or isinstance(schema[k], dict), f"output_config.format.schema: property '{k}' is not supported")
         for k, v in schema.items():
@@ -268,7 +344,16 @@ def details(answer):
 
 
 def message(answer, view, content, stop, use):
-    return {"id": "msg_01Scripted%016d" % answer.n, "type": "message", "role": "assistant", "model": view.model, "content": content, "stop_reason": stop, "stop_sequence": None, "usage": use}
+    return {
+        "id": "msg_01Scripted%016d" % answer.n,
+        "type": "message",
+        "role": "assistant",
+        "model": view.model,
+        "content": content,
+        "stop_reason": stop,
+        "stop_sequence": None,
+        "usage": use,
+    }
 
 
 def block(p):
@@ -308,7 +393,10 @@ def stream(answer, view):
             "redacted": {"type": "redacted_thinking", "data": p.sig},
             "tool": {"type": "tool_use", "id": p.id, "name": p.name, "input": {}},
         }.get(p.kind, {"type": "text", "text": ""})
-        yield "pre" if i == 0 and p.kind != "redacted" else "content", frame({"type": "content_block_start", "index": i, "content_block": start})
+        yield (
+            "pre" if i == 0 and p.kind != "redacted" else "content",
+            frame({"type": "content_block_start", "index": i, "content_block": start}),
+        )
         if i == 0:
             yield "pre", frame({"type": "ping"})
 
@@ -330,7 +418,12 @@ def stream(answer, view):
     late = usage(answer.usage)
     late.pop("service_tier")
     late.pop("cache_creation")
-    yield "post", frame({"type": "message_delta", "delta": {"stop_reason": STOP[answer.finish], "stop_sequence": None} | details(answer), "usage": late})
+    yield (
+        "post",
+        frame(
+            {"type": "message_delta", "delta": {"stop_reason": STOP[answer.finish], "stop_sequence": None} | details(answer), "usage": late}
+        ),
+    )
     yield "post", frame({"type": "message_stop"})
 
 

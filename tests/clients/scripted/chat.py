@@ -1,4 +1,5 @@
 """OpenAI Chat Completions: the vendor's side."""
+
 import json
 import re
 
@@ -17,7 +18,9 @@ MESSAGE = {
     "system": {"role", "content", "name"},
     "developer": {"role", "content", "name"},
     "user": {"role", "content", "name"},
-    "assistant": set("role content name refusal tool_calls function_call audio annotations reasoning_content reasoning reasoning_details images".split()),
+    "assistant": set(
+        "role content name refusal tool_calls function_call audio annotations reasoning_content reasoning reasoning_details images".split()
+    ),
     "tool": {"role", "content", "tool_call_id", "name"},
 }
 
@@ -68,7 +71,10 @@ def content(value, where, allowed):
 
 
 def tool_name(name, where):
-    need(isinstance(name, str) and re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name), f"Invalid '{where}': '{name}' does not match '^[a-zA-Z0-9_-]{{1,64}}$'.")
+    need(
+        isinstance(name, str) and re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name),
+        f"Invalid '{where}': '{name}' does not match '^[a-zA-Z0-9_-]{{1,64}}$'.",
+    )
 
 
 def tools_of(body, unwrap, elsewhere=False):
@@ -77,7 +83,10 @@ def tools_of(body, unwrap, elsewhere=False):
     if tools is None and elsewhere:
         return []
     if tools is None:
-        need(not body.get("tool_choice") or body["tool_choice"] in ("none", "auto"), "'tool_choice' is only allowed when 'tools' are specified.")
+        need(
+            not body.get("tool_choice") or body["tool_choice"] in ("none", "auto"),
+            "'tool_choice' is only allowed when 'tools' are specified.",
+        )
         need("parallel_tool_calls" not in body, "'parallel_tool_calls' is only allowed when 'tools' are specified.")
         return []
     need(isinstance(tools, list) and tools, "Invalid 'tools': empty array. Expected an array with minimum length 1.")
@@ -97,7 +106,9 @@ def tools_of(body, unwrap, elsewhere=False):
 
 
 def unwrap_tool(t, where):
-    need(isinstance(t, dict) and t.get("type") in ("function", "custom"), f"Invalid value at '{where}.type': expected 'function' or 'custom'")
+    need(
+        isinstance(t, dict) and t.get("type") in ("function", "custom"), f"Invalid value at '{where}.type': expected 'function' or 'custom'"
+    )
     known(t, {"type", t["type"], "cache_control"}, where)
     f = t.get(t["type"])
     need(isinstance(f, dict), f"Missing required parameter: '{where}.{t['type']}'.")
@@ -108,7 +119,10 @@ def unwrap_tool(t, where):
     schema = f.get("parameters")
     need(schema is None or isinstance(schema, dict), f"'{where}.function.parameters' must be an object")
     if schema is not None:
-        need(schema.get("type") == "object", f"Invalid schema for function '{f.get('name')}': schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{schema.get('type')}\"'.")
+        need(
+            schema.get("type") == "object",
+            f"Invalid schema for function '{f.get('name')}': schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{schema.get('type')}\"'.",
+        )
     return Tool(f.get("name"), schema or {}), f.get("strict") is True, where
 
 
@@ -121,7 +135,10 @@ def parse(body, headers, query, path):
     stream = body.get("stream", False)
     need(isinstance(stream, bool), "Invalid type for 'stream': expected a boolean")
     need(stream or "stream_options" not in body, "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
-    need(not ("max_tokens" in body and "max_completion_tokens" in body), "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.")
+    need(
+        not ("max_tokens" in body and "max_completion_tokens" in body),
+        "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+    )
     for k in ("max_tokens", "max_completion_tokens"):
         need(k not in body or body[k] is None or (is_int(body[k]) and body[k] > 0), f"Invalid '{k}': integer above 0 expected")
     stop = body.get("stop")
@@ -131,7 +148,10 @@ def parse(body, headers, query, path):
     turns, system, open_ids = [], [], []
     for i, m in enumerate(msgs):
         at = f"messages[{i}]"
-        need(isinstance(m, dict) and m.get("role") in MESSAGE, f"Invalid value: '{m.get('role') if isinstance(m, dict) else m}' at '{at}.role'.")
+        need(
+            isinstance(m, dict) and m.get("role") in MESSAGE,
+            f"Invalid value: '{m.get('role') if isinstance(m, dict) else m}' at '{at}.role'.",
+        )
         role = m["role"]
         known(m, MESSAGE[role], at)
         if role != "tool":
@@ -151,9 +171,15 @@ def parse(body, headers, query, path):
             if m.get("reasoning_content"):
                 parts.append(Part("think", text=m["reasoning_content"]))
             parts += content(m.get("content"), at + ".content", {"text", "refusal"})
-            need(m.get("content") is not None or m.get("tool_calls") or m.get("refusal") or m.get("function_call"), f"Invalid value for '{at}.content': expected a string, got null.")
+            need(
+                m.get("content") is not None or m.get("tool_calls") or m.get("refusal") or m.get("function_call"),
+                f"Invalid value for '{at}.content': expected a string, got null.",
+            )
             calls = m.get("tool_calls")
-            need(calls is None or (isinstance(calls, list) and calls), f"Invalid '{at}.tool_calls': empty array. Expected an array with minimum length 1.")
+            need(
+                calls is None or (isinstance(calls, list) and calls),
+                f"Invalid '{at}.tool_calls': empty array. Expected an array with minimum length 1.",
+            )
             for j, c in enumerate(calls or []):
                 cat = f"{at}.tool_calls[{j}]"
                 need(isinstance(c, dict) and isinstance(c.get("id"), str) and 0 < len(c["id"]) <= 64, f"Invalid '{cat}.id'")
@@ -176,12 +202,18 @@ def parse(body, headers, query, path):
             turns.append(Turn("assistant", parts))
         else:
             need(isinstance(m.get("tool_call_id"), str), f"Missing required parameter: '{at}.tool_call_id'.")
-            need(m["tool_call_id"] in open_ids, f"Invalid parameter: messages with role 'tool' must be a response to a preceding message with 'tool_calls' ({at}, {m['tool_call_id']}).")
+            need(
+                m["tool_call_id"] in open_ids,
+                f"Invalid parameter: messages with role 'tool' must be a response to a preceding message with 'tool_calls' ({at}, {m['tool_call_id']}).",
+            )
             open_ids.remove(m["tool_call_id"])
             parts = content(m.get("content"), at + ".content", {"text"})
             need(m.get("content") is not None, f"Missing required parameter: '{at}.content'.")
             turns.append(Turn("user", [Part("result", id=m["tool_call_id"], text="\n".join(p.text for p in parts))]))
-    need(not open_ids, f"An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. Missing: {', '.join(open_ids)}")
+    need(
+        not open_ids,
+        f"An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. Missing: {', '.join(open_ids)}",
+    )
     tools = tools_of(body, unwrap_tool)
     schema = None
     rf = body.get("response_format")
@@ -189,7 +221,10 @@ def parse(body, headers, query, path):
         need(isinstance(rf, dict) and rf.get("type") in ("text", "json_object", "json_schema"), "Invalid 'response_format.type'")
         if rf["type"] == "json_schema":
             js = rf.get("json_schema")
-            need(isinstance(js, dict) and re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", js.get("name") or ""), "Missing required parameter: 'response_format.json_schema.name'.")
+            need(
+                isinstance(js, dict) and re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", js.get("name") or ""),
+                "Missing required parameter: 'response_format.json_schema.name'.",
+            )
             known(js, {"name", "schema", "strict", "description"}, "response_format.json_schema")
             need(isinstance(js.get("schema"), dict), "Missing required parameter: 'response_format.json_schema.schema'.")
             if js.get("strict"):
@@ -197,7 +232,18 @@ def parse(body, headers, query, path):
             schema = js["schema"]
     so = body.get("stream_options") or {}
     known(so, {"include_usage", "include_obfuscation"}, "stream_options")
-    return View(NAME, body["model"], stream, turns, "\n".join(system), tools, schema, bool(body.get("reasoning_effort") or body.get("thinking")), bool(so.get("include_usage")), body)
+    return View(
+        NAME,
+        body["model"],
+        stream,
+        turns,
+        "\n".join(system),
+        tools,
+        schema,
+        bool(body.get("reasoning_effort") or body.get("thinking")),
+        bool(so.get("include_usage")),
+        body,
+    )
 
 
 def usage(u):
@@ -207,7 +253,12 @@ def usage(u):
         "completion_tokens": u["output"],
         "total_tokens": prompt + u["output"],
         "prompt_tokens_details": {"cached_tokens": u["read"], "cache_write_tokens": u["write"], "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": u["reasoning"], "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": u["reasoning"],
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
     }
 
 
@@ -233,7 +284,12 @@ def document(answer, view):
     refusal = "".join(p.text for p in answer.pieces if p.kind == "refusal")
     think = "".join(p.text for p in answer.pieces if p.kind == "think")
     calls = [call(p) for p in answer.pieces if p.kind == "tool"]
-    message = {"role": "assistant", "content": text if text or not (calls or refusal) else None, "refusal": refusal or None, "annotations": []}
+    message = {
+        "role": "assistant",
+        "content": text if text or not (calls or refusal) else None,
+        "refusal": refusal or None,
+        "annotations": [],
+    }
     if think:
         message["reasoning_content"] = think
     if calls:

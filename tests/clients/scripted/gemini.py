@@ -1,4 +1,5 @@
 """Gemini generateContent: the vendor's side."""
+
 import json
 import re
 from urllib.parse import unquote
@@ -8,7 +9,9 @@ from .view import CONST, Part, Tool, Turn, View, is_int, known, need
 from .view import b64 as standard_b64
 
 NAME = "gemini"
-TOP = set("contents systemInstruction tools toolConfig safetySettings generationConfig cachedContent labels serviceTier store model".split())
+TOP = set(
+    "contents systemInstruction tools toolConfig safetySettings generationConfig cachedContent labels serviceTier store model".split()
+)
 CONFIG = set(
     """maxOutputTokens temperature topP topK seed candidateCount stopSequences presencePenalty frequencyPenalty responseMimeType
     responseSchema responseJsonSchema responseModalities speechConfig imageConfig mediaResolution responseLogprobs logprobs
@@ -19,7 +22,7 @@ SCHEMA = set(
     """type format title description nullable enum items minItems maxItems properties required minProperties maxProperties minLength
     maxLength pattern minimum maximum example anyOf propertyOrdering default""".split()
 )
-UNKNOWN = 'Invalid JSON payload received. Unknown name "{name}" at \'{where}\': Cannot find field.'
+UNKNOWN = "Invalid JSON payload received. Unknown name \"{name}\" at '{where}': Cannot find field."
 SKIP = "skip_thought_signature_validator"
 OPAQUE = {"args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema", "labels"}
 
@@ -97,12 +100,18 @@ def part(p, at, role):
         need(isinstance(v.get("args", {}), dict), f"Invalid value at '{at}.functionCall.args' (type.googleapis.com/google.protobuf.Struct)")
         if sig and sig != SKIP:
             was = NUMBERS.issued[sig]
-            need((v["name"], v.get("args", {})) == (was["name"], was["args"]), f"{at}: Thought signature is not valid: the function call was changed.")
+            need(
+                (v["name"], v.get("args", {})) == (was["name"], was["args"]),
+                f"{at}: Thought signature is not valid: the function call was changed.",
+            )
         return Part("call", id=v.get("id") or "", name=v["name"], args=v.get("args", {}), sig=sig)
     need(k == "functionResponse", f"{at}: {k} is not supported by the script")
     known(v, {"id", "name", "response", "parts", "willContinue", "scheduling"}, at, UNKNOWN)
     need(isinstance(v.get("name"), str) and v["name"], f"{at}.functionResponse.name: [REQUIRED]")
-    need(isinstance(v.get("response"), dict), f"Invalid value at '{at}.functionResponse.response' (type.googleapis.com/google.protobuf.Struct)")
+    need(
+        isinstance(v.get("response"), dict),
+        f"Invalid value at '{at}.functionResponse.response' (type.googleapis.com/google.protobuf.Struct)",
+    )
     r = v["response"]
     if set(r) == {"name", "content"} and r["name"] == v["name"]:  # the Vercel AI SDK's own convention
         r = {"output": r["content"]}
@@ -136,15 +145,24 @@ def parse(body, headers, query, path):
     for i, t in enumerate(turns):
         results = [p for p in t.parts if p.kind == "result"]
         calls = [p for p in turns[i - 1].parts if p.kind == "call"] if i else []
-        need(len(results) == len(calls), "Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.")
-        need([r.name for r in results] == [c.name for c in calls], "Please ensure that function responses are in the order and with the names of the function calls.")
+        need(
+            len(results) == len(calls),
+            "Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.",
+        )
+        need(
+            [r.name for r in results] == [c.name for c in calls],
+            "Please ensure that function responses are in the order and with the names of the function calls.",
+        )
         for r, c in zip(results, calls):
             need(not r.id or not c.id or r.id == c.id, "function response id does not match its function call")
         if any(p.kind == "call" for p in t.parts):
             need(i > 0, "Please ensure that function call turn comes immediately after a user turn or after a function response turn.")
             if "gemini-3" in model:
                 first = next(p for p in t.parts if p.kind == "call")
-                need(first.sig, f"Function call is missing a thought_signature in functionCall parts. Function call `default_api:{first.name}`")
+                need(
+                    first.sig,
+                    f"Function call is missing a thought_signature in functionCall parts. Function call `default_api:{first.name}`",
+                )
     need(turns[-1].role == "user", "Please ensure that single turn requests end with a user role.")
 
     gc = body.get("generationConfig") or {}
@@ -162,18 +180,29 @@ def parse(body, headers, query, path):
         need(gc.get("responseMimeType") == "application/json", "response_schema needs response_mime_type application/json")
         if "responseSchema" in gc:
             subset(gc["responseSchema"], "generation_config.response_schema")
-        need("gemini-2" not in model or not body.get("tools"), "Function calling with a response mime type: 'application/json' is unsupported")
+        need(
+            "gemini-2" not in model or not body.get("tools"),
+            "Function calling with a response mime type: 'application/json' is unsupported",
+        )
     tools = []
     for i, t in enumerate(body.get("tools") or []):
         for j, d in enumerate(t.get("functionDeclarations") or []):
             at = f"tools[{i}].function_declarations[{j}]"
-            known(d, {"name", "description", "parameters", "parametersJsonSchema", "response", "responseJsonSchema", "behavior"}, at, UNKNOWN)
-            need(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}", d.get("name") or ""), f"{at}.name: Invalid function name. Must start with a letter or an underscore.")
+            known(
+                d, {"name", "description", "parameters", "parametersJsonSchema", "response", "responseJsonSchema", "behavior"}, at, UNKNOWN
+            )
+            need(
+                re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}", d.get("name") or ""),
+                f"{at}.name: Invalid function name. Must start with a letter or an underscore.",
+            )
             need(d["name"] not in [x.name for x in tools], f"Duplicate function declaration found: {d['name']}")
             need(not ("parameters" in d and "parametersJsonSchema" in d), f"{at}: both parameters and parameters_json_schema are set")
             if "parameters" in d:
                 subset(d["parameters"], at + ".parameters")
-                need(d["parameters"].get("properties") or (d["parameters"].get("type") or "").upper() != "OBJECT", f"{at}.parameters.properties: should be non-empty for OBJECT type")
+                need(
+                    d["parameters"].get("properties") or (d["parameters"].get("type") or "").upper() != "OBJECT",
+                    f"{at}.parameters.properties: should be non-empty for OBJECT type",
+                )
             tools.append(Tool(d["name"], d.get("parameters") or d.get("parametersJsonSchema") or {}))
     fc = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
     need(not fc.get("allowedFunctionNames") or fc.get("mode") in ("ANY", "VALIDATED"), "allowed_function_names needs mode ANY")

@@ -1,4 +1,5 @@
 """Ollama /api/chat and /api/generate: the server's side."""
+
 import json
 
 from .view import Part, Tool, Turn, View, b64, need
@@ -24,7 +25,10 @@ def parse(body, headers, query, path):
     stream = body.get("stream", True)
     typed(stream, (bool, type(None)), "ChatRequest.stream", "bool")
     think = body.get("think")
-    need(think in (None, True, False, "low", "medium", "high", "max"), f'invalid think value: "{think}" (must be "high", "medium", "low", true, or false)')
+    need(
+        think in (None, True, False, "low", "medium", "high", "max"),
+        f'invalid think value: "{think}" (must be "high", "medium", "low", true, or false)',
+    )
     fmt = body.get("format")
     need(fmt in (None, "", "json") or isinstance(fmt, dict), f'invalid format: "{fmt}"; expected "json" or a JSON schema')
     typed(body.get("options") or {}, dict, "ChatRequest.options", "map[string]interface {}")
@@ -75,7 +79,18 @@ def parse(body, headers, query, path):
         f = t["function"]
         typed(f.get("parameters", {}), dict, "ToolFunction.parameters", "api.ToolFunctionParameters")
         tools.append(Tool(f.get("name"), f.get("parameters") or {}))
-    return View(NAME, body["model"], stream is not False, turns, "\n".join(system), tools, fmt if isinstance(fmt, dict) else None, bool(think), True, body)
+    return View(
+        NAME,
+        body["model"],
+        stream is not False,
+        turns,
+        "\n".join(system),
+        tools,
+        fmt if isinstance(fmt, dict) else None,
+        bool(think),
+        True,
+        body,
+    )
 
 
 def base(view):
@@ -106,7 +121,10 @@ def tail(answer):
 
 
 def calls(answer):
-    return [{"id": p.id, "function": {"index": i, "name": p.name, "arguments": p.args}} for i, p in enumerate(p for p in answer.pieces if p.kind == "tool")]
+    return [
+        {"id": p.id, "function": {"index": i, "name": p.name, "arguments": p.args}}
+        for i, p in enumerate(p for p in answer.pieces if p.kind == "tool")
+    ]
 
 
 def document(answer, view):

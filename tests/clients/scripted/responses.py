@@ -1,4 +1,5 @@
 """OpenAI Responses: the vendor's side."""
+
 import json
 
 from .answer import NUMBERS, cut
@@ -31,7 +32,10 @@ def parts_of(value, where, allowed):
     out = []
     for i, p in enumerate(value):
         at = f"{where}[{i}]"
-        need(isinstance(p, dict) and p.get("type") in allowed, f"Invalid value: '{p.get('type') if isinstance(p, dict) else p}' at '{at}'. Supported values are: {sorted(allowed)}")
+        need(
+            isinstance(p, dict) and p.get("type") in allowed,
+            f"Invalid value: '{p.get('type') if isinstance(p, dict) else p}' at '{at}'. Supported values are: {sorted(allowed)}",
+        )
         if p["type"] in ("input_text", "output_text"):
             need(isinstance(p.get("text"), str), f"Missing required parameter: '{at}.text'.")
             known(p, {"type", "text", "annotations", "logprobs", "prompt_cache_breakpoint"}, at)
@@ -60,7 +64,10 @@ def unwrap_tool(t, where):
         need(isinstance(t.get("name"), str), f"Missing required parameter: '{where}.name'.")
         known(t, {"type", "name", "parameters", "strict", "description", "defer_loading", "allowed_callers", "output_schema"}, where)
         schema = t.get("parameters")
-        need(schema is None or (isinstance(schema, dict) and schema.get("type") == "object"), f"Invalid schema for function '{t['name']}': schema must be of type object")
+        need(
+            schema is None or (isinstance(schema, dict) and schema.get("type") == "object"),
+            f"Invalid schema for function '{t['name']}': schema must be of type object",
+        )
         # strict is true unless said otherwise, in this dialect; the service relaxes only what the client marks
         return Tool(t["name"], schema or {}), t.get("strict", False) is True, where
     if t["type"] == "custom":
@@ -73,7 +80,20 @@ def unwrap_tool(t, where):
             x.namespace = t["name"]
         return inner, False, where
     need(
-        t["type"] in {"web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "local_shell", "shell", "apply_patch", "tool_search"},
+        t["type"]
+        in {
+            "web_search",
+            "web_search_preview",
+            "file_search",
+            "code_interpreter",
+            "image_generation",
+            "mcp",
+            "computer",
+            "local_shell",
+            "shell",
+            "apply_patch",
+            "tool_search",
+        },
         f"Invalid value: '{t['type']}' at '{where}.type'.",
     )
     return None, False, where
@@ -82,7 +102,10 @@ def unwrap_tool(t, where):
 def check_id(item, where):
     ident = item.get("id")
     if ident is not None and item["type"] in PREFIX:
-        need(isinstance(ident, str) and ident.startswith(PREFIX[item["type"]]), f"Invalid '{where}.id': '{ident}'. Expected an ID that begins with '{PREFIX[item['type']]}'.")
+        need(
+            isinstance(ident, str) and ident.startswith(PREFIX[item["type"]]),
+            f"Invalid '{where}.id': '{ident}'. Expected an ID that begins with '{PREFIX[item['type']]}'.",
+        )
         need(len(ident) <= 64, f"Invalid '{where}.id': string too long. Expected a string with maximum length 64.")
 
 
@@ -138,8 +161,14 @@ def parse(body, headers, query, path):
             enc = it.get("encrypted_content")
             if enc:
                 was = NUMBERS.issued.get(enc)
-                need(was and was["dialect"] == NAME, f"The encrypted content for item {it.get('id')} could not be verified. Reason: Encrypted content could not be decrypted or parsed.")
-                need(not it.get("id") or it["id"] == was["item_id"], f"The encrypted content for item {it.get('id')} could not be verified: it belongs to {was['item_id']}")
+                need(
+                    was and was["dialect"] == NAME,
+                    f"The encrypted content for item {it.get('id')} could not be verified. Reason: Encrypted content could not be decrypted or parsed.",
+                )
+                need(
+                    not it.get("id") or it["id"] == was["item_id"],
+                    f"The encrypted content for item {it.get('id')} could not be verified: it belongs to {was['item_id']}",
+                )
                 need(not text or text == was["text"], f"{at}: the summary of the reasoning item was changed")
             else:
                 need(not it.get("id"), f"Item with id '{it.get('id')}' not found. Items are not persisted when `store` is set to false.")
@@ -170,7 +199,19 @@ def parse(body, headers, query, path):
             open_calls.pop(cid)
             need("output" in it, f"Missing required parameter: '{at}.output'.")
             ps = parts_of(it["output"], at + ".output", {"input_text", "input_image", "input_file"})
-            turns.append(Turn("user", [Part("result", id=cid, text="\n".join(p.text for p in ps if p.kind == "text"), parts=[p for p in ps if p.kind != "text"])]))
+            turns.append(
+                Turn(
+                    "user",
+                    [
+                        Part(
+                            "result",
+                            id=cid,
+                            text="\n".join(p.text for p in ps if p.kind == "text"),
+                            parts=[p for p in ps if p.kind != "text"],
+                        )
+                    ],
+                )
+            )
     need(not open_calls, f"No tool output found for function call {', '.join(open_calls)}.")
     need(not waiting, f"Item '{waiting}' of type 'reasoning' was provided without its required following item.")
     fmt = (body.get("text") or {}).get("format")
@@ -186,7 +227,18 @@ def parse(body, headers, query, path):
             schema = fmt["schema"]
     if "reasoning" in body and body["reasoning"]:
         known(body["reasoning"], {"effort", "summary", "generate_summary", "context", "mode"}, "reasoning")
-    v = View(NAME, body["model"], stream, turns, "\n".join(system), tools_of(body, unwrap_tool, bool(more_tools)) + more_tools, schema, bool(body.get("reasoning")), True, body)
+    v = View(
+        NAME,
+        body["model"],
+        stream,
+        turns,
+        "\n".join(system),
+        tools_of(body, unwrap_tool, bool(more_tools)) + more_tools,
+        schema,
+        bool(body.get("reasoning")),
+        True,
+        body,
+    )
     v.reveal = "reasoning.encrypted_content" in (body.get("include") or [])
     return v
 
@@ -249,21 +301,49 @@ def item_id(answer, i, kind):
 def item(answer, view, i, p, last, done=True):
     status = ("incomplete" if last and answer.finish in ("length", "filter") else "completed") if done else "in_progress"
     if p.kind == "think":
-        out = {"id": item_id(answer, i, "reasoning"), "type": "reasoning", "summary": [{"type": "summary_text", "text": p.text}] if done and p.chunks else []}
+        out = {
+            "id": item_id(answer, i, "reasoning"),
+            "type": "reasoning",
+            "summary": [{"type": "summary_text", "text": p.text}] if done and p.chunks else [],
+        }
         if view.reveal and p.sig:
             out["encrypted_content"] = p.sig if done else ""
             NUMBERS.issued.get(p.sig, {}).setdefault("item_id", out["id"])
         return out
     if p.kind == "tool":
         if p.custom:
-            out = {"id": item_id(answer, i, "custom_tool_call"), "type": "custom_tool_call", "status": status, "call_id": p.id, "input": p.args_text if done else "", "name": p.name}
+            out = {
+                "id": item_id(answer, i, "custom_tool_call"),
+                "type": "custom_tool_call",
+                "status": status,
+                "call_id": p.id,
+                "input": p.args_text if done else "",
+                "name": p.name,
+            }
         else:
-            out = {"id": item_id(answer, i, "function_call"), "type": "function_call", "status": status, "arguments": p.args_text if done else "", "call_id": p.id, "name": p.name}
+            out = {
+                "id": item_id(answer, i, "function_call"),
+                "type": "function_call",
+                "status": status,
+                "arguments": p.args_text if done else "",
+                "call_id": p.id,
+                "name": p.name,
+            }
         if p.namespace:
             out["namespace"] = p.namespace
         return out
-    part = {"type": "refusal", "refusal": p.text} if p.kind == "refusal" else {"type": "output_text", "annotations": [], "logprobs": [], "text": p.text}
-    return {"id": item_id(answer, i, "message"), "type": "message", "status": status, "content": [part] if done else [], "role": "assistant"}
+    part = (
+        {"type": "refusal", "refusal": p.text}
+        if p.kind == "refusal"
+        else {"type": "output_text", "annotations": [], "logprobs": [], "text": p.text}
+    )
+    return {
+        "id": item_id(answer, i, "message"),
+        "type": "message",
+        "status": status,
+        "content": [part] if done else [],
+        "role": "assistant",
+    }
 
 
 def pieces_of(answer):
@@ -303,7 +383,9 @@ def stream(answer, view):
         return ("custom_tool_call_input", "input") if p.custom else ("function_call_arguments", "arguments")
 
     def tool_delta(i, p, f):
-        return ev(f"response.{tool_names(p)[0]}.delta", item_id=item(answer, view, i, p, False)["id"], output_index=i, delta=f, obfuscation="xyz")
+        return ev(
+            f"response.{tool_names(p)[0]}.delta", item_id=item(answer, view, i, p, False)["id"], output_index=i, delta=f, obfuscation="xyz"
+        )
 
     def tool_done(i, p):
         stem, member = tool_names(p)
@@ -336,7 +418,9 @@ def stream(answer, view):
         else:
             at = dict(item_id=iid, output_index=i, content_index=0)
             refusal = p.kind == "refusal"
-            empty = {"type": "refusal", "refusal": ""} if refusal else {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
+            empty = (
+                {"type": "refusal", "refusal": ""} if refusal else {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
+            )
             yield "content", ev("response.content_part.added", **at, part=empty)
             for c in p.chunks:
                 if refusal:
@@ -371,7 +455,9 @@ def error(kind, message, retry_after=None):
 
 
 def error_event(kind, message, sequence=0):
-    code = {"rate_limit": "rate_limit_exceeded", "overloaded": "server_is_overloaded", "invalid": "invalid_prompt"}.get(kind, "server_error")
+    code = {"rate_limit": "rate_limit_exceeded", "overloaded": "server_is_overloaded", "invalid": "invalid_prompt"}.get(
+        kind, "server_error"
+    )
     return frame({"type": "error", "sequence_number": sequence, "code": code, "message": message, "param": None})
 
 

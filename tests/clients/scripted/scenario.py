@@ -4,6 +4,7 @@
 A scenario that misses something in the request (a tool, an image, a signature) refuses it with a 400 that
 says what: the client's exception then carries the reason to the test's report.
 """
+
 import base64
 import hashlib
 import json
@@ -47,7 +48,10 @@ def answered(view, at, expected):
     calls, results = view.since(at)
     need(len(calls) == len(expected), f"script: {len(calls)} calls came back, not {len(expected)}")
     for c, want in zip(calls, expected):
-        need(c.args == want, f"script: arguments came back as {json.dumps(c.args, ensure_ascii=False)}, not {json.dumps(want, ensure_ascii=False)}")
+        need(
+            c.args == want,
+            f"script: arguments came back as {json.dumps(c.args, ensure_ascii=False)}, not {json.dumps(want, ensure_ascii=False)}",
+        )
     need(len(results) == len(calls), f"script: {len(results)} results for {len(calls)} calls")
     if all(c.id for c in calls) and all(r.id for r in results):
         by_id = {r.id: r for r in results}

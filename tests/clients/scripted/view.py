@@ -2,6 +2,7 @@
 
 The dialect modules validate a body as the vendor would and then fill these; scenarios look only at these.
 """
+
 import base64
 import binascii
 import json
@@ -135,7 +136,10 @@ def strict_schema(schema, where):
     if schema.get("type") == "object" or "properties" in schema:
         need(schema.get("additionalProperties") is False, STRICT_SCHEMA.format(where=where))
         props = schema.get("properties") or {}
-        need(set(schema.get("required") or []) == set(props), f"Invalid schema for {where}: 'required' must name every property in strict mode")
+        need(
+            set(schema.get("required") or []) == set(props),
+            f"Invalid schema for {where}: 'required' must name every property in strict mode",
+        )
     for key in ("properties", "$defs", "definitions"):
         for sub in (schema.get(key) or {}).values():
             strict_schema(sub, where)

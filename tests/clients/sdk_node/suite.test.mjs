@@ -7,6 +7,7 @@ import { ADAPTERS } from './adapters.mjs';
 import { CONST, DIALECTS, direct, modelOf, World } from './world.mjs';
 
 const world = new World();
+await world.at(); // no gateway, no suite
 after(async () => assert.equal(await world.close(), 0, 'a gateway died during the suite'));
 
 const TEXT = CONST.text.join('');
