@@ -400,7 +400,7 @@ def stream(answer, view):
         if i == 0:
             yield "pre", frame({"type": "ping"})
 
-        def delta(kind, member, value):
+        def delta(kind, member, value, i=i):
             return frame({"type": "content_block_delta", "index": i, "delta": {"type": kind, member: value}})
 
         if p.kind == "think":

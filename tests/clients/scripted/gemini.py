@@ -129,7 +129,7 @@ def parse(body, headers, query, path):
     known(body, TOP, "request", UNKNOWN)
     cs = body.get("contents")
     need(isinstance(cs, list) and cs, "* GenerateContentRequest.contents: contents is not specified")
-    turns, last_calls = [], []
+    turns = []
     for i, c in enumerate(cs):
         at = f"contents[{i}]"
         known(c, {"role", "parts"}, at, UNKNOWN)
