@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use codecs::{
-    dialect::{Context, Dialect},
+    dialect::{Context, Dialect, openai_chat, openai_responses},
     hub::{ApiError, ErrorKind},
     json::Raw,
     translate::{Collector, Observed, reply_as_stream, translate_reply},
@@ -97,7 +97,7 @@ pub(super) async fn from_stream<'a>(
     mut answer: Answer<'_>,
 ) -> Outcome<'a> {
     let upstream = answer.candidate.upstream.dialect();
-    let mut fold = Fold::new(upstream, &answer.context);
+    let mut fold = Fold::new(upstream, exchange.client, &answer.context);
     let mut inflate = match inflate::Inflate::of(&answer.response.head.headers) {
         Ok(inflate) => inflate,
         Err(error) => return Err((call, nonsense(&error))),
@@ -141,16 +141,35 @@ struct Fold {
     /// Bytes taken in.
     bytes: usize,
     collector: Collector,
+    own: Own,
+}
+
+enum Own {
+    Chat(Box<openai_chat::collapse::Collapse>),
+    Responses(Box<openai_responses::collapse::Collapse>),
+    None,
 }
 
 impl Fold {
-    fn new(upstream: Dialect, context: &Context) -> Self {
-        Self { bytes: 0, collector: Collector::new(upstream, context) }
+    fn new(upstream: Dialect, client: Dialect, context: &Context) -> Self {
+        let own = match (upstream, client) {
+            (Dialect::OpenAiChat, Dialect::OpenAiChat) => Own::Chat(Box::new(openai_chat::collapse::Collapse::new())),
+            (Dialect::OpenAiResponses, Dialect::OpenAiResponses) => {
+                Own::Responses(Box::new(openai_responses::collapse::Collapse::new()))
+            }
+            _ => Own::None,
+        };
+        Self { bytes: 0, collector: Collector::new(upstream, context), own }
     }
 
     fn push(&mut self, chunk: &[u8]) {
         self.bytes += chunk.len();
         self.collector.push(chunk);
+        match &mut self.own {
+            Own::Chat(collapse) => collapse.push(chunk),
+            Own::Responses(collapse) => collapse.push(chunk),
+            Own::None => {}
+        }
     }
 
     fn finish(mut self, client: Dialect, context: &Context) -> Result<(Bytes, Observed), ApiError> {
@@ -160,7 +179,11 @@ impl Fold {
             return Err(error);
         }
         let mut out = Vec::with_capacity(self.bytes / 2);
-        client.encode_reply(&reply, context, &mut out);
+        match self.own {
+            Own::Chat(collapse) => collapse.finish(&mut out)?,
+            Own::Responses(collapse) => collapse.finish(&mut out)?,
+            Own::None => client.encode_reply(&reply, context, &mut out),
+        }
         Ok((out.into(), observed))
     }
 }
