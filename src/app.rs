@@ -137,8 +137,13 @@ fn bind_error(addr: SocketAddr, error: &io::Error) -> io::Error {
 /// The ready line, for people and for scripts that wait for it; and what is served.
 fn greet(shared: &Shared, addr: SocketAddr, layout: Layout) {
     let names: Vec<_> = shared.catalog.upstreams().iter().map(|upstream| &*upstream.name).collect();
-    info!(version = env!("CARGO_PKG_VERSION"), lanes = layout.lanes, workers = layout.workers,
-        providers = names.join(","), "started");
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        lanes = layout.lanes,
+        workers = layout.workers,
+        providers = names.join(","),
+        "started"
+    );
     if shared.catalog.demo_only() {
         warn!("no provider is configured: the embedded demo answers every request, with no model behind it");
     }

@@ -96,7 +96,16 @@ mod tests {
     fn the_parser_is_sound_and_takes_flags_before_and_after_the_command() {
         command().debug_assert();
         let matches = command()
-            .try_get_matches_from(["flow-router", "--addr", "127.0.0.1:1", "check", "--config", "c.toml", "--drain", "1s"])
+            .try_get_matches_from([
+                "flow-router",
+                "--addr",
+                "127.0.0.1:1",
+                "check",
+                "--config",
+                "c.toml",
+                "--drain",
+                "1s",
+            ])
             .unwrap();
         let args = understood(&matches);
         assert_eq!(args.action, Action::Check);

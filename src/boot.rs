@@ -71,9 +71,13 @@ fn exposed(settings: &mut Settings) -> Result<(), Vec<Fault>> {
 
 /// Makes a key, keeps its digest and returns the key, which is nowhere else.
 pub fn make_key(data_dir: &Path, name: &str) -> io::Result<String> {
-    let valid = !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_alphanumeric() || "-_. @".contains(c));
+    let valid =
+        !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_alphanumeric() || "-_. @".contains(c));
     if !valid {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a name has 1 to 64 letters, digits, blanks or - _ . @"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a name has 1 to 64 letters, digits, blanks or - _ . @",
+        ));
     }
     let (key, digest) = new_key().ok_or_else(|| io::Error::other("the system has no randomness"))?;
     private_dir(data_dir)?;

@@ -83,7 +83,12 @@ fn print_check(settings: &Settings) {
     for provider in &settings.providers {
         let key = if provider.api_key.is_some() { "with a key" } else { "without a key" };
         let models = if provider.models.is_empty() { "-".to_owned() } else { provider.models.join(", ") };
-        println!("  provider   {} ({}, {key}) at {}: {models}", provider.name, provider.dialect.name(), provider.base_url);
+        println!(
+            "  provider   {} ({}, {key}) at {}: {models}",
+            provider.name,
+            provider.dialect.name(),
+            provider.base_url
+        );
     }
     for alias in &settings.aliases {
         println!("  alias      {} → {}", alias.name, alias.models.join(", "));

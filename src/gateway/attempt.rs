@@ -65,7 +65,11 @@ impl Failure {
         };
         let reached = !matches!(
             error.kind,
-            Kind::Resolve(_) | Kind::Connect(_) | Kind::Egress(_) | Kind::Tls(_) | Kind::Timeout(Phase::Connect | Phase::Tls)
+            Kind::Resolve(_)
+                | Kind::Connect(_)
+                | Kind::Egress(_)
+                | Kind::Tls(_)
+                | Kind::Timeout(Phase::Connect | Phase::Tls)
         );
         let mut api = ApiError::new(kind, format!("the provider cannot be reached: {}", error.kind));
         if reached {
@@ -127,7 +131,8 @@ pub fn prepare(exchange: &Exchange, candidate: &Candidate, settings: &Settings) 
     let encoded = if exchange.body.len() >= BIG_BODY_BYTES { off_lane(encode) } else { encode() }?;
     if settings.unsupported == Unsupported::Refuse && !encoded.dropped.is_empty() {
         let names = encoded.dropped.join(", ");
-        let message = format!("the provider {} has no place for: {names} (setting unsupported = \"refuse\")", upstream.name);
+        let message =
+            format!("the provider {} has no place for: {names} (setting unsupported = \"refuse\")", upstream.name);
         return Err(ApiError::unsupported(message));
     }
     let mut request = Outbound::new(origin, Method::POST, upstream.target(chat, &candidate.model, None));
@@ -141,7 +146,10 @@ pub fn prepare(exchange: &Exchange, candidate: &Candidate, settings: &Settings) 
 
 /// The error for a body that is not JSON: what and where.
 pub fn malformed(error: &codecs::json::JsonError) -> ApiError {
-    ApiError::new(ErrorKind::Invalid, format!("the request body is not valid JSON: {} at byte {}", error.what, error.at))
+    ApiError::new(
+        ErrorKind::Invalid,
+        format!("the request body is not valid JSON: {} at byte {}", error.what, error.at),
+    )
 }
 
 /// Runs CPU-heavy work without holding up the other tasks of this worker.

@@ -12,11 +12,7 @@ use codecs::{
 use proxy::{Call, Client, Fresh, Method, Outbound, ResponseHead, StatusCode};
 
 use super::{attempt::malformed, demo, edit, exchange::Exchange, reply};
-use crate::{
-    route::Candidate,
-    settings::Settings,
-    vendor::Ask,
-};
+use crate::{route::Candidate, settings::Settings, vendor::Ask};
 
 /// Largest answer that is read.
 const ANSWER_BYTES: usize = 1024 * 1024;

@@ -283,7 +283,6 @@ fn first(list: Option<Raw<'_>>) -> Option<Raw<'_>> {
     list?.elements().next()
 }
 
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

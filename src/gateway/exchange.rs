@@ -186,8 +186,7 @@ impl Drop for Ledger {
         let metrics = &self.metrics;
         metrics.in_flight.dec();
         let provider = self.provider.to_string();
-        let labels =
-            RequestLabels { client: self.client.name(), provider: provider.clone(), outcome: self.outcome };
+        let labels = RequestLabels { client: self.client.name(), provider: provider.clone(), outcome: self.outcome };
         metrics.requests.get_or_create(&labels).inc();
         if let Some((usage, estimated)) = self.usage {
             metrics.count_tokens(&provider, &usage, estimated);

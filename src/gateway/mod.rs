@@ -300,7 +300,9 @@ async fn missed(call: Call<'_, Fresh>, head: &RequestHead, miss: Miss, request_i
         () => Dialect::OpenAiChat,
     };
     let (error, allow) = match miss {
-        Miss::NotFound => (ApiError::new(ErrorKind::NotFound, format!("there is no {} {path} here", head.method)), None),
+        Miss::NotFound => {
+            (ApiError::new(ErrorKind::NotFound, format!("there is no {} {path} here", head.method)), None)
+        }
         Miss::Method(allow) => {
             let message = format!("{path} does not take {}: use {allow}", head.method);
             (ApiError::new(ErrorKind::Invalid, message), Some(allow))
@@ -309,20 +311,13 @@ async fn missed(call: Call<'_, Fresh>, head: &RequestHead, miss: Miss, request_i
     let Some(allow) = allow else { return reply::error(call, dialect, &error, request_id).await };
     let mut body = Vec::new();
     dialect.encode_error(&error, request_id, &mut body);
-    let head = ResponseHead::new(StatusCode::METHOD_NOT_ALLOWED)
-        .with("content-type", "application/json")
-        .with("allow", allow);
+    let head =
+        ResponseHead::new(StatusCode::METHOD_NOT_ALLOWED).with("content-type", "application/json").with("allow", allow);
     drop(call.respond(head, body.into()).await);
 }
 
 /// Tells the client that nobody could answer: the last candidate's reason.
-async fn give_up(
-    call: Call<'_, Fresh>,
-    exchange: &Exchange,
-    failure: Failure,
-    candidate: &Candidate,
-    attempts: usize,
-) {
+async fn give_up(call: Call<'_, Fresh>, exchange: &Exchange, failure: Failure, candidate: &Candidate, attempts: usize) {
     match failure.verbatim {
         Some((head, body)) => {
             let head = reply::mark(head, exchange, candidate, attempts);

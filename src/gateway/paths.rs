@@ -58,9 +58,10 @@ impl Operation {
     /// The dialect in which errors are told.
     pub fn dialect(&self) -> Dialect {
         match self {
-            Self::Chat(dialect, _) | Self::CountTokens(dialect, _) | Self::Models(dialect) | Self::Model(dialect, _) => {
-                *dialect
-            }
+            Self::Chat(dialect, _)
+            | Self::CountTokens(dialect, _)
+            | Self::Models(dialect)
+            | Self::Model(dialect, _) => *dialect,
             Self::Generate | Self::Show | Self::Version | Self::Running | Self::Root => Dialect::Ollama,
             Self::ResponsesSocket | Self::Health | Self::Ready | Self::Metrics => Dialect::OpenAiChat,
         }
@@ -76,7 +77,8 @@ pub fn operation(method: &Method, path: &str, anthropic: bool, upgrade: bool) ->
     let rest = rest.unwrap_or_default();
     let get = *method == Method::GET || *method == Method::HEAD;
     let post = *method == Method::POST;
-    let on = |allowed: bool, allow: &'static str, operation| if allowed { Ok(operation) } else { Err(Miss::Method(allow)) };
+    let on =
+        |allowed: bool, allow: &'static str, operation| if allowed { Ok(operation) } else { Err(Miss::Method(allow)) };
     match rest {
         "" => on(get, "GET", Operation::Root),
         "chat/completions" => on(post, "POST", Operation::Chat(Dialect::OpenAiChat, None)),
@@ -117,7 +119,11 @@ fn model_path(rest: &str, get: bool, post: bool, anthropic: bool) -> Result<Oper
             _ if get => Operation::Model(list_dialect(anthropic), decoded(name)),
             _ => return Err(Miss::NotFound),
         };
-        return if post || matches!(operation, Operation::Model(..)) { Ok(operation) } else { Err(Miss::Method("POST")) };
+        return if post || matches!(operation, Operation::Model(..)) {
+            Ok(operation)
+        } else {
+            Err(Miss::Method("POST"))
+        };
     }
     let dialect = if gemini.is_some() { Dialect::Gemini } else { list_dialect(anthropic) };
     if get { Ok(Operation::Model(dialect, decoded(name))) } else { Err(Miss::Method("GET")) }
@@ -150,7 +156,11 @@ fn decoded(segment: &str) -> String {
 /// The value of a query parameter, undecoded.
 pub fn query_value<'q>(query: Option<&'q [u8]>, name: &str) -> Option<Cow<'q, str>> {
     let query = std::str::from_utf8(query?).ok()?;
-    query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value.into())
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.into())
 }
 
 #[cfg(test)]

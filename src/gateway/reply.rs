@@ -65,7 +65,12 @@ pub fn mark(mut head: ResponseHead, exchange: &Exchange, candidate: &Candidate, 
 }
 
 /// Our own time: all of it less the time in which we waited for the upstream.
-pub fn added(head: ResponseHead, exchange: &Exchange, sent: Instant, answered: Instant) -> (ResponseHead, std::time::Duration) {
+pub fn added(
+    head: ResponseHead,
+    exchange: &Exchange,
+    sent: Instant,
+    answered: Instant,
+) -> (ResponseHead, std::time::Duration) {
     let before = sent.saturating_duration_since(exchange.complete);
     let added = before + answered.elapsed();
     (head.with("x-flow-router-added-ms", format!("{:.3}", added.as_secs_f64() * 1000.0)), added)

@@ -171,7 +171,6 @@ impl Gaps {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

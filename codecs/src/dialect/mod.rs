@@ -12,6 +12,8 @@ pub mod openai_responses;
 mod context;
 pub(crate) mod expect;
 pub(crate) mod media;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use bytes::BytesMut;
 pub use context::{ChatFlavour, Context, Encoded, Placeholder, Target, ToolIdentity, ToolTable, UrlParts};

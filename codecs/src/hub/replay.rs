@@ -23,7 +23,7 @@ pub fn replay(reply: &Reply, emit: Emit<'_>) {
         return;
     }
     let Some(finish) = &reply.finish else {
-        emit(Event::Error(ApiError::new(ErrorKind::Truncated, "the answer ended before it was complete")));
+        emit(Event::Error(ApiError::new(ErrorKind::Truncated, "upstream stream ended before completion")));
         return;
     };
     if reply.usage.is_known() {

@@ -242,7 +242,7 @@ impl Decode {
 
 fn bad_json(frame: &Frame<'_>) -> ApiError {
     if frame.unfinished {
-        return ApiError::new(ErrorKind::Truncated, "the upstream's stream ended inside an event");
+        return ApiError::new(ErrorKind::Truncated, "upstream stream ended before completion");
     }
     let shown = String::from_utf8_lossy(&frame.data[..frame.data.len().min(SHOWN_BYTES_MAX)]);
     ApiError::new(ErrorKind::Api, format!("invalid JSON from the upstream: {shown}"))

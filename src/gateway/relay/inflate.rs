@@ -85,7 +85,6 @@ pub fn whole(headers: &Headers, body: &Bytes, limit: usize) -> Result<Bytes, Inf
     Ok(out.into())
 }
 
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

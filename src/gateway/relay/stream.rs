@@ -53,13 +53,14 @@ pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, mu
     let mut ready = Vec::new();
     let mut timer = pin!(sleep_until((Instant::now() + FAR).into()));
     let hold_until = answer.response.timing.head + answer.candidate.upstream.hold;
-    let call = match hold(call, &mut source, &mut answer.response.body, &mut pipe, &mut ready, hold_until, timer.as_mut())
-        .await
-    {
-        Held::Content(call) => call,
-        Held::Gone => return Ok(()),
-        Held::Failed(call, failure) => return Err((call, *failure)),
-    };
+    let call =
+        match hold(call, &mut source, &mut answer.response.body, &mut pipe, &mut ready, hold_until, timer.as_mut())
+            .await
+        {
+            Held::Content(call) => call,
+            Held::Gone => return Ok(()),
+            Held::Failed(call, failure) => return Err((call, *failure)),
+        };
     let content_type = match exchange.json_array {
         true => "application/json",
         false => exchange.client.stream_content_type(),

@@ -119,3 +119,108 @@ pub fn encode_error(error: &ApiError, request_id: &str, out: &mut Vec<u8>) -> u1
     words::write_error(error, request_id, &mut Writer::new(out));
     words::error_word(error.kind).1
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::hub::{Form, Origin, Refused};
+
+    fn fold(text: &str) -> Reply {
+        let mut reply = Reply::default();
+        decode(Raw::parse_str(text).unwrap(), &Context::default(), &mut |event| reply.fold(&event));
+        reply
+    }
+
+    fn written(reply: &Reply) -> serde_json::Value {
+        let mut out = Vec::new();
+        encode(reply, &Context::default(), &mut out);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn messages_survive_the_trip() {
+        let text = r#"{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[
+            {"type":"thinking","thinking":"t","signature":"S"},{"type":"redacted_thinking","data":"D"},
+            {"type":"text","text":"a\nb"},{"type":"tool_use","id":"x","name":"f","input":{"a":1.0}},
+            {"type":"thinking","thinking":"","signature":"frt1.gemini.sig.G"}],
+            "stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":1,"cache_creation_input_tokens":2,
+            "cache_read_input_tokens":3,"output_tokens":4,"output_tokens_details":{"thinking_tokens":2}}}"#;
+        let reply = fold(text);
+        assert!(reply.ended && reply.has_calls());
+        assert_eq!(reply.parts.len(), 5);
+        assert_eq!(written(&reply), serde_json::from_str::<serde_json::Value>(text).unwrap());
+    }
+
+    #[test]
+    fn server_tools_are_hidden_and_empty_input_is_an_object() {
+        let reply = fold(
+            r#"{"id":"msg_1","model":"m","content":[{"type":"server_tool_use","id":"s","name":"web_search","input":{}},
+                {"type":"web_search_tool_result","tool_use_id":"s","content":[]},
+                {"type":"tool_use","id":"x","name":"f"}],"stop_reason":"end_turn"}"#,
+        );
+        let out = written(&reply);
+        assert_eq!(out["content"], serde_json::json!([{"type":"tool_use","id":"x","name":"f","input":{}}]));
+        assert_eq!(out["stop_reason"], "tool_use");
+    }
+
+    #[test]
+    fn refusals_and_foreign_blobs() {
+        let mut text = crate::hub::EscapedBuf::default();
+        text.push(Text::Plain("no"));
+        let mut reply = Reply::default();
+        reply.parts = vec![
+            ReplyPart::Redacted(Rider::new(Origin::Responses, Form::Enc, "E")),
+            ReplyPart::Thinking { text: text.clone(), rider: None },
+            ReplyPart::Refusal(text),
+        ];
+        reply.finish = Some(Finish::Filter(Refused { category: None, explanation: Some("e".into()) }));
+        let out = written(&reply);
+        assert_eq!(out["content"][0]["signature"], "frt1.responses.enc.E");
+        assert_eq!(out["content"][1]["signature"], "");
+        assert_eq!(out["content"][2], serde_json::json!({"type":"text","text":"no"}));
+        let details = serde_json::json!({"type":"refusal","category":null,"explanation":"e"});
+        assert_eq!((&out["stop_reason"], &out["stop_details"]), (&"refusal".into(), &details));
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        assert_eq!(fold(r#"{"ok":true}"#).error.unwrap().kind, ErrorKind::Api);
+        let error = fold(r#"{"type":"error","error":{"type":"not_found_error","message":"m"}}"#).error.unwrap();
+        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::NotFound, "m"));
+    }
+
+    #[test]
+    fn errors_are_read_by_body_then_status() {
+        let body = |kind: &str| format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}}}}"#);
+        for (kind, status, expected) in [
+            ("rate_limit_error", 400, ErrorKind::RateLimit),
+            ("billing_error", 400, ErrorKind::Billing),
+            ("invalid_request_error", 500, ErrorKind::Invalid),
+            ("request_too_large", 400, ErrorKind::TooLarge),
+            ("brand_new_error", 529, ErrorKind::Overloaded),
+        ] {
+            let error = decode_error(status, body(kind).as_bytes());
+            assert_eq!((error.kind, error.status), (expected, Some(status)), "{kind}");
+        }
+        assert_eq!(decode_error(529, body("brand_new_error").as_bytes()).code.as_deref(), Some("brand_new_error"));
+        assert_eq!(decode_error(502, b"<html><body>").message, "upstream returned HTML");
+        assert_eq!(decode_error(503, br#"{"error":"down"}"#).message, "down");
+    }
+
+    #[test]
+    fn errors_are_written_with_their_status() {
+        for (kind, status, word) in [
+            (ErrorKind::UnsupportedContent, 400, "invalid_request_error"),
+            (ErrorKind::Auth, 401, "authentication_error"),
+            (ErrorKind::Overloaded, 529, "overloaded_error"),
+            (ErrorKind::Truncated, 502, "api_error"),
+        ] {
+            let mut out = Vec::new();
+            assert_eq!(encode_error(&ApiError::new(kind, "m"), "req_1", &mut out), status);
+            let body: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let expected = serde_json::json!({"type":"error","error":{"type":word,"message":"m"},"request_id":"req_1"});
+            assert_eq!(body, expected);
+        }
+    }
+}

@@ -18,3 +18,6 @@ pub mod stream;
 mod parts;
 mod usage;
 mod words;
+
+#[cfg(test)]
+mod tests;

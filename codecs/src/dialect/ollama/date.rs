@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn every_day_of_five_centuries_follows_the_one_before() {
-        let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let (mut year, mut month, mut day) = (1970u64, 1usize, 1u64);
         for days in 0..500 * 365 {
             assert_eq!(text(days * DAY_SECONDS), format!("{year:04}-{month:02}-{day:02}T00:00:00Z"));

@@ -17,3 +17,6 @@ pub mod stream;
 
 mod date;
 mod row;
+
+#[cfg(test)]
+mod tests;

@@ -3,20 +3,59 @@
 //! For vendors that only stream, and clients of the same dialect that do not. Both sides speak chat, so nothing goes
 //! through the hub: ids, arguments, usage and log probabilities are copied as they came.
 
-use super::{stream::find_call, words};
+use super::{
+    stream::{CUT, find_call},
+    words,
+};
 use crate::{
+    frame::{Deframer, Frame, FrameError, Framing},
     hub::{ApiError, ErrorKind, EscapedBuf},
     json::{Kind, Raw, Text, Writer},
 };
 
-/// Bytes of one answer.
-const BYTES_MAX: usize = 32 << 20;
+/// Bytes kept of one answer.
+const KEPT_BYTES_MAX: usize = 32 << 20;
 /// Answers, calls of one answer, and entries of its lists.
 const ENTRIES_MAX: usize = 1 << 16;
 
-/// Takes chunks, gives a document.
+/// The machine: bytes in, one document out.
+#[derive(Debug)]
+pub struct Collapse {
+    deframer: Deframer,
+    fold: Fold,
+}
+
+impl Default for Collapse {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Collapse {
+    /// A collapser at the start of a stream.
+    pub fn new() -> Self {
+        Self { deframer: Deframer::new(Framing::Sse), fold: Fold::default() }
+    }
+
+    /// Takes the next bytes.
+    pub fn push(&mut self, chunk: &[u8]) {
+        let Self { deframer, fold } = self;
+        let result = deframer.push(chunk, &mut |frame| fold.frame(&frame));
+        fold.judge(result);
+    }
+
+    /// End of input: writes the document. A stream that failed or broke off is an error instead.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let Self { deframer, fold } = &mut self;
+        let result = deframer.finish(&mut |frame| fold.frame(&frame));
+        fold.judge(result);
+        self.fold.finish(out)
+    }
+}
+
+/// What the chunks have said so far. Values are kept as JSON text.
 #[derive(Debug, Default)]
-pub struct Collapser {
+struct Fold {
     id: Option<String>,
     created: Option<String>,
     model: Option<String>,
@@ -24,9 +63,6 @@ pub struct Collapser {
     tier: Option<String>,
     usage: Option<String>,
     choices: Vec<Choice>,
-    /// Bytes and list entries taken so far.
-    bytes: usize,
-    entries: usize,
     done: bool,
     failed: Option<ApiError>,
 }
@@ -44,6 +80,14 @@ struct Choice {
     calls: Vec<Call>,
     finish: Option<String>,
     probabilities: [Vec<String>; 2],
+    kept: Kept,
+}
+
+/// What an answer holds, against its bounds.
+#[derive(Debug, Default, Clone, Copy)]
+struct Kept {
+    bytes: usize,
+    entries: usize,
 }
 
 /// An entry of `reasoning_details`; pieces with the same index are one.
@@ -76,22 +120,38 @@ const PROBABILITIES: [&str; 2] = ["content", "refusal"];
 /// Strings of a detail that come in pieces; the others are repeated.
 const GROWING: [&str; 4] = ["text", "summary", "data", "signature"];
 
-impl Collapser {
-    /// A collapser at the start of a stream.
-    pub fn new() -> Self {
-        Self::default()
+impl Fold {
+    fn judge(&mut self, result: Result<(), FrameError>) {
+        if let Err(error) = result {
+            self.fail(error.to_string());
+        }
     }
 
-    /// Takes the next chunk.
-    pub fn push(&mut self, chunk: Raw<'_>) {
-        if self.failed.is_some() || self.done {
+    fn fail(&mut self, message: impl Into<String>) {
+        self.failed.get_or_insert_with(|| ApiError::new(ErrorKind::Api, message));
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) {
+        if self.failed.is_some() || self.done || frame.data.is_empty() {
             return;
         }
+        if frame.is_done() {
+            self.done = true;
+            return;
+        }
+        match Raw::parse(frame.data) {
+            Ok(chunk) => self.chunk(chunk),
+            // The input ended inside this chunk: the missing finish says it all.
+            Err(_) if frame.unfinished => {}
+            Err(error) => self.fail(format!("the upstream sent no JSON: {error}")),
+        }
+    }
+
+    fn chunk(&mut self, chunk: Raw<'_>) {
         if chunk.get("error").is_some_and(words::is_error) {
             self.failed = Some(words::read_error(chunk, None));
             return;
         }
-        self.bytes += chunk.as_bytes().len();
         let first = |slot: &mut Option<String>, value: Option<Raw<'_>>| {
             if slot.is_none() {
                 *slot = value.map(|value| value.as_str().to_owned());
@@ -105,33 +165,28 @@ impl Collapser {
         if let Some(tier) = chunk.get("service_tier") {
             self.tier = Some(tier.as_str().to_owned());
         }
-        let choices = chunk.get("choices");
-        for choice in choices.into_iter().flat_map(Raw::elements) {
+        for choice in chunk.get("choices").into_iter().flat_map(Raw::elements) {
             self.choice(choice);
         }
         if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
             self.usage = Some(usage.as_str().to_owned());
         }
-        if self.bytes > BYTES_MAX || self.entries > ENTRIES_MAX {
-            self.failed = Some(ApiError::new(ErrorKind::Api, "the upstream's answer is too long to collapse"));
+        let (bytes, entries) = self.choices.iter().fold((0, self.choices.len()), |(bytes, entries), choice| {
+            (bytes + choice.kept.bytes, entries + choice.kept.entries)
+        });
+        if bytes > KEPT_BYTES_MAX || entries > ENTRIES_MAX {
+            self.fail("the answer is larger than this gateway holds");
         }
     }
 
-    /// The `[DONE]` marker.
-    pub fn done(&mut self) {
-        self.done = true;
-    }
-
-    /// Writes the document. A stream that failed or broke off is an error.
-    pub fn finish(self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+    fn finish(self, out: &mut Vec<u8>) -> Result<(), ApiError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         let whole =
             !self.choices.is_empty() && (self.done || self.choices.iter().all(|choice| choice.finish.is_some()));
         if !whole {
-            let message = "the upstream's stream ended before the answer was complete";
-            return Err(ApiError::new(ErrorKind::Truncated, message));
+            return Err(ApiError::new(ErrorKind::Truncated, CUT));
         }
         let mut w = Writer::new(out);
         w.begin_object();
@@ -159,17 +214,12 @@ impl Collapser {
         let at = match self.choices.iter().position(|choice| choice.index == index) {
             Some(at) => at,
             None => {
-                self.entries += 1;
                 let at = self.choices.partition_point(|choice| choice.index < index);
                 self.choices.insert(at, Choice { index, ..Choice::default() });
                 at
             }
         };
-        if self.entries > ENTRIES_MAX {
-            return;
-        }
         let choice = &mut self.choices[at];
-        let before = choice.entries();
         if let Some(delta) = value.get("delta").or_else(|| value.get("message")) {
             choice.delta(delta);
         }
@@ -178,33 +228,42 @@ impl Collapser {
         }
         for (name, list) in PROBABILITIES.iter().zip(&mut choice.probabilities) {
             let entries = value.at(&["logprobs", name]).into_iter().flat_map(Raw::elements);
-            list.extend(entries.map(|entry| entry.as_str().to_owned()));
+            list.extend(entries.map(|entry| choice.kept.entry(entry)));
         }
-        self.entries += choice.entries() - before;
         if let Some(usage) = value.get("usage").filter(|usage| usage.is_object()) {
             self.usage = Some(usage.as_str().to_owned());
         }
     }
 }
 
-impl Choice {
-    fn entries(&self) -> usize {
-        let lists = self.details.len() + self.images.len() + self.annotations.len() + self.calls.len();
-        lists + self.probabilities.iter().map(Vec::len).sum::<usize>()
+impl Kept {
+    fn text(&mut self, buf: &mut EscapedBuf, text: Text<'_>) {
+        let before = buf.len();
+        buf.push(text);
+        self.bytes += buf.len() - before;
     }
 
+    fn entry(&mut self, entry: Raw<'_>) -> String {
+        self.entries += 1;
+        self.bytes += entry.as_bytes().len();
+        entry.as_str().to_owned()
+    }
+}
+
+impl Choice {
     fn delta(&mut self, delta: Raw<'_>) {
         let reasoning = delta.get_text("reasoning_content").filter(|text| !text.is_empty());
         let reasoning = reasoning.or_else(|| delta.get_text("reasoning"));
         let texts = [delta.get_text("content"), delta.get_text("refusal"), reasoning];
         for (buf, text) in [&mut self.content, &mut self.refusal, &mut self.reasoning].into_iter().zip(texts) {
-            buf.push(text.unwrap_or_default());
+            self.kept.text(buf, text.unwrap_or_default());
         }
         for entry in delta.get("reasoning_details").into_iter().flat_map(Raw::elements) {
             self.detail(entry);
         }
         for (name, list) in [("images", &mut self.images), ("annotations", &mut self.annotations)] {
-            list.extend(delta.get(name).into_iter().flat_map(Raw::elements).map(|entry| entry.as_str().to_owned()));
+            let entries = delta.get(name).into_iter().flat_map(Raw::elements);
+            list.extend(entries.map(|entry| self.kept.entry(entry)));
         }
         for call in delta.get("tool_calls").into_iter().flat_map(Raw::elements) {
             self.call(call);
@@ -217,7 +276,9 @@ impl Choice {
     fn detail(&mut self, entry: Raw<'_>) {
         let index = entry.get_u64("index");
         let known = self.details.iter().position(|detail| index.is_some() && detail.index == index);
+        self.kept.bytes += entry.as_bytes().len();
         let at = known.unwrap_or_else(|| {
+            self.kept.entries += 1;
             self.details.push(Detail { index, members: Vec::new() });
             self.details.len() - 1
         });
@@ -250,6 +311,7 @@ impl Choice {
     fn call_piece(&mut self, index: Option<u64>, id: Option<Text<'_>>, body: Raw<'_>, extra: Option<Raw<'_>>) {
         let known = self.calls.iter().map(|call| (call.index, call.id.as_str()));
         let at = find_call(known, index, id).unwrap_or_else(|| {
+            self.kept.entries += 1;
             self.calls.push(Call { index, ..Call::default() });
             self.calls.len() - 1
         });
@@ -263,8 +325,8 @@ impl Choice {
         call.custom |= body.get("input").is_some();
         if let Some(arguments) = body.get("arguments").or_else(|| body.get("input")) {
             match arguments.kind() {
-                Kind::String => call.arguments.push(arguments.as_text().unwrap_or_default()),
-                _ => call.arguments.push(Text::Plain(arguments.as_str())),
+                Kind::String => self.kept.text(&mut call.arguments, arguments.as_text().unwrap_or_default()),
+                _ => self.kept.text(&mut call.arguments, Text::Plain(arguments.as_str())),
             }
         }
         if let Some(extra) = extra.filter(|_| call.extra.is_none()) {

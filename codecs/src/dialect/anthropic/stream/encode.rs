@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use crate::{
     dialect::{Context, StreamEncode, anthropic::words},
-    hub::{ApiError, Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind, Usage, ids},
+    hub::{ApiError, Event, Field, Finish, Form, Open, Origin, Rider, ToolKind, Usage, ids},
     json::{
         Str, Text, Writer,
         write::{Sink, escape, number},
@@ -307,24 +307,10 @@ impl StreamEncode for Encoder {
                 }
             }
             (Event::Usage(usage), _) => self.usage = Some(*usage),
-            (Event::Finish(finish), _) => self.finish = owned(finish),
+            (Event::Finish(finish), _) => self.finish = finish.clone().into_owned(),
             (Event::Ping, _) => out.put(b"event: ping\ndata: {\"type\":\"ping\"}\n\n"),
             (Event::Error(error), _) => self.error(error, out),
             (Event::End, _) => self.end(out),
         }
-    }
-}
-
-fn owned(finish: &Finish<'_>) -> Finish<'static> {
-    let own = |text: &Option<Str<'_>>| text.clone().map(Str::into_owned);
-    match finish {
-        Finish::End => Finish::End,
-        Finish::StopSequence(which) => Finish::StopSequence(own(which)),
-        Finish::Length => Finish::Length,
-        Finish::Tool => Finish::Tool,
-        Finish::Filter(refused) => {
-            Finish::Filter(Refused { category: own(&refused.category), explanation: own(&refused.explanation) })
-        }
-        Finish::Pause => Finish::Pause,
     }
 }

@@ -11,3 +11,6 @@ mod encode;
 pub use decode::Decoder;
 pub use encode::Encoder;
 pub(super) use encode::write_identity;
+
+#[cfg(test)]
+mod tests;

@@ -362,7 +362,7 @@ fn standard_base64(data: Str<'_>) -> Str<'_> {
             }
         })
         .collect();
-    while standard.len() % 4 != 0 {
+    while !standard.len().is_multiple_of(4) {
         standard.push('=');
     }
     standard.into()

@@ -14,6 +14,8 @@ use crate::{
     json::{Kind, Raw, Text},
 };
 
+/// What is said when the input ends too early.
+pub(in crate::dialect::openai_chat) const CUT: &str = "upstream stream ended before completion";
 /// Calls of one answer.
 const CALLS_MAX: usize = 1024;
 /// Bytes of arguments that wait for their call's id and name.
@@ -437,8 +439,7 @@ impl StreamDecode for Decoder {
             State::Over => {}
             State::Finished => self.done(emit),
             State::Fresh | State::Running => {
-                let message = "the upstream's stream ended before the answer was complete";
-                self.fail(ApiError::new(ErrorKind::Truncated, message), emit);
+                self.fail(ApiError::new(ErrorKind::Truncated, CUT), emit);
             }
         }
     }
