@@ -1,7 +1,7 @@
 //! One try at one candidate: prepare → send → judge. What is answered is relayed; what failed comes back with the call
 //! untouched, so that the next candidate can have it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use codecs::{
@@ -30,7 +30,7 @@ const ERROR_BODY_TIME: Duration = Duration::from_secs(10);
 
 /// How bytes get from the upstream to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speed {
+pub(super) enum Speed {
     /// Same dialect: as they came.
     Forward,
     /// Through the hub.
@@ -39,7 +39,7 @@ pub enum Speed {
 
 /// Why an attempt failed.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     /// In words and numbers.
     pub error: ApiError,
     /// How far it reaches.
@@ -52,13 +52,13 @@ pub struct Failure {
 
 impl Failure {
     /// A failure that the table judges.
-    pub fn judged(error: ApiError) -> Self {
+    pub(super) fn judged(error: ApiError) -> Self {
         let (scope, cooldown) = judge(&error);
         Self { error, scope, cooldown, verbatim: None }
     }
 
     /// A failure on the way to or from the upstream.
-    pub fn wire(error: &proxy::Error) -> Self {
+    pub(super) fn wire(error: &proxy::Error) -> Self {
         let kind = match &error.kind {
             Kind::Timeout(_) => ErrorKind::Timeout,
             _ => ErrorKind::Api,
@@ -82,10 +82,10 @@ impl Failure {
 }
 
 /// What an attempt came to: the exchange is over, or the call comes back with the reason.
-pub type Outcome<'a> = Result<(), (Call<'a, Fresh>, Failure)>;
+pub(super) type Outcome<'a> = Result<(), (Call<'a, Fresh>, Failure)>;
 
 /// A request as it leaves, and what its answer needs.
-pub struct Prepared {
+pub(super) struct Prepared {
     request: Outbound,
     /// How the answer comes back.
     pub speed: Speed,
@@ -98,7 +98,7 @@ pub struct Prepared {
 }
 
 /// Makes the request for `candidate`.
-pub fn prepare(exchange: &Exchange, candidate: &Candidate, settings: &Settings) -> Result<Prepared, ApiError> {
+pub(super) fn prepare(exchange: &Exchange, candidate: &Candidate, settings: &Settings) -> Result<Prepared, ApiError> {
     let upstream = &candidate.upstream;
     let Some(origin) = upstream.origin.clone() else {
         return Err(ApiError::new(ErrorKind::Api, format!("the base URL of provider {} is invalid", upstream.name)));
@@ -123,7 +123,7 @@ pub fn prepare(exchange: &Exchange, candidate: &Candidate, settings: &Settings) 
         return Ok(Prepared { request, speed: Speed::Forward, context, dropped: Vec::new(), stream });
     }
     let target = upstream.encode_target(&candidate.model, stream, settings.adjust_max_tokens);
-    let encode = || {
+    let mut encode = || {
         let raw = Raw::parse(&exchange.body).map_err(|e| malformed(&e))?;
         context.include_usage = raw.at(&["stream_options", "include_usage"]).and_then(Raw::as_bool).unwrap_or(false);
         translate_request(exchange.client, upstream.dialect(), raw, &exchange.url(), &target)
@@ -145,7 +145,7 @@ pub fn prepare(exchange: &Exchange, candidate: &Candidate, settings: &Settings) 
 }
 
 /// The error for a body that is not JSON: what and where.
-pub fn malformed(error: &codecs::json::JsonError) -> ApiError {
+pub(super) fn malformed(error: &codecs::json::JsonError) -> ApiError {
     ApiError::new(
         ErrorKind::Invalid,
         format!("the request body is not valid JSON: {} at byte {}", error.what, error.at),
@@ -166,7 +166,7 @@ fn bound(request: &mut Outbound, candidate: &Candidate) {
 }
 
 /// Tries `candidate`. Returns `Ok` when the client has been answered or has left.
-pub async fn attempt<'a>(
+pub(super) async fn attempt<'a>(
     mut call: Call<'a, Fresh>,
     exchange: &mut Exchange,
     candidate: &Candidate,
@@ -222,7 +222,7 @@ async fn refused(response: Response, exchange: &Exchange, candidate: &Candidate)
 }
 
 /// Seconds until a retry makes sense, from the fields that vendors use.
-pub fn retry_after(headers: &Headers) -> Option<f64> {
+pub(super) fn retry_after(headers: &Headers) -> Option<f64> {
     let milliseconds = headers.text("retry-after-ms").and_then(|text| text.trim().parse::<f64>().ok());
     if let Some(milliseconds) = milliseconds.filter(|ms| ms.is_finite() && *ms >= 0.0) {
         return Some(milliseconds / 1000.0);
@@ -233,11 +233,6 @@ pub fn retry_after(headers: &Headers) -> Option<f64> {
     }
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(date.duration_since(jiff::Timestamp::now()).as_secs_f64().max(0.0))
-}
-
-/// A moment that is not after `limit` from `from`; `None` = no limit.
-pub fn deadline(from: Instant, limit: Option<Duration>) -> Option<Instant> {
-    limit.and_then(|limit| from.checked_add(limit))
 }
 
 #[cfg(test)]

@@ -143,7 +143,6 @@ impl Gateway {
     ) {
         let shared = &*self.shared;
         let mut ledger = Ledger::open(&shared.metrics, dialect);
-        let received = call.received();
         let json_array = dialect == Dialect::Gemini
             && path.as_ref().is_some_and(|path| path.stream)
             && paths::query_value(head.query(), "alt").as_deref() != Some("sse");
@@ -170,7 +169,6 @@ impl Gateway {
             stream: scanned.stream.unwrap_or(dialect == Dialect::Ollama) && ask != Ask::CountTokens,
             ask,
             json_array,
-            received,
             complete: Instant::now(),
             ledger,
         };

@@ -103,13 +103,13 @@ impl Upstream {
         }
         let query = query.and_then(|query| std::str::from_utf8(query).ok()).unwrap_or_default();
         // A key in the URL is a credential for us, never for an upstream.
-        let mut passed = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("key=")).peekable();
+        let passed = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("key=")).peekable();
         let mut separator = '?';
         if self.dialect() == Dialect::Gemini && ask == (Ask::Chat { stream: true }) && !query.contains("alt=") {
             target.push_str("?alt=sse");
             separator = '&';
         }
-        while let Some(pair) = passed.next() {
+        for pair in passed {
             target.push(separator);
             target.push_str(pair);
             separator = '&';

@@ -7,9 +7,11 @@
 //! No sockets, no clock, no waiting: every byte that can be written is written before `push` returns. The pipeline never
 //! decides what an exchange is worth; it says what it saw ([`Observed`]), and the gateway commits, retries or logs.
 
+mod count;
 mod observed;
 mod stream;
 
+pub use count::{count_tokens_request, estimate_tokens};
 pub use observed::Observed;
 pub use stream::{Collector, StreamTranslator, Tap};
 

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use codecs::{
-    dialect::{Dialect, UrlParts},
+    dialect::{Dialect, UrlParts, openai_chat, openai_responses},
     hub::ErrorKind,
     json::Raw,
     patch::{FixId, ReplyEdits, RequestEdits, StreamPatch, placeholder_for},
@@ -22,6 +22,7 @@ pub(crate) fn run(name: &str) {
         "stream" => stream(&vector),
         "response" => response(&vector),
         "request" => request(&vector),
+        "collapse" => collapse(&vector),
         "patch_stream" => patch_stream(&vector),
         "patch_request" => patch_request(&vector),
         "transform" => transform(&vector),
@@ -162,6 +163,28 @@ fn response(vector: &Vector) {
     translate_reply(vector.from(), vector.to(), body, &vector.context(), &mut out).unwrap();
     let (want, got) = (normal::document(&vector.output).unwrap(), normal::document(&out).unwrap());
     assert!(want == got, "\n want {want}\n got  {got}");
+}
+
+fn collapse(vector: &Vector) {
+    for size in [vector.input.len(), 7, 1] {
+        let mut out = Vec::new();
+        let pieces = vector.input.chunks(size);
+        match vector.from() {
+            Dialect::OpenAiChat => {
+                let mut collapse = openai_chat::collapse::Collapse::new();
+                pieces.for_each(|piece| collapse.push(piece));
+                collapse.finish(&mut out).unwrap();
+            }
+            Dialect::OpenAiResponses => {
+                let mut collapse = openai_responses::collapse::Collapse::new();
+                pieces.for_each(|piece| collapse.push(piece));
+                collapse.finish(&mut out).unwrap();
+            }
+            other => panic!("{other:?} has no collapser"),
+        }
+        let (want, got) = (normal::document(&vector.output).unwrap(), normal::document(&out).unwrap());
+        assert!(want == got, "in pieces of {size}\n want {want}\n got  {got}");
+    }
 }
 
 fn request(vector: &Vector) {

@@ -72,7 +72,7 @@ pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, mu
     let first = joined(&mut ready);
     let Ok(call) = call.commit(head, first).await else { return Ok(()) };
     let keep_alive = answer.settings.keep_alive;
-    let mut flow = Flow { call, source, pipe, ready, keep_alive, last_write: Instant::now() };
+    let flow = Flow { call, source, pipe, ready, keep_alive, last_write: Instant::now() };
     flow.run(exchange, &mut answer.response.body, timer).await;
     Ok(())
 }

@@ -228,7 +228,7 @@ fn servers_that_change_ids_or_do_not_count_are_understood() {
 #[test]
 fn ends_and_failures() {
     let with = |last: Value| decode(&[created(), last]).split_off(1);
-    let truncated = "error Truncated the upstream's stream ended before it was complete";
+    let truncated = "error Truncated upstream stream ended before completion";
     assert_eq!(decode(&[]), [truncated]);
     assert_eq!(decode(&[created()]), [START, truncated]);
     assert_eq!(
