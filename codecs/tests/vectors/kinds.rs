@@ -26,7 +26,6 @@ pub(crate) fn run(name: &str) {
         "patch_stream" => patch_stream(&vector),
         "patch_request" => patch_request(&vector),
         "transform" => transform(&vector),
-        "collapse" => collapse(&vector),
         other => panic!("no runner for kind {other}"),
     }
 }
@@ -186,28 +185,6 @@ fn response(vector: &Vector) {
     translate_reply(vector.from(), vector.to(), body, &vector.context(), &mut out).unwrap();
     let (want, got) = (normal::document(&vector.output).unwrap(), normal::document(&out).unwrap());
     assert!(want == got, "\n want {want}\n got  {got}");
-}
-
-fn collapse(vector: &Vector) {
-    for size in [vector.input.len(), 7, 1] {
-        let mut out = Vec::new();
-        let pieces = vector.input.chunks(size);
-        match vector.from() {
-            Dialect::OpenAiChat => {
-                let mut collapse = openai_chat::collapse::Collapse::new();
-                pieces.for_each(|piece| collapse.push(piece));
-                collapse.finish(&mut out).unwrap();
-            }
-            Dialect::OpenAiResponses => {
-                let mut collapse = openai_responses::collapse::Collapse::new();
-                pieces.for_each(|piece| collapse.push(piece));
-                collapse.finish(&mut out).unwrap();
-            }
-            other => panic!("{other:?} has no collapser"),
-        }
-        let (want, got) = (normal::document(&vector.output).unwrap(), normal::document(&out).unwrap());
-        assert!(want == got, "in pieces of {size}\n want {want}\n got  {got}");
-    }
 }
 
 fn request(vector: &Vector) {
