@@ -35,6 +35,7 @@ pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
 pub use net::egress::Egress;
 pub use pool::key::Origin;
 pub use rustls::pki_types::{CertificateDer, pem::PemObject};
+
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.
 #[doc(hidden)]
 pub mod probe {

@@ -97,6 +97,28 @@ fn stream(vector: &Vector) {
     }
 }
 
+/// A stream folded into the document of its own dialect, however it is cut.
+fn collapse(vector: &Vector) {
+    macro_rules! fold {
+        ($dialect:ident, $size:expr) => {{
+            let mut collapse = $dialect::collapse::Collapse::new();
+            vector.input.chunks($size).for_each(|chunk| collapse.push(chunk));
+            let mut out = Vec::new();
+            collapse.finish(&mut out).unwrap();
+            out
+        }};
+    }
+    let want = normal::document(&vector.output).unwrap();
+    for size in [vector.input.len(), 1, 7] {
+        let got = match vector.from() {
+            Dialect::OpenAiChat => fold!(openai_chat, size),
+            Dialect::OpenAiResponses => fold!(openai_responses, size),
+            other => panic!("{} has no collapser", other.name()),
+        };
+        assert!(want == normal::document(&got).unwrap(), "in pieces of {size}: {}", show(&got));
+    }
+}
+
 fn split_size(vector: &Vector) -> Option<usize> {
     vector.meta.get("split")?.as_str()?.strip_prefix("every:").map(|size| size.parse().unwrap())
 }
@@ -163,28 +185,6 @@ fn response(vector: &Vector) {
     translate_reply(vector.from(), vector.to(), body, &vector.context(), &mut out).unwrap();
     let (want, got) = (normal::document(&vector.output).unwrap(), normal::document(&out).unwrap());
     assert!(want == got, "\n want {want}\n got  {got}");
-}
-
-fn collapse(vector: &Vector) {
-    for size in [vector.input.len(), 7, 1] {
-        let mut out = Vec::new();
-        let pieces = vector.input.chunks(size);
-        match vector.from() {
-            Dialect::OpenAiChat => {
-                let mut collapse = openai_chat::collapse::Collapse::new();
-                pieces.for_each(|piece| collapse.push(piece));
-                collapse.finish(&mut out).unwrap();
-            }
-            Dialect::OpenAiResponses => {
-                let mut collapse = openai_responses::collapse::Collapse::new();
-                pieces.for_each(|piece| collapse.push(piece));
-                collapse.finish(&mut out).unwrap();
-            }
-            other => panic!("{other:?} has no collapser"),
-        }
-        let (want, got) = (normal::document(&vector.output).unwrap(), normal::document(&out).unwrap());
-        assert!(want == got, "in pieces of {size}\n want {want}\n got  {got}");
-    }
 }
 
 fn request(vector: &Vector) {

@@ -23,12 +23,12 @@ use super::{
     framing::{Decoder, Piece, as_upstream},
     head::{self, HeadReader},
 };
-use crate::timer::Timer;
 use crate::{
     Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry,
     client::{ClientConfig, Outbound},
     net::{egress::Proxy, stream::Stream},
     pool::{Pool, key::Origin},
+    timer::Timer,
 };
 
 /// Slices handed to one vectored write.

@@ -25,13 +25,13 @@ use h2::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, uri};
 
-use crate::timer::Timer;
 use crate::{
     Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry, Side,
     client::{ClientConfig, Outbound},
     h1::client::{STALE_WINDOW, is_hop_by_hop},
     net::stream::Stream,
     pool::key::Origin,
+    timer::Timer,
 };
 
 /// Receive window of a stream.
