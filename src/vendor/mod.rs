@@ -9,7 +9,7 @@ use bytes::Bytes;
 use codecs::dialect::{Dialect, Target};
 use proxy::{Headers, Origin};
 
-use crate::settings::{Provider, Settings};
+use crate::settings::{self, Provider, Settings};
 
 /// Stall limit where the vendor sends pings.
 const STALL_PINGED: Duration = Duration::from_secs(35);
@@ -64,7 +64,7 @@ impl Upstream {
         let limit = |duration: Duration| (!duration.is_zero()).then_some(duration);
         Self {
             name: provider.name.as_str().into(),
-            origin: Origin::parse(&provider.base_url).ok(),
+            origin: Origin::parse(settings::provider::origin_of(&provider.base_url)).ok(),
             base_path: base_path(&provider.base_url, provider.dialect),
             hold: provider.hold_prologue.unwrap_or(settings.hold_prologue),
             first_byte: limit(provider.first_byte_timeout.unwrap_or(settings.first_byte_timeout)),
