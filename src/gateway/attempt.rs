@@ -8,7 +8,7 @@ use codecs::{
     dialect::Context,
     hub::{ApiError, ErrorKind},
     json::Raw,
-    translate::translate_request,
+    translate::translate_recalling,
 };
 use proxy::{Call, Client, Fresh, Headers, Kind, Method, Outbound, Phase, Response, ResponseHead};
 
@@ -126,7 +126,8 @@ pub(super) fn prepare(exchange: &Exchange, candidate: &Candidate, settings: &Set
     let mut encode = || {
         let raw = Raw::parse(&exchange.body).map_err(|e| malformed(&e))?;
         context.include_usage = raw.at(&["stream_options", "include_usage"]).and_then(Raw::as_bool).unwrap_or(false);
-        translate_request(exchange.client, upstream.dialect(), raw, &exchange.url(), &target)
+        let recall = |call_id: &str| exchange.memory.recall(call_id);
+        translate_recalling(exchange.client, upstream.dialect(), raw, &exchange.url(), &target, &recall)
     };
     let encoded = if exchange.body.len() >= BIG_BODY_BYTES { off_lane(encode) } else { encode() }?;
     if settings.unsupported == Unsupported::Refuse && !encoded.dropped.is_empty() {

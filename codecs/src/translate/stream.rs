@@ -8,7 +8,7 @@ use crate::hub::check::Check;
 use crate::{
     dialect::{Context, Dialect, StreamDecode, StreamDecoder, StreamEncode, StreamEncoder},
     frame::{Deframer, Frame, FrameError, Framing},
-    hub::{ApiError, ErrorKind, Event, Field, Open, Reply, serial::Serial, surrogates::Surrogates},
+    hub::{ApiError, ErrorKind, Event, Field, Open, Reply, recall::Kept, serial::Serial, surrogates::Surrogates},
     json::Raw,
 };
 
@@ -63,6 +63,11 @@ impl StreamTranslator {
     /// What was seen so far.
     pub fn observed(&self) -> &Observed {
         &self.pipe.observed
+    }
+
+    /// The signatures of the calls so far; each is returned once.
+    pub fn kept(&mut self) -> Vec<Kept> {
+        self.pipe.observed.kept()
     }
 }
 
@@ -141,6 +146,11 @@ impl Collector {
     /// What was seen so far.
     pub fn observed(&self) -> &Observed {
         &self.fold.observed
+    }
+
+    /// What was seen, for good.
+    pub fn into_observed(self) -> Observed {
+        self.fold.observed
     }
 }
 
@@ -275,7 +285,7 @@ enum Keeps {
 impl Pipe {
     pub(super) fn new(client: Dialect, context: &Context) -> Self {
         Self {
-            observed: Observed::default(),
+            observed: Observed::new(context.keep_riders),
             surrogates: Surrogates::default(),
             serial: client.wants_serial_parts().then(Serial::default),
             encoder: client.stream_encoder(context),
@@ -361,7 +371,11 @@ pub(super) struct Fold {
 
 impl Fold {
     pub(super) fn new(context: &Context) -> Self {
-        Self { estimate: context.estimate_usage.then_some(context.input_tokens_estimate), ..Self::default() }
+        Self {
+            observed: Observed::new(context.keep_riders),
+            estimate: context.estimate_usage.then_some(context.input_tokens_estimate),
+            ..Self::default()
+        }
     }
 
     pub(super) fn event(&mut self, event: Event<'_>) {

@@ -324,6 +324,10 @@ impl Flow<'_> {
                 return self.left(exchange);
             }
         }
+        // Before the client knows that its turn has come: it may ask again at once.
+        if let Pipe::Translate { translator, .. } = &mut self.pipe {
+            exchange.memory.keep(translator.kept());
+        }
         settle(exchange, self.pipe.observed());
         let last = joined(&mut self.ready);
         if self.call.finish_with(last, None).await.is_ok() && self.pipe.observed().ended {
