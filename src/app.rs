@@ -113,7 +113,7 @@ fn egress(proxy: &str) -> io::Result<Egress> {
 
 /// The bundled roots, and those of a PEM file.
 fn roots(file: Option<&Path>) -> io::Result<Roots> {
-    use proxy::PemObject;
+    use proxy::PemObject as _;
     let Some(path) = file else { return Ok(Roots::Bundled) };
     let wrong = |reason: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {reason}", path.display()));
     let text = fs::read(path).map_err(|error| wrong(error.to_string()))?;

@@ -27,7 +27,6 @@ pub use server::Server;
 // Client half.
 mod body;
 mod client;
-mod deadlines;
 mod pool;
 mod tls;
 
@@ -35,7 +34,8 @@ pub use body::Body;
 pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
 pub use net::egress::Egress;
 pub use pool::key::Origin;
-pub use rustls::pki_types::CertificateDer;
+pub use rustls::pki_types::{CertificateDer, pem::PemObject};
+
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.
 #[doc(hidden)]
 pub mod probe {

@@ -11,7 +11,7 @@ use crate::settings::{KeyHash, Settings};
 
 /// Why a caller is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// No key, or a wrong one.
     Key(&'static str),
     /// Called under a foreign name or from a foreign page.
@@ -20,7 +20,7 @@ pub enum Refusal {
 
 /// The rules of admission.
 #[derive(Debug)]
-pub struct Admission {
+pub(super) struct Admission {
     required: bool,
     keys: Vec<KeyHash>,
     hosts: Vec<String>,
@@ -28,17 +28,12 @@ pub struct Admission {
 
 impl Admission {
     /// Rules as configured.
-    pub fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         Self { required: settings.require_key, keys: settings.keys.clone(), hosts: settings.allowed_hosts.clone() }
     }
 
-    /// Whether keys are asked for.
-    pub fn requires_key(&self) -> bool {
-        self.required
-    }
-
     /// Checks one request; returns the name of the caller's key, if it presented one of ours.
-    pub fn check(&self, head: &RequestHead) -> Result<Option<&str>, Refusal> {
+    pub(super) fn check(&self, head: &RequestHead) -> Result<Option<&str>, Refusal> {
         let caller = presented(head).and_then(|key| self.owner(&key));
         if caller.is_some() {
             // A key is proof enough: no page knows it.
@@ -110,12 +105,9 @@ pub fn new_key() -> Option<(String, [u8; 32])> {
 
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a `String` cannot fail.
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use codecs::json::Writer;
 use super::exchange::Exchange;
 
 /// The body for an upstream of the client's dialect, in slices for one vectored write.
-pub fn forwarded(exchange: &Exchange, model: &str, stream: bool) -> Vec<Bytes> {
+pub(super) fn forwarded(exchange: &Exchange, model: &str, stream: bool) -> Vec<Bytes> {
     let mut edits: Vec<(Range<usize>, Bytes)> = Vec::new();
     if model != exchange.model {
         let mut name = Vec::with_capacity(model.len() + 2);

@@ -11,13 +11,13 @@ use std::{
 use bytes::Bytes;
 use codecs::{
     dialect::{Context, Dialect, UrlParts},
-    hub::Usage,
+    hub::{Usage, recall::Kept},
     json::Raw,
     translate::Observed,
 };
 use proxy::RequestHead;
 
-use super::paths::GeminiPath;
+use super::{paths::GeminiPath, signatures::Signatures};
 use crate::{
     telemetry::metrics::{FailureLabels, Gaps, Metrics, ProviderLabels, RequestLabels},
     vendor::Ask,
@@ -25,7 +25,7 @@ use crate::{
 
 /// One request, read and understood as far as routing needs.
 #[derive(Debug)]
-pub struct Exchange {
+pub(super) struct Exchange {
     /// Our id of it, in a response header and in the log.
     pub id: String,
     /// The client's dialect.
@@ -46,17 +46,17 @@ pub struct Exchange {
     pub ask: Ask,
     /// Whether a Gemini client wants a JSON array instead of events.
     pub json_array: bool,
-    /// When the head was complete.
-    pub received: Instant,
     /// When the last byte of the body was there.
     pub complete: Instant,
+    /// Signatures of this caller's earlier answers.
+    pub(super) memory: Memory,
     /// Settles the exchange when it ends, however it ends.
     pub ledger: Ledger,
 }
 
 impl Exchange {
     /// What the URL says besides the path.
-    pub fn url(&self) -> UrlParts<'_> {
+    pub(super) fn url(&self) -> UrlParts<'_> {
         UrlParts {
             model: (self.client == Dialect::Gemini).then_some(self.model.as_str()),
             stream: self.stream,
@@ -65,21 +65,41 @@ impl Exchange {
     }
 
     /// Facts for the codecs. `include_usage` and tool names are added by those who know them.
-    pub fn context(&self) -> Context {
+    pub(super) fn context(&self) -> Context {
         Context {
             now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
             new_id: unique(),
             generate: self.ask == Ask::Generate,
             json_array: self.json_array,
+            keep_riders: true,
             model: self.model.clone(),
             ..Context::default()
         }
     }
 }
 
+/// One caller's part of the store of signatures.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) store: Signatures,
+    pub(super) caller: Arc<str>,
+}
+
+impl Memory {
+    /// What belongs to a call in history.
+    pub(super) fn recall(&self, call_id: &str) -> Option<Arc<Kept>> {
+        self.store.recall(&self.caller, call_id, Instant::now())
+    }
+
+    /// Keeps what an answer said before its calls.
+    pub(super) fn keep(&self, kept: Vec<Kept>) {
+        self.store.keep(&self.caller, kept, Instant::now());
+    }
+}
+
 /// What routing needs of a body: the members `model` and `stream` at its top.
 #[derive(Debug, Default)]
-pub struct Scanned {
+pub(super) struct Scanned {
     /// Value of `model`.
     pub model: Option<String>,
     /// Where its values stand.
@@ -91,7 +111,7 @@ pub struct Scanned {
 }
 
 /// Scans the top of a body. `Err` says what is wrong with the two members, if anything.
-pub fn scan(raw: Raw<'_>, body: &[u8]) -> Result<Scanned, (&'static str, String)> {
+pub(super) fn scan(raw: Raw<'_>, body: &[u8]) -> Result<Scanned, (&'static str, String)> {
     let mut scanned = Scanned::default();
     for (key, value) in raw.members() {
         let span = || value.offset_in(body).map(|at| at..at + value.as_bytes().len());
@@ -111,7 +131,7 @@ pub fn scan(raw: Raw<'_>, body: &[u8]) -> Result<Scanned, (&'static str, String)
 }
 
 /// The path's wishes over the body's, for Gemini.
-pub fn gemini(path: Option<GeminiPath>, scanned: &mut Scanned) {
+pub(super) fn gemini(path: Option<GeminiPath>, scanned: &mut Scanned) {
     if let Some(path) = path {
         scanned.model = Some(path.model);
         scanned.stream = Some(path.stream);
@@ -122,7 +142,7 @@ pub fn gemini(path: Option<GeminiPath>, scanned: &mut Scanned) {
 
 /// Counts an exchange in and, when it is dropped, out: also when the client left or a codec failed.
 #[derive(Debug)]
-pub struct Ledger {
+pub(super) struct Ledger {
     metrics: Metrics,
     client: Dialect,
     provider: Arc<str>,
@@ -137,7 +157,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Opens the books.
-    pub fn open(metrics: &Metrics, client: Dialect) -> Self {
+    pub(super) fn open(metrics: &Metrics, client: Dialect) -> Self {
         metrics.in_flight.inc();
         Self {
             metrics: metrics.clone(),
@@ -152,30 +172,30 @@ impl Ledger {
     }
 
     /// Notes who answers.
-    pub fn answered_by(&mut self, provider: &Arc<str>) {
+    pub(super) fn answered_by(&mut self, provider: &Arc<str>) {
         self.provider = provider.clone();
     }
 
     /// Notes a failed attempt.
-    pub fn attempt_failed(&self, provider: &str, scope: &'static str, kind: &'static str) {
+    pub(super) fn attempt_failed(&self, provider: &str, scope: &'static str, kind: &'static str) {
         let labels = FailureLabels { provider: provider.to_owned(), scope, kind };
         self.metrics.failures.get_or_create(&labels).inc();
     }
 
     /// Notes how it ended.
-    pub fn outcome(&mut self, outcome: &'static str) {
+    pub(super) fn outcome(&mut self, outcome: &'static str) {
         self.outcome = outcome;
     }
 
     /// Notes what was seen of the answer.
-    pub fn observed(&mut self, observed: &Observed) {
+    pub(super) fn observed(&mut self, observed: &Observed) {
         if let Some(usage) = observed.usage {
             self.usage = Some((usage, observed.estimated));
         }
     }
 
     /// Notes the time to the first content, and our own share of the way to it.
-    pub fn first_content(&mut self, since_request: Duration, added: Duration) {
+    pub(super) fn first_content(&mut self, since_request: Duration, added: Duration) {
         self.first_token = Some(since_request);
         self.added = Some(added);
     }
@@ -202,7 +222,7 @@ impl Drop for Ledger {
 }
 
 /// 24 characters of base36 that no other call in this process returns, and that are unlikely to be met elsewhere.
-pub fn unique() -> String {
+pub(super) fn unique() -> String {
     static STATE: AtomicU64 = AtomicU64::new(0);
     static SEED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     let seed = *SEED.get_or_init(|| {
@@ -216,7 +236,7 @@ pub fn unique() -> String {
     let count = STATE.fetch_add(1, Ordering::Relaxed);
     let mut digits = [0u8; 24];
     // Two mixed words: the second one holds the counter itself, so that two ids can never be equal.
-    for (half, word) in digits.chunks_mut(12).zip([mix(seed ^ count), mix(seed).wrapping_add(count)]) {
+    for (half, word) in digits.chunks_mut(12).zip([mix(seed ^ count), mix(!seed).wrapping_add(count)]) {
         let mut rest = word;
         for digit in half {
             *digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(rest % 36) as usize];

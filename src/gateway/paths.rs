@@ -7,7 +7,7 @@ use proxy::Method;
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
+pub(super) enum Operation {
     /// A chat answer. For Gemini the model and the wish for a stream are in the path.
     Chat(Dialect, Option<GeminiPath>),
     /// An Ollama completion.
@@ -38,7 +38,7 @@ pub enum Operation {
 
 /// What Gemini puts into the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GeminiPath {
+pub(super) struct GeminiPath {
     /// Model, percent-decoded, without `models/`.
     pub model: String,
     /// Whether `streamGenerateContent` was called.
@@ -47,7 +47,7 @@ pub struct GeminiPath {
 
 /// Why a path leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Miss {
+pub(super) enum Miss {
     /// No such path.
     NotFound,
     /// The path exists for another method.
@@ -56,7 +56,7 @@ pub enum Miss {
 
 impl Operation {
     /// The dialect in which errors are told.
-    pub fn dialect(&self) -> Dialect {
+    pub(super) fn dialect(&self) -> Dialect {
         match self {
             Self::Chat(dialect, _)
             | Self::CountTokens(dialect, _)
@@ -70,7 +70,7 @@ impl Operation {
 
 /// Finds the operation. `anthropic` tells whether the request carries `anthropic-version`, which decides the shape of
 /// `/v1/models`; `upgrade` whether it asks for a WebSocket.
-pub fn operation(method: &Method, path: &str, anthropic: bool, upgrade: bool) -> Result<Operation, Miss> {
+pub(super) fn operation(method: &Method, path: &str, anthropic: bool, upgrade: bool) -> Result<Operation, Miss> {
     let path = path.trim_end_matches('/');
     // Clients with a base URL that ends in /v1 append /v1 once more.
     let rest = path.strip_prefix("/v1/v1/").or_else(|| path.strip_prefix("/v1/")).or_else(|| path.strip_prefix('/'));
@@ -154,7 +154,7 @@ fn decoded(segment: &str) -> String {
 }
 
 /// The value of a query parameter, undecoded.
-pub fn query_value<'q>(query: Option<&'q [u8]>, name: &str) -> Option<Cow<'q, str>> {
+pub(super) fn query_value<'q>(query: Option<&'q [u8]>, name: &str) -> Option<Cow<'q, str>> {
     let query = std::str::from_utf8(query?).ok()?;
     query
         .split('&')

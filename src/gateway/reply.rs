@@ -10,25 +10,30 @@ use super::exchange::Exchange;
 use crate::route::Candidate;
 
 /// Sends a document.
-pub async fn document(call: Call<'_, Fresh>, status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) {
+pub(super) async fn document(
+    call: Call<'_, Fresh>,
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) {
     let head = ResponseHead::new(status).with("content-type", content_type);
     // The client is gone if this fails; there is nobody left to tell.
     drop(call.respond(head, body.into()).await);
 }
 
 /// Sends JSON.
-pub async fn json(call: Call<'_, Fresh>, body: impl Into<Bytes>) {
+pub(super) async fn json(call: Call<'_, Fresh>, body: impl Into<Bytes>) {
     document(call, StatusCode::OK, "application/json", body).await;
 }
 
 /// Sends an error in the client's dialect.
-pub async fn error(call: Call<'_, Fresh>, dialect: Dialect, error: &ApiError, request_id: &str) {
+pub(super) async fn error(call: Call<'_, Fresh>, dialect: Dialect, error: &ApiError, request_id: &str) {
     let head = ResponseHead::new(StatusCode::OK);
     error_with(call, dialect, error, request_id, head).await;
 }
 
 /// Sends an error with fields that `head` has already.
-pub async fn error_with(
+pub(super) async fn error_with(
     call: Call<'_, Fresh>,
     dialect: Dialect,
     error: &ApiError,
@@ -53,7 +58,12 @@ pub async fn error_with(
 }
 
 /// The fields that tell about the exchange, on every answer of a provider.
-pub fn mark(mut head: ResponseHead, exchange: &Exchange, candidate: &Candidate, attempts: usize) -> ResponseHead {
+pub(super) fn mark(
+    mut head: ResponseHead,
+    exchange: &Exchange,
+    candidate: &Candidate,
+    attempts: usize,
+) -> ResponseHead {
     head = head
         .with("x-flow-router-request-id", exchange.id.clone())
         .with("x-flow-router-provider", candidate.upstream.name.to_string())
@@ -65,7 +75,7 @@ pub fn mark(mut head: ResponseHead, exchange: &Exchange, candidate: &Candidate, 
 }
 
 /// Our own time: all of it less the time in which we waited for the upstream.
-pub fn added(
+pub(super) fn added(
     head: ResponseHead,
     exchange: &Exchange,
     sent: Instant,
@@ -77,6 +87,6 @@ pub fn added(
 }
 
 /// Text that may stand in a header: printable ASCII, the rest as `?`.
-pub fn header_text(text: &str) -> String {
+pub(super) fn header_text(text: &str) -> String {
     text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect()
 }

@@ -11,13 +11,16 @@ pub(super) fn apply(settings: &mut Settings, env: &[(String, String)], faults: &
                     faults.push(Fault { place: name.clone(), message });
                 }
             }
-            // `FLOW_ROUTER_CONFIG` names the file and is read before this.
-            None if name == "FLOW_ROUTER_CONFIG" => {}
+            // Other programs use the prefix too (and `FLOW_ROUTER_CONFIG` names the file): only what looks like a typing
+            // error is one.
             None => {
                 let variables: Vec<_> = TABLE.iter().map(super::Row::variable).collect();
-                let hint = value::nearest(name, variables.iter().map(String::as_str))
-                    .map_or(String::new(), |near| format!(": did you mean {near}?"));
-                faults.push(Fault { place: name.clone(), message: format!("unknown variable{hint}") });
+                if let Some(near) = value::nearest(name, variables.iter().map(String::as_str), 2) {
+                    faults.push(Fault {
+                        place: name.clone(),
+                        message: format!("unknown variable: did you mean {near}?"),
+                    });
+                }
             }
         }
     }

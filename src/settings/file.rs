@@ -107,7 +107,7 @@ impl Reader<'_> {
     fn unknown<'a>(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, allowed: impl Iterator<Item = &'a str>) {
         let name: &str = key.get_ref();
         let allowed: Vec<_> = allowed.collect();
-        let hint = match value::nearest(name, allowed.iter().copied()) {
+        let hint = match value::nearest(name, allowed.iter().copied(), 3) {
             Some(near) => format!("unknown key `{name}`: did you mean `{near}`?"),
             None => format!("unknown key `{name}`: allowed are {}", allowed.join(", ")),
         };
@@ -394,13 +394,12 @@ pub(super) fn from_preset(name: &str, preset: &Preset) -> Provider {
 }
 
 fn base_url(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    match rest {
-        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['?', '#', ' ']) => {
-            Ok(text.trim_end_matches('/').to_owned())
-        }
-        _ => Err(format!("`{text}` is not a base URL: use http:// or https://, a host, and a path without a query")),
+    let text = text.trim_end_matches('/');
+    let valid = !text.contains(['?', '#', ' ']) && proxy::Origin::parse(super::provider::origin_of(text)).is_ok();
+    if valid {
+        return Ok(text.to_owned());
     }
+    Err(format!("`{text}` is not a base URL: use http:// or https://, a host, and a path without a query"))
 }
 
 /// A text that may stand in a header field.

@@ -120,6 +120,12 @@ fn matches(pattern: &str, model: &str) -> Option<Match> {
     }
 }
 
+/// Scheme, host and port of a base URL.
+pub(crate) fn origin_of(base_url: &str) -> &str {
+    let host = base_url.find("://").map_or(0, |at| at + 3);
+    base_url[host..].find('/').map_or(base_url, |slash| &base_url[..host + slash])
+}
+
 /// One name for an ordered list of models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {

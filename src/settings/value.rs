@@ -67,12 +67,12 @@ pub fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-/// The allowed name that is most like `name`, if any is near enough to be a typing error.
-pub fn nearest<'a>(name: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The allowed name that is most like `name`, if it differs in at most `reach` letters.
+pub fn nearest<'a>(name: &str, allowed: impl IntoIterator<Item = &'a str>, reach: usize) -> Option<&'a str> {
     allowed
         .into_iter()
         .map(|other| (distance(name, other), other))
-        .filter(|(d, _)| *d <= 3)
+        .filter(|(d, _)| *d <= reach)
         .min()
         .map(|(_, other)| other)
 }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_typing_error_finds_its_word() {
-        assert_eq!(nearest("base_ulr", ["base_url", "models"]), Some("base_url"));
-        assert_eq!(nearest("zzz", ["base_url", "models"]), None);
+        assert_eq!(nearest("base_ulr", ["base_url", "models"], 3), Some("base_url"));
+        assert_eq!(nearest("zzz", ["base_url", "models"], 3), None);
     }
 }

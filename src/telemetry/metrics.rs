@@ -121,9 +121,10 @@ impl Metrics {
     /// The exposition in OpenMetrics text.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        // Writing into a `String` cannot fail.
-        drop(encode(&mut text, &self.registry));
-        text
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
     }
 
     /// Counts the tokens of one exchange.

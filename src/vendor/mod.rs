@@ -9,7 +9,7 @@ use bytes::Bytes;
 use codecs::dialect::{Dialect, Target};
 use proxy::{Headers, Origin};
 
-use crate::settings::{Provider, Settings};
+use crate::settings::{self, Provider, Settings};
 
 /// Stall limit where the vendor sends pings.
 const STALL_PINGED: Duration = Duration::from_secs(35);
@@ -64,7 +64,7 @@ impl Upstream {
         let limit = |duration: Duration| (!duration.is_zero()).then_some(duration);
         Self {
             name: provider.name.as_str().into(),
-            origin: Origin::parse(&provider.base_url).ok(),
+            origin: Origin::parse(settings::provider::origin_of(&provider.base_url)).ok(),
             base_path: base_path(&provider.base_url, provider.dialect),
             hold: provider.hold_prologue.unwrap_or(settings.hold_prologue),
             first_byte: limit(provider.first_byte_timeout.unwrap_or(settings.first_byte_timeout)),
@@ -103,13 +103,13 @@ impl Upstream {
         }
         let query = query.and_then(|query| std::str::from_utf8(query).ok()).unwrap_or_default();
         // A key in the URL is a credential for us, never for an upstream.
-        let mut passed = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("key=")).peekable();
+        let passed = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("key=")).peekable();
         let mut separator = '?';
         if self.dialect() == Dialect::Gemini && ask == (Ask::Chat { stream: true }) && !query.contains("alt=") {
             target.push_str("?alt=sse");
             separator = '&';
         }
-        while let Some(pair) = passed.next() {
+        for pair in passed {
             target.push(separator);
             target.push_str(pair);
             separator = '&';

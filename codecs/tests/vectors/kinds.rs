@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use codecs::{
-    dialect::{Dialect, UrlParts},
+    dialect::{Dialect, UrlParts, openai_chat, openai_responses},
     hub::ErrorKind,
     json::Raw,
     patch::{FixId, ReplyEdits, RequestEdits, StreamPatch, placeholder_for},
@@ -22,6 +22,7 @@ pub(crate) fn run(name: &str) {
         "stream" => stream(&vector),
         "response" => response(&vector),
         "request" => request(&vector),
+        "collapse" => collapse(&vector),
         "patch_stream" => patch_stream(&vector),
         "patch_request" => patch_request(&vector),
         "transform" => transform(&vector),
@@ -93,6 +94,28 @@ fn stream(vector: &Vector) {
         let pinged = between_events(vector, b"event: ping\ndata: {\"type\": \"ping\"}\n\n");
         let got = translate(vector, &mut [pinged.as_slice()].into_iter());
         compare(&want, &normal::stream(to, &got).unwrap(), &got);
+    }
+}
+
+/// A stream folded into the document of its own dialect, however it is cut.
+fn collapse(vector: &Vector) {
+    macro_rules! fold {
+        ($dialect:ident, $size:expr) => {{
+            let mut collapse = $dialect::collapse::Collapse::new();
+            vector.input.chunks($size).for_each(|chunk| collapse.push(chunk));
+            let mut out = Vec::new();
+            collapse.finish(&mut out).unwrap();
+            out
+        }};
+    }
+    let want = normal::document(&vector.output).unwrap();
+    for size in [vector.input.len(), 1, 7] {
+        let got = match vector.from() {
+            Dialect::OpenAiChat => fold!(openai_chat, size),
+            Dialect::OpenAiResponses => fold!(openai_responses, size),
+            other => panic!("{} has no collapser", other.name()),
+        };
+        assert!(want == normal::document(&got).unwrap(), "in pieces of {size}: {}", show(&got));
     }
 }
 

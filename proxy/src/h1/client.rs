@@ -10,7 +10,7 @@
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, Weak},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -26,9 +26,9 @@ use super::{
 use crate::{
     Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry,
     client::{ClientConfig, Outbound},
-    deadlines::{self, Timer},
     net::{egress::Proxy, stream::Stream},
     pool::{Pool, key::Origin},
+    timer::Timer,
 };
 
 /// Slices handed to one vectored write.
@@ -54,6 +54,8 @@ pub(crate) struct Conn {
     home: Weak<Pool>,
     /// Whether an exchange was completed on it.
     reused: bool,
+    /// Stays armed from exchange to exchange, so that most of them never touch the runtime's timers.
+    timer: Timer,
 }
 
 /// How far a request was written: slice 0 is the head, the others are the body's.
@@ -91,6 +93,7 @@ impl Conn {
             origin,
             home,
             reused: false,
+            timer: Timer::default(),
         }
     }
 
@@ -237,8 +240,7 @@ pub(crate) async fn exchange(mut conn: Box<Conn>, request: &Outbound, config: &C
         head_deadline: request.head_timeout.map(|limit| Instant::now() + limit),
         write_deadline: None,
     };
-    let mut timer: Pin<&mut Timer> = pin!(None);
-    let parsed = poll_fn(|cx| state.poll(cx, &mut conn, timer.as_mut())).await?;
+    let parsed = poll_fn(|cx| state.poll(cx, &mut conn)).await?;
     if parsed.tunnel {
         return Err(Error::upstream(Kind::Protocol { reason: "unexpected_upgrade", status: 502 }, Retry::Never));
     }
@@ -272,12 +274,7 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        conn: &mut Conn,
-        timer: Pin<&mut Timer>,
-    ) -> Poll<Result<head::Response, Error>> {
+    fn poll(&mut self, cx: &mut Context<'_>, conn: &mut Conn) -> Poll<Result<head::Response, Error>> {
         if self.sent.is_none() && !self.write_failed {
             match conn.poll_upload(cx, &self.request.body) {
                 Poll::Ready(Ok(())) => self.sent = Some(Instant::now()),
@@ -308,11 +305,11 @@ impl Exchange<'_> {
                 Poll::Pending => break,
             }
         }
-        self.poll_timer(cx, conn, timer).map(Err)
+        self.poll_timer(cx, conn).map(Err)
     }
 
     /// The one timer of an exchange, armed for whatever is due first.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, conn: &Conn, timer: Pin<&mut Timer>) -> Poll<Error> {
+    fn poll_timer(&mut self, cx: &mut Context<'_>, conn: &mut Conn) -> Poll<Error> {
         if self.sent.is_some() || self.write_failed {
             self.write_deadline = None;
         } else if self.write_deadline.is_none_or(|(at, _)| at != conn.upload) {
@@ -320,7 +317,11 @@ impl Exchange<'_> {
         }
         let write = self.write_deadline.map(|(_, deadline)| (deadline, Phase::Write));
         let head = self.head_deadline.map(|deadline| (deadline, Phase::Head));
-        deadlines::poll_due(timer, cx, [write, head]).map(|phase| failed(Kind::Timeout(phase)))
+        let Some((deadline, phase)) = [write, head].into_iter().flatten().min_by_key(|(deadline, _)| *deadline) else {
+            return Poll::Pending;
+        };
+        ready!(conn.timer.poll(cx, deadline.into()));
+        Poll::Ready(failed(Kind::Timeout(phase)))
     }
 
     /// The connection ended before the head of the answer was complete.

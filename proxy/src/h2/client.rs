@@ -9,7 +9,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -28,10 +28,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, uri};
 use crate::{
     Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry, Side,
     client::{ClientConfig, Outbound},
-    deadlines::{self, Timer},
     h1::client::{STALE_WINDOW, is_hop_by_hop},
     net::stream::Stream,
     pool::key::Origin,
+    timer::Timer,
 };
 
 /// Receive window of a stream.
@@ -219,7 +219,7 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
     let mut sent = upload.is_none().then(Instant::now);
     let head_deadline = request.head_timeout.map(|limit| (Instant::now() + limit, Phase::Head));
     let mut write_deadline: Option<(usize, Instant)> = None;
-    let mut timer: Pin<&mut Timer> = pin!(None);
+    let mut timer = Timer::default();
     let answer = poll_fn(|cx| {
         if let Some(open) = &mut upload {
             match open.poll(cx) {
@@ -241,8 +241,10 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
             return Poll::Ready(answer.map_err(|error| judge(&error, &claim, request, sent)));
         }
         let write = write_deadline.map(|(_, deadline)| (deadline, Phase::Write));
-        let late = |phase| Err(Error::upstream(Kind::Timeout(phase), Retry::Never));
-        deadlines::poll_due(timer.as_mut(), cx, [head_deadline, write]).map(late)
+        let due = [head_deadline, write].into_iter().flatten().min_by_key(|(deadline, _)| *deadline);
+        let Some((deadline, phase)) = due else { return Poll::Pending };
+        ready!(timer.poll(cx, deadline.into()));
+        Poll::Ready(Err(Error::upstream(Kind::Timeout(phase), Retry::Never)))
     })
     .await?;
     let (parts, recv) = answer.into_parts();

@@ -15,7 +15,7 @@ pub(crate) struct Idle<T> {
     per_origin: usize,
     total: usize,
     count: usize,
-    /// Oldest first; no entry is empty.
+    /// Oldest first. Empty ones stay until the next sweep: the origin will be back within the exchange.
     shelves: HashMap<Origin, VecDeque<(T, Instant)>>,
 }
 
@@ -31,7 +31,7 @@ impl<T> Idle<T> {
         }
         let crowded = self.shelves.get(&origin).is_some_and(|shelf| shelf.len() >= self.per_origin);
         let evicted = if crowded {
-            self.take_oldest(&origin.clone())
+            self.take_oldest(&origin)
         } else if self.count >= self.total {
             let oldest = self.shelves.iter().filter_map(|(origin, shelf)| Some((shelf.front()?.1, origin)));
             let oldest = oldest.min_by_key(|(since, _)| *since).map(|(_, origin)| origin.clone());
@@ -39,6 +39,9 @@ impl<T> Idle<T> {
         } else {
             None
         };
+        if self.shelves.len() > self.total.saturating_mul(2) {
+            self.shelves.retain(|_, shelf| !shelf.is_empty());
+        }
         self.shelves.entry(origin).or_default().push_back((conn, now));
         self.count += 1;
         evicted
@@ -48,9 +51,6 @@ impl<T> Idle<T> {
     pub(crate) fn take(&mut self, origin: &Origin) -> Option<(T, Instant)> {
         let shelf = self.shelves.get_mut(origin)?;
         let taken = shelf.pop_back();
-        if shelf.is_empty() {
-            self.shelves.remove(origin);
-        }
         self.count -= usize::from(taken.is_some());
         taken
     }
@@ -58,9 +58,6 @@ impl<T> Idle<T> {
     fn take_oldest(&mut self, origin: &Origin) -> Option<T> {
         let shelf = self.shelves.get_mut(origin)?;
         let taken = shelf.pop_front();
-        if shelf.is_empty() {
-            self.shelves.remove(origin);
-        }
         self.count -= usize::from(taken.is_some());
         taken.map(|(conn, _)| conn)
     }
@@ -118,10 +115,15 @@ mod tests {
             assert_eq!(idle.put(origin(n), n, start + Duration::from_secs(n.into())), None);
         }
         assert_eq!(idle.put(origin(3), 3, start + Duration::from_secs(3)), Some(0));
-        assert_eq!((idle.count, idle.shelves.len()), (3, 3));
+        assert_eq!(idle.count, 3);
         assert_eq!(idle.oldest(), Some(start + Duration::from_secs(1)));
         assert_eq!(idle.expire(start + Duration::from_secs(2)).len(), 2);
         assert_eq!((idle.count, idle.shelves.len()), (1, 1));
+        for n in 0..50 {
+            idle.put(origin(n), n, start);
+            idle.take(&origin(n));
+            assert!(idle.shelves.len() <= 8, "empty shelves pile up");
+        }
         assert_eq!(Idle::new(0, 5).put(origin(0), 9, start), Some(9));
     }
 }

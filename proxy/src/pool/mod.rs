@@ -151,7 +151,7 @@ impl Pool {
         }
         // Without a runtime nothing can be idle: the sockets belong to one.
         let Ok(runtime) = Handle::try_current() else { return };
-        state.reaper = Some(runtime.spawn(reap(self.me.clone())).abort_handle());
+        state.reaper = Some(runtime.spawn(reap(self.me.clone(), self.idle)).abort_handle());
     }
 
     /// Closes what was idle for too long; says when to look again, `None` when nothing is left.
@@ -180,10 +180,15 @@ impl Drop for Pool {
     }
 }
 
-/// Owned by the pool, which aborts it when it goes.
-async fn reap(pool: Weak<Pool>) {
+/// Owned by the pool, which aborts it when it goes. Looks first when the first connection can be old: most are taken
+/// again long before, and a task that found nothing at once would be started anew for every exchange.
+async fn reap(pool: Weak<Pool>, idle: Duration) {
+    let mut next = Instant::now() + idle;
     loop {
-        let Some(next) = pool.upgrade().and_then(|pool| pool.sweep(Instant::now())) else { return };
         sleep_until(next.into()).await;
+        match pool.upgrade().and_then(|pool| pool.sweep(Instant::now())) {
+            Some(again) => next = again,
+            None => return,
+        }
     }
 }

@@ -7,7 +7,7 @@ use flate2::write::{GzDecoder, ZlibDecoder};
 use proxy::Headers;
 
 /// Unpacks a body piece by piece.
-pub enum Inflate {
+pub(crate) enum Inflate {
     /// Not compressed.
     Identity,
     /// `gzip`
@@ -18,7 +18,7 @@ pub enum Inflate {
 
 /// Why a body cannot be unpacked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InflateError {
+pub(crate) enum InflateError {
     /// A coding that we do not know and did not ask for.
     #[error("unexpected content-encoding {0}")]
     Unknown(String),
@@ -32,7 +32,7 @@ pub enum InflateError {
 
 impl Inflate {
     /// The unpacker that `content-encoding` asks for.
-    pub fn of(headers: &Headers) -> Result<Self, InflateError> {
+    pub(crate) fn of(headers: &Headers) -> Result<Self, InflateError> {
         match headers.text("content-encoding").map(|coding| coding.trim().to_ascii_lowercase()).as_deref() {
             None | Some("" | "identity") => Ok(Self::Identity),
             Some("gzip" | "x-gzip") => Ok(Self::Gzip(Box::new(GzDecoder::new(Vec::new())))),
@@ -43,7 +43,7 @@ impl Inflate {
 
     /// Takes the next piece and returns what can be read now. One piece unpacks to at most about a thousand times its
     /// size, so the result of one read is bounded.
-    pub fn push(&mut self, chunk: Bytes) -> Result<Bytes, InflateError> {
+    pub(crate) fn push(&mut self, chunk: Bytes) -> Result<Bytes, InflateError> {
         let unpacked = match self {
             Self::Identity => return Ok(chunk),
             Self::Gzip(decoder) => {
@@ -57,7 +57,7 @@ impl Inflate {
     }
 
     /// Checks at the end that nothing is missing, and returns what was left.
-    pub fn finish(&mut self) -> Result<Bytes, InflateError> {
+    pub(crate) fn finish(&mut self) -> Result<Bytes, InflateError> {
         let rest = match self {
             Self::Identity => return Ok(Bytes::new()),
             Self::Gzip(decoder) => decoder.try_finish().map(|()| std::mem::take(decoder.get_mut())),
@@ -68,7 +68,7 @@ impl Inflate {
 }
 
 /// Unpacks a whole body of at most `limit` bytes.
-pub fn whole(headers: &Headers, body: &Bytes, limit: usize) -> Result<Bytes, InflateError> {
+pub(crate) fn whole(headers: &Headers, body: &Bytes, limit: usize) -> Result<Bytes, InflateError> {
     let mut inflate = Inflate::of(headers)?;
     if matches!(inflate, Inflate::Identity) {
         return Ok(body.clone());

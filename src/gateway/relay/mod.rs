@@ -9,7 +9,7 @@
 //! Until the first byte has left for the client every failure goes back to the caller, who may try another candidate.
 
 mod document;
-pub mod inflate;
+pub(super) mod inflate;
 mod stream;
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ use super::{
 use crate::{route::Candidate, settings::Settings};
 
 /// An upstream's good answer with everything that its relay needs.
-pub struct Answer<'c> {
+pub(super) struct Answer<'c> {
     /// Head and body.
     pub response: Response,
     /// How it comes back.
@@ -45,7 +45,7 @@ pub struct Answer<'c> {
 }
 
 /// Relays an answer.
-pub async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, answer: Answer<'_>) -> Outcome<'a> {
+pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, answer: Answer<'_>) -> Outcome<'a> {
     let streams = answer.stream && !is_document(&answer.response.head.headers, exchange.json_array);
     match (exchange.stream, streams) {
         (true, true) => stream::relay(call, exchange, answer).await,
@@ -62,7 +62,7 @@ fn is_document(headers: &Headers, json_array: bool) -> bool {
 }
 
 /// The upstream's fields that pass to the client: all but those of its connection to us and what we say ourselves.
-pub fn passed(headers: &Headers) -> Headers {
+pub(super) fn passed(headers: &Headers) -> Headers {
     const STAYS: [&str; 13] = [
         "connection",
         "content-length",

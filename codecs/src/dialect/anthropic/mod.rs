@@ -15,3 +15,6 @@ pub mod request;
 pub mod stream;
 
 mod words;
+
+#[cfg(test)]
+mod mutants;

@@ -230,7 +230,7 @@ impl Skeleton {
     }
 }
 
-/// Whether a value is a text that is not empty: shorthand for lenient readers.
+/// A string member; empty if it is missing or of another type.
 pub(super) fn text_of<'a>(value: Raw<'a>, name: &str) -> Text<'a> {
     value.get_text(name).unwrap_or(Text::EMPTY)
 }

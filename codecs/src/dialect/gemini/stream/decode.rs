@@ -101,9 +101,8 @@ impl Decoder {
             }
             self.start(&seen, emit);
         }
-        match seen.candidates.and_then(first_candidate) {
-            Some(candidate) => self.candidate(candidate, emit),
-            None => self.feedback(seen.feedback, emit),
+        if !self.candidates(seen.candidates, emit) {
+            self.feedback(seen.feedback, emit);
         }
         if let (Some(counts), false) = (seen.usage, self.phase == Phase::Over) {
             let counts = usage::read(counts);
@@ -123,20 +122,38 @@ impl Decoder {
         emit(Event::Start { id, model: seen.model.unwrap_or(Text::EMPTY), created: None, usage: counts });
     }
 
-    fn candidate(&mut self, candidate: Raw<'_>, emit: Emit<'_>) {
-        let (mut content, mut reason, mut message) = (None, None, None);
-        for (key, value) in candidate.members() {
-            let Text::Escaped(key) = key else { continue };
-            match key {
-                "content" => content = Some(value),
-                "finishReason" | "finish_reason" => reason = value.as_text(),
-                "finishMessage" | "finish_message" => message = value.as_text(),
-                _ => {}
+    /// Reads candidate 0 and says whether there was one; the others are not translated.
+    fn candidates(&mut self, list: Option<Raw<'_>>, emit: Emit<'_>) -> bool {
+        for candidate in list.into_iter().flat_map(Raw::elements).filter(|candidate| candidate.is_object()) {
+            let (mut index, mut content, mut reason, mut message) = (0, None, None, None);
+            for (key, value) in candidate.members() {
+                let Text::Escaped(key) = key else { continue };
+                match key {
+                    "index" => index = value.as_u64().unwrap_or(0),
+                    "content" => content = Some(value),
+                    "finishReason" | "finish_reason" => reason = value.as_text(),
+                    "finishMessage" | "finish_message" => message = value.as_text(),
+                    _ => {}
+                }
             }
+            if index > 0 {
+                continue;
+            }
+            if self.phase == Phase::Open {
+                self.candidate(content, reason, message, emit);
+            }
+            return true;
         }
-        if self.phase != Phase::Open {
-            return;
-        }
+        false
+    }
+
+    fn candidate(
+        &mut self,
+        content: Option<Raw<'_>>,
+        reason: Option<Text<'_>>,
+        message: Option<Text<'_>>,
+        emit: Emit<'_>,
+    ) {
         if let Some(parts) = content.and_then(|content| content.get("parts")) {
             for part in parts.elements() {
                 self.part(part, emit);
@@ -324,11 +341,6 @@ impl StreamDecode for Decoder {
             }
         }
     }
-}
-
-/// Candidate 0; the others are not translated.
-fn first_candidate(candidates: Raw<'_>) -> Option<Raw<'_>> {
-    candidates.elements().find(|candidate| candidate.is_object() && candidate.get_u64("index").unwrap_or(0) == 0)
 }
 
 fn refused(message: Option<Text<'_>>) -> Finish<'_> {

@@ -298,3 +298,15 @@ fn pictures_go_inline() {
     let out = encoded(Dialect::Gemini, &Context::default(), &[start(), part(0, open), Event::Stop { part: 0 }]);
     assert_eq!(parts(&data(&out)[0])[0]["inlineData"]["data"], "iVBO");
 }
+
+/// What is held is bounded: the answer fails, the process does not grow.
+#[test]
+fn endless_arguments_are_an_error() {
+    let piece = "x".repeat(8 << 20);
+    let mut script = vec![start(), tool(0, ToolKind::Custom, None)];
+    script.extend((0..5).map(|_| delta(0, Field::Args, &piece)));
+    script.extend([Event::Stop { part: 0 }, Event::Finish(Finish::Tool), Event::End]);
+    let frames = data(&encoded(Dialect::Gemini, &Context::default(), &script));
+    assert_eq!(frames.len(), 1);
+    assert_eq!(frames[0]["error"]["status"], "INTERNAL");
+}

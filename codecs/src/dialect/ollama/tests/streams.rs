@@ -251,3 +251,16 @@ fn errors_both_ways() {
         assert_eq!(out, br#"{"error":"m"}"#);
     }
 }
+
+/// What is held is bounded over all calls: the answer fails, the process does not grow.
+#[test]
+fn endless_arguments_are_an_error() {
+    let piece = "x".repeat(8 << 20);
+    let mut script = vec![start()];
+    for part in 0..5 {
+        script.extend([tool(part, "f", ToolKind::Function), delta(part, Field::Args, &piece)]);
+    }
+    script.extend([Event::Finish(Finish::Tool), Event::End]);
+    let out = encoded(Dialect::Ollama, &Context::default(), &script);
+    assert_eq!(out, "{\"error\":\"the arguments of the tool calls are too long\"}\n");
+}

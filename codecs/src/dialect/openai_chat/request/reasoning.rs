@@ -29,15 +29,15 @@ pub(super) struct Wishes<'a> {
 /// What the client wishes, in the hub's words.
 pub(super) fn wish<'a>(wishes: &Wishes<'a>) -> Result<Option<Reasoning<'a>>, ApiError> {
     let word = effort(wishes.effort, "reasoning_effort")?;
-    if let Some(thinking) = wishes.thinking {
-        if let Some(reasoning) = of_thinking(thinking, word)? {
-            return Ok(Some(reasoning));
-        }
+    if let Some(thinking) = wishes.thinking
+        && let Some(reasoning) = of_thinking(thinking, word)?
+    {
+        return Ok(Some(reasoning));
     }
-    if let Some(reasoning) = wishes.reasoning {
-        if let Some(reasoning) = of_reasoning(reasoning)? {
-            return Ok(Some(reasoning));
-        }
+    if let Some(reasoning) = wishes.reasoning
+        && let Some(reasoning) = of_reasoning(reasoning)?
+    {
+        return Ok(Some(reasoning));
     }
     if word.is_some() {
         return Ok(Some(Reasoning { effort: word, ..Reasoning::default() }));

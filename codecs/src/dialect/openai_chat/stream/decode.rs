@@ -8,6 +8,7 @@
 //! Chunks have no part borders: a part ends where another kind of text begins, and calls end with the answer, so that
 //! fragments of several calls may alternate. Chunks behind the finish count for their usage only.
 
+use super::pieces::{Chunk, Delta, Piece};
 use crate::{
     dialect::{Context, Emit, StreamDecode, openai_chat::details, openai_chat::words},
     hub::{ApiError, CallIds, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Open, Origin, Rider, ToolKind, Usage},
@@ -491,126 +492,6 @@ impl Call {
         }
         if piece.kind == ToolKind::Custom && self.part.is_none() {
             self.kind = ToolKind::Custom;
-        }
-    }
-}
-
-/// Members of a chunk.
-#[derive(Default)]
-struct Chunk<'a> {
-    id: Option<Text<'a>>,
-    model: Option<Text<'a>>,
-    created: Option<Raw<'a>>,
-    choices: Option<Raw<'a>>,
-    usage: Option<Raw<'a>>,
-    failed: bool,
-}
-
-impl<'a> Chunk<'a> {
-    fn read(value: Raw<'a>) -> Self {
-        let mut chunk = Self::default();
-        let mut odd = false;
-        for (key, value) in value.members() {
-            match key {
-                Text::Escaped("choices") => chunk.choices = Some(value),
-                Text::Escaped("id") => chunk.id = value.as_text(),
-                Text::Escaped("model") => chunk.model = value.as_text(),
-                Text::Escaped("created") => chunk.created = Some(value),
-                Text::Escaped("usage") if value.is_object() => chunk.usage = Some(value),
-                Text::Escaped("error") => chunk.failed = words::is_error(value),
-                // Groq counts here.
-                Text::Escaped("x_groq") if chunk.usage.is_none() => chunk.usage = value.get("usage"),
-                Text::Escaped("detail") => odd |= !value.is_null(),
-                Text::Escaped("object") => odd |= value.as_text().is_some_and(|word| word.is("error")),
-                _ => {}
-            }
-        }
-        chunk.failed |= odd && chunk.choices.is_none();
-        // Google's chat server wraps its errors into a list.
-        chunk.failed |= value.elements().next().is_some_and(|first| first.get("error").is_some());
-        chunk
-    }
-}
-
-/// Members of a delta, or of a whole message.
-#[derive(Default)]
-struct Delta<'a> {
-    content: Option<Raw<'a>>,
-    reasoning_content: Option<Raw<'a>>,
-    reasoning: Option<Raw<'a>>,
-    details: Option<Raw<'a>>,
-    refusal: Option<Raw<'a>>,
-    images: Option<Raw<'a>>,
-    tool_calls: Option<Raw<'a>>,
-    function_call: Option<Raw<'a>>,
-}
-
-impl<'a> Delta<'a> {
-    fn read(value: Raw<'a>) -> Self {
-        let mut delta = Self::default();
-        for (key, value) in value.members() {
-            let slot = match key {
-                Text::Escaped("content") => &mut delta.content,
-                Text::Escaped("reasoning_content") => &mut delta.reasoning_content,
-                Text::Escaped("reasoning") => &mut delta.reasoning,
-                Text::Escaped("reasoning_details") => &mut delta.details,
-                Text::Escaped("refusal") => &mut delta.refusal,
-                Text::Escaped("images") => &mut delta.images,
-                Text::Escaped("tool_calls") => &mut delta.tool_calls,
-                Text::Escaped("function_call") => &mut delta.function_call,
-                _ => continue,
-            };
-            *slot = (!value.is_null()).then_some(value);
-        }
-        delta
-    }
-}
-
-/// A piece of a call.
-#[derive(Default)]
-struct Piece<'a> {
-    index: Option<u64>,
-    id: Option<Text<'a>>,
-    name: Option<Text<'a>>,
-    kind: ToolKind,
-    arguments: Option<Raw<'a>>,
-    signature: Option<Text<'a>>,
-    /// From the legacy `function_call`, which has no id.
-    legacy: bool,
-}
-
-impl<'a> Piece<'a> {
-    fn read(value: Raw<'a>) -> Self {
-        let mut piece = Self::default();
-        for (key, value) in value.members() {
-            match key {
-                Text::Escaped("index") => piece.index = value.as_u64(),
-                Text::Escaped("id") => piece.id = value.as_text(),
-                Text::Escaped("type") if value.as_text().is_some_and(|kind| kind.is("custom")) => {
-                    piece.kind = ToolKind::Custom;
-                }
-                Text::Escaped("function" | "custom") => piece.body(value),
-                Text::Escaped("extra_content") => {
-                    piece.signature = value.at(&["google", "thought_signature"]).and_then(Raw::as_text);
-                }
-                _ => {}
-            }
-        }
-        piece
-    }
-
-    /// Reads the `function` or `custom` member.
-    fn body(&mut self, value: Raw<'a>) {
-        for (key, value) in value.members() {
-            match key {
-                Text::Escaped("name") => self.name = value.as_text(),
-                Text::Escaped("arguments") => self.arguments = Some(value),
-                Text::Escaped("input") => {
-                    self.arguments = Some(value);
-                    self.kind = ToolKind::Custom;
-                }
-                _ => {}
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+mod pieces;
 
 pub use decode::Decoder;
 pub(super) use decode::{CUT, find_call};

@@ -46,7 +46,7 @@ fn one<'a>(tool: Raw<'a>, namespace: Option<&Str<'a>>, at: &str, request: &mut R
         namespace: namespace.cloned(),
         description: lenient(tool, "description"),
         schema: match tool.get("parameters") {
-            Some(schema) => Some(expect::object(schema, &format!("{at}.parameters"))?),
+            Some(schema) => Some(expect::object(schema, format_args!("{at}.parameters"))?),
             None => None,
         },
         strict: tool.get("strict").and_then(Raw::as_bool),

@@ -500,7 +500,7 @@ impl StreamDecode for Decoder {
 
     fn end(&mut self, emit: Emit<'_>) {
         if self.phase != Phase::Over {
-            self.fail(ApiError::new(ErrorKind::Truncated, "the upstream's stream ended before it was complete"), emit);
+            self.fail(ApiError::new(ErrorKind::Truncated, "upstream stream ended before completion"), emit);
         }
     }
 }

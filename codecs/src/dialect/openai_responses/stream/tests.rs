@@ -228,7 +228,7 @@ fn servers_that_change_ids_or_do_not_count_are_understood() {
 #[test]
 fn ends_and_failures() {
     let with = |last: Value| decode(&[created(), last]).split_off(1);
-    let truncated = "error Truncated the upstream's stream ended before it was complete";
+    let truncated = "error Truncated upstream stream ended before completion";
     assert_eq!(decode(&[]), [truncated]);
     assert_eq!(decode(&[created()]), [START, truncated]);
     assert_eq!(
@@ -551,4 +551,23 @@ fn documents_that_are_no_answers() {
     assert_eq!(told_of(r#"{"status":"failed","output":[],"error":{"code":"x","message":"m"}}"#), "error Api m");
     assert_eq!(told_of(r#"{"status":"queued","output":[]}"#), "error Api the upstream's answer is queued");
     assert_eq!(told_of(r#"{"output":[]}"#), "end");
+}
+
+/// The totals for the `*.done` events are held, and holding has a bound: the answer fails instead of growing on.
+#[test]
+fn held_text_is_bounded() {
+    let piece = "x".repeat(1 << 20);
+    let mut encoder = Encoder::new(&context());
+    let mut out = BytesMut::new();
+    encoder.event(&start(), &mut out);
+    encoder.event(&part(0, Open::Text), &mut out);
+    for _ in 0..33 {
+        out.clear();
+        encoder.event(&Event::Delta { part: 0, field: Field::Text, text: Text::Escaped(&piece) }, &mut out);
+    }
+    let last = String::from_utf8_lossy(&out);
+    assert!(last.contains("event: response.failed") && !last.contains("output_item.done"));
+    out.clear();
+    encoder.event(&Event::End, &mut out);
+    assert!(out.is_empty());
 }
