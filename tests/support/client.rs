@@ -104,6 +104,11 @@ impl Client {
         Answer { status, head, body, complete }
     }
 
+    /// The bare socket.
+    pub(crate) fn into_io(self) -> TcpStream {
+        self.io
+    }
+
     /// Whether the gateway closes this connection now, having nothing more to say.
     pub(crate) async fn closed(&mut self) -> bool {
         within("the close", self.reader.head(&mut self.io)).await.is_none()

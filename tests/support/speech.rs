@@ -149,13 +149,13 @@ pub(crate) fn stream(dialect: Dialect) -> Spoken {
                 prologue: vec![
                     event("response.created", format!(r#""response":{}"#, response("in_progress", "[]", "null"))),
                     event("response.in_progress", format!(r#""response":{}"#, response("in_progress", "[]", "null"))),
-                ],
-                content: vec![
                     event(
                         "response.output_item.added",
                         format!(r#""output_index":0,"item":{}"#, item("in_progress", "[]")),
                     ),
                     event("response.content_part.added", format!(r#"{place},"part":{}"#, part(""))),
+                ],
+                content: vec![
                     event("response.output_text.delta", format!(r#"{place},"delta":"Hello""#)),
                     event("response.output_text.delta", format!(r#"{place},"delta":" there""#)),
                 ],
@@ -192,12 +192,9 @@ pub(crate) fn stream(dialect: Dialect) -> Spoken {
                         r#","message":{"id":"msg_1","type":"message","role":"assistant","model":"model-1","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":11,"output_tokens":1}}"#,
                     ),
                     event("ping", ""),
-                ],
-                content: vec![
                     event("content_block_start", r#","index":0,"content_block":{"type":"text","text":""}"#),
-                    delta("Hello"),
-                    delta(" there"),
                 ],
+                content: vec![delta("Hello"), delta(" there")],
                 end: vec![
                     event("content_block_stop", r#","index":0"#),
                     event(
