@@ -295,7 +295,7 @@ impl Pipe {
         if self.observed.is_over() {
             return;
         }
-        if let (Event::End, Some(usage)) = (&event, self.observed.estimated(self.estimate)) {
+        if let Some(usage) = self.observed.estimated_at(&event, self.estimate) {
             self.observed.event(&Event::Usage(usage));
             self.encoder.event(&Event::Usage(usage), out);
         }
@@ -368,7 +368,7 @@ impl Fold {
         if self.observed.is_over() {
             return;
         }
-        if let (Event::End, Some(usage)) = (&event, self.observed.estimated(self.estimate)) {
+        if let Some(usage) = self.observed.estimated_at(&event, self.estimate) {
             self.observed.event(&Event::Usage(usage));
             self.reply.fold(&Event::Usage(usage));
         }
