@@ -175,8 +175,8 @@ fn broken(error: &super::inflate::InflateError) -> Failure {
 
 /// What happens to the bytes on their way.
 enum Pipe {
-    /// They pass; the tap sees the same slices.
-    Forward { tap: Tap, dialect: Dialect, context: Box<Context> },
+    /// They pass; the tap sees the same slices. `failed`: we ended it, with an error that the tap does not see.
+    Forward { tap: Tap, dialect: Dialect, context: Box<Context>, failed: Option<ErrorKind> },
     /// They are decoded and encoded.
     Translate { translator: Box<StreamTranslator>, out: BytesMut },
 }
@@ -191,6 +191,7 @@ impl Pipe {
                     tap: Tap::framed(client, framing, context),
                     dialect: client,
                     context: Box::new(context.clone()),
+                    failed: None,
                 }
             }
             Speed::Translate => {
@@ -235,7 +236,10 @@ impl Pipe {
     fn fail(&mut self, error: ApiError, ready: &mut Vec<Bytes>) {
         match self {
             Self::Forward { tap, .. } if tap.observed().is_over() => {}
-            Self::Forward { .. } => self.append_error(error, ready),
+            Self::Forward { failed, .. } => {
+                *failed = Some(error.kind);
+                self.append_error(error, ready);
+            }
             Self::Translate { translator, out } => {
                 translator.fail(error, out);
                 take(out, ready);
@@ -255,6 +259,14 @@ impl Pipe {
         });
         dialect.stream_encoder(context).event(&Event::Error(error), &mut out);
         take(&mut out, ready);
+    }
+
+    /// The failure that we ended a forwarded stream with; a translated one has it among what was observed.
+    fn failed(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Forward { failed, .. } => *failed,
+            Self::Translate { .. } => None,
+        }
     }
 
     fn observed(&self) -> &Observed {
@@ -309,8 +321,7 @@ impl Flow<'_> {
                     Due::Nothing => continue,
                     Due::Gone => return self.left(exchange),
                     Due::Stalled(error) => {
-                        self.pipe.fail(error.clone(), &mut self.ready);
-                        exchange.ledger.outcome(error.kind.name());
+                        self.pipe.fail(error, &mut self.ready);
                         break;
                     }
                 },
@@ -325,6 +336,9 @@ impl Flow<'_> {
             }
         }
         settle(exchange, self.pipe.observed());
+        if let Some(kind) = self.pipe.failed() {
+            exchange.ledger.outcome(kind.name());
+        }
         let last = joined(&mut self.ready);
         if self.call.finish_with(last, None).await.is_ok() && self.pipe.observed().ended {
             // The terminal event is here; the end of the body mostly is too.
@@ -408,7 +422,9 @@ impl Flow<'_> {
     /// Nothing may be put between the bytes of a forwarded event; at its border a comment is harmless.
     fn keep_alive_bytes(&self) -> &'static [u8] {
         match &self.pipe {
-            Pipe::Forward { tap, dialect, context } if tap.at_border() && !context.json_array => dialect.keep_alive(),
+            Pipe::Forward { tap, dialect, context, .. } if tap.at_border() && !context.json_array => {
+                dialect.keep_alive()
+            }
             Pipe::Forward { .. } => b"",
             Pipe::Translate { translator, .. } => translator.keep_alive(),
         }
