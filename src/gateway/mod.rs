@@ -33,8 +33,8 @@ use proxy::{Call, Client, Fresh, Handler, Kind, RequestHead, ResponseHead, Statu
 use tracing::debug;
 
 use crate::{
-    health::Health,
-    route::{Candidate, Catalog, cooldown::Scope},
+    health::{Health, Scope},
+    route::{Candidate, Catalog},
     settings::Settings,
     telemetry::metrics::Metrics,
     vendor::Ask,
