@@ -84,7 +84,12 @@ pub(super) fn speaks(headers: &Headers) -> Dialect {
 pub(super) fn likely(path: &str, client: Dialect) -> Dialect {
     match () {
         () if path.starts_with("/api/") => Dialect::Ollama,
-        () if path.starts_with("/v1beta/") || path.contains(":generateContent") || path.contains(":streamGenerateContent") => Dialect::Gemini,
+        () if path.starts_with("/v1beta/")
+            || path.contains(":generateContent")
+            || path.contains(":streamGenerateContent") =>
+        {
+            Dialect::Gemini
+        }
         () if path.contains("/messages") => Dialect::Anthropic,
         () => client,
     }
@@ -221,7 +226,10 @@ mod tests {
         assert_eq!(operation(&Method::GET, "/v1/responses", Dialect::OpenAiChat, true), Ok(Operation::ResponsesSocket));
         for client in [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Gemini] {
             assert_eq!(operation(&Method::GET, "/v1/models", client, false), Ok(Operation::Models(client)));
-            assert_eq!(operation(&Method::GET, "/v1/models/m", client, false), Ok(Operation::Model(client, "m".into())));
+            assert_eq!(
+                operation(&Method::GET, "/v1/models/m", client, false),
+                Ok(Operation::Model(client, "m".into()))
+            );
         }
         // Newer Google libraries use /v1 for everything.
         let path = "/v1/models/gemini-x:streamGenerateContent";
