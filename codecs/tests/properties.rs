@@ -516,12 +516,14 @@ fn responses_ladder(objects: &[Value]) -> Result<(), String> {
                 deltas.push_str(object["delta"].as_str().ok_or("a delta without text")?);
             }
             "response.output_text.done" | "response.reasoning_summary_text.done" => {
-                if object["text"] != std::mem::take(&mut deltas) {
+                let streamed = std::mem::take(&mut deltas);
+                if object["text"] != streamed {
                     return Err(format!("the deltas differ: {object}"));
                 }
             }
             "response.refusal.done" => {
-                if object["refusal"] != std::mem::take(&mut deltas) {
+                let streamed = std::mem::take(&mut deltas);
+                if object["refusal"] != streamed {
                     return Err(format!("the deltas differ: {object}"));
                 }
             }

@@ -8,7 +8,7 @@ use codecs::{
     dialect::Context,
     hub::{ApiError, ErrorKind},
     json::Raw,
-    translate::translate_request,
+    translate::translate_recalling,
 };
 use proxy::{Call, Client, Fresh, Headers, Kind, Method, Outbound, Phase, Response, ResponseHead};
 
@@ -85,48 +85,64 @@ impl Failure {
 pub(super) type Outcome<'a> = Result<(), (Call<'a, Fresh>, Failure)>;
 
 /// A request as it leaves, and what its answer needs.
-pub(super) struct Prepared {
+struct Prepared {
     request: Outbound,
     /// How the answer comes back.
-    pub speed: Speed,
+    speed: Speed,
     /// Facts for the codecs.
-    pub context: Context,
+    context: Context,
     /// Names of what was left out.
-    pub dropped: Vec<String>,
+    dropped: Vec<String>,
     /// Whether the upstream is asked for a stream.
-    pub stream: bool,
+    stream: bool,
+}
+
+/// Whether signatures and the reasoning that needs them go along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Riders {
+    Sent,
+    Stripped,
 }
 
 /// Makes the request for `candidate`.
-pub(super) fn prepare(exchange: &Exchange, candidate: &Candidate, settings: &Settings) -> Result<Prepared, ApiError> {
+fn prepare(
+    exchange: &Exchange,
+    candidate: &Candidate,
+    settings: &Settings,
+    riders: Riders,
+) -> Result<Prepared, ApiError> {
     let upstream = &candidate.upstream;
     let Some(origin) = upstream.origin.clone() else {
         return Err(ApiError::new(ErrorKind::Api, format!("the base URL of provider {} is invalid", upstream.name)));
     };
     let stream = exchange.stream || upstream.provider.stream_only;
-    let chat = Ask::Chat { stream };
     let mut context = exchange.context();
     // Roughly four bytes to a token; only shown until the upstream says better.
     context.input_tokens_estimate = exchange.body.len() as u64 / 4;
     context.estimate_usage = settings.estimate_usage;
-    if upstream.dialect() == exchange.client {
-        let ask = if exchange.ask == Ask::Generate { Ask::Generate } else { chat };
-        let target = if exchange.json_array {
-            upstream.target(ask, &candidate.model, Some(b"alt=json"))
-        } else {
-            upstream.target(ask, &candidate.model, exchange.head.query())
-        };
-        let mut request = Outbound::new(origin, Method::POST, target);
+    let same = upstream.dialect() == exchange.client;
+    let ask = if same && exchange.ask == Ask::Generate { Ask::Generate } else { Ask::Chat { stream } };
+    let query = match (same, exchange.json_array) {
+        (true, false) => exchange.head.query(),
+        (true, true) => Some(&b"alt=json"[..]),
+        (false, _) => None,
+    };
+    let mut request = Outbound::new(origin, Method::POST, upstream.target(ask, &candidate.model, query));
+    request.connect_timeout = Some(upstream.connect);
+    request.head_timeout = upstream.first_byte;
+    let speed = if same { Speed::Forward } else { Speed::Translate };
+    if same && riders == Riders::Sent && !holds_foreign_riders(&exchange.body) {
         request.headers = upstream.forwarded(&exchange.head.headers);
         request.body = edit::forwarded(exchange, &candidate.model, stream);
-        bound(&mut request, candidate);
-        return Ok(Prepared { request, speed: Speed::Forward, context, dropped: Vec::new(), stream });
+        return Ok(Prepared { request, speed, context, dropped: Vec::new(), stream });
     }
-    let target = upstream.encode_target(&candidate.model, stream, settings.adjust_max_tokens);
+    let mut target = upstream.encode_target(&candidate.model, stream, settings.adjust_max_tokens && !same);
+    target.strip_riders = riders == Riders::Stripped;
     let mut encode = || {
         let raw = Raw::parse(&exchange.body).map_err(|e| malformed(&e))?;
         context.include_usage = raw.at(&["stream_options", "include_usage"]).and_then(Raw::as_bool).unwrap_or(false);
-        translate_request(exchange.client, upstream.dialect(), raw, &exchange.url(), &target)
+        let recall = |call_id: &str| exchange.memory.recall(call_id);
+        translate_recalling(exchange.client, upstream.dialect(), raw, &exchange.url(), &target, &recall)
     };
     let encoded = if exchange.body.len() >= BIG_BODY_BYTES { off_lane(encode) } else { encode() }?;
     if settings.unsupported == Unsupported::Refuse && !encoded.dropped.is_empty() {
@@ -135,13 +151,29 @@ pub(super) fn prepare(exchange: &Exchange, candidate: &Candidate, settings: &Set
             format!("the provider {} has no place for: {names} (setting unsupported = \"refuse\")", upstream.name);
         return Err(ApiError::unsupported(message));
     }
-    let mut request = Outbound::new(origin, Method::POST, upstream.target(chat, &candidate.model, None));
-    request.headers = upstream.headers(&encoded.betas);
+    request.headers = match speed {
+        Speed::Forward => upstream.forwarded(&exchange.head.headers),
+        Speed::Translate => upstream.headers(&encoded.betas),
+    };
     request.body = vec![encoded.body.into()];
-    bound(&mut request, candidate);
     context.tools = encoded.tools.into();
     context.used_ids = encoded.used_ids.into();
-    Ok(Prepared { request, speed: Speed::Translate, context, dropped: encoded.dropped, stream })
+    Ok(Prepared { request, speed, context, dropped: encoded.dropped, stream })
+}
+
+/// Whether a body carries riders of other vendors in this dialect's fields, which this dialect's vendors would refuse: the
+/// client talked to somebody else before. Such a body goes through the hub, which knows what is whose.
+fn holds_foreign_riders(body: &[u8]) -> bool {
+    // Plain, and as it looks inside Gemini's base64 fields.
+    memchr::memmem::find(body, b"\"frt1.").is_some() || memchr::memmem::find(body, b"\"ZnJ0MS").is_some()
+}
+
+/// Whether an upstream refused a request because of a signature that it does not accept.
+fn refuses_signature(failure: &Failure) -> bool {
+    let message = failure.error.message.to_lowercase();
+    failure.scope == Scope::Request
+        && message.contains("signature")
+        && ["invalid", "corrupted", "thinking", "thought"].iter().any(|word| message.contains(word))
 }
 
 /// The error for a body that is not JSON: what and where.
@@ -160,11 +192,6 @@ fn off_lane<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-fn bound(request: &mut Outbound, candidate: &Candidate) {
-    request.connect_timeout = Some(candidate.upstream.connect);
-    request.head_timeout = candidate.upstream.first_byte;
-}
-
 /// Tries `candidate`. Returns `Ok` when the client has been answered or has left.
 pub(super) async fn attempt<'a>(
     mut call: Call<'a, Fresh>,
@@ -174,31 +201,40 @@ pub(super) async fn attempt<'a>(
     client: &Client,
     settings: &Settings,
 ) -> Outcome<'a> {
-    let prepared = match prepare(exchange, candidate, settings) {
-        Ok(prepared) => prepared,
-        Err(error) => return Err((call, Failure::judged(error))),
-    };
-    let Prepared { request, speed, context, dropped, stream } = prepared;
-    let sent = tokio::select! {
-        biased;
-        sent = client.send(request) => sent,
-        // Dropping the other future closes the upstream's connection, or resets its stream.
-        () = call.gone() => return Ok(()),
-    };
-    let response = match sent {
-        Ok(response) => response,
-        Err(error) => return Err((call, Failure::wire(&error))),
-    };
-    if !response.head.status.is_success() {
+    let mut riders = Riders::Sent;
+    loop {
+        let prepared = match prepare(exchange, candidate, settings, riders) {
+            Ok(prepared) => prepared,
+            Err(error) => return Err((call, Failure::judged(error))),
+        };
+        let Prepared { request, speed, context, dropped, stream } = prepared;
+        let sent = tokio::select! {
+            biased;
+            sent = client.send(request) => sent,
+            // Dropping the other future closes the upstream's connection, or resets its stream.
+            () = call.gone() => return Ok(()),
+        };
+        let response = match sent {
+            Ok(response) => response,
+            Err(error) => return Err((call, Failure::wire(&error))),
+        };
+        if response.head.status.is_success() {
+            let answer = relay::Answer { response, speed, context, dropped, stream, candidate, attempts, settings };
+            return relay::relay(call, exchange, answer).await;
+        }
         let failure = tokio::select! {
             biased;
             failure = refused(response, exchange, candidate) => failure,
             () = call.gone() => return Ok(()),
         };
+        // The model or the account has changed since the signatures were made: once more without them, and without the
+        // reasoning that is worth nothing unsigned.
+        if riders == Riders::Sent && refuses_signature(&failure) {
+            riders = Riders::Stripped;
+            continue;
+        }
         return Err((call, failure));
     }
-    let answer = relay::Answer { response, speed, context, dropped, stream, candidate, attempts, settings };
-    relay::relay(call, exchange, answer).await
 }
 
 /// Reads an error answer.

@@ -11,13 +11,13 @@ use std::{
 use bytes::Bytes;
 use codecs::{
     dialect::{Context, Dialect, UrlParts},
-    hub::Usage,
+    hub::{Usage, recall::Kept},
     json::Raw,
     translate::Observed,
 };
 use proxy::RequestHead;
 
-use super::paths::GeminiPath;
+use super::{paths::GeminiPath, signatures::Signatures};
 use crate::{
     telemetry::metrics::{FailureLabels, Gaps, Metrics, ProviderLabels, RequestLabels},
     vendor::Ask,
@@ -48,6 +48,8 @@ pub(super) struct Exchange {
     pub json_array: bool,
     /// When the last byte of the body was there.
     pub complete: Instant,
+    /// Signatures of this caller's earlier answers.
+    pub(super) memory: Memory,
     /// Settles the exchange when it ends, however it ends.
     pub ledger: Ledger,
 }
@@ -69,9 +71,29 @@ impl Exchange {
             new_id: unique(),
             generate: self.ask == Ask::Generate,
             json_array: self.json_array,
+            keep_riders: true,
             model: self.model.clone(),
             ..Context::default()
         }
+    }
+}
+
+/// One caller's part of the store of signatures.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) store: Signatures,
+    pub(super) caller: Arc<str>,
+}
+
+impl Memory {
+    /// What belongs to a call in history.
+    pub(super) fn recall(&self, call_id: &str) -> Option<Arc<Kept>> {
+        self.store.recall(&self.caller, call_id, Instant::now())
+    }
+
+    /// Keeps what an answer said before its calls.
+    pub(super) fn keep(&self, kept: Vec<Kept>) {
+        self.store.keep(&self.caller, kept, Instant::now());
     }
 }
 

@@ -16,6 +16,7 @@ mod models;
 mod paths;
 mod relay;
 mod reply;
+mod signatures;
 
 use std::{future::Future, sync::Arc, time::Instant};
 
@@ -53,6 +54,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Who may call.
     admission: admit::Admission,
+    /// Signatures kept for clients that drop them.
+    signatures: signatures::Signatures,
     /// When the process started, in Unix seconds.
     started: u64,
 }
@@ -64,6 +67,7 @@ impl Shared {
             catalog: Catalog::new(&settings),
             admission: admit::Admission::new(&settings),
             health: Health::default(),
+            signatures: signatures::Signatures::default(),
             metrics: Metrics::default(),
             started: now,
             settings,
@@ -93,18 +97,25 @@ impl Gateway {
         };
         let dialect = operation.dialect();
         // Probes of process managers carry no key and come under any name.
-        if !matches!(operation, Operation::Health | Operation::Ready)
-            && let Err(refusal) = self.shared.admission.check(&head)
-        {
-            return refused(call, dialect, refusal, &request_id).await;
-        }
+        let caller = match self.shared.admission.check(&head) {
+            Ok(caller) => caller.unwrap_or_default().into(),
+            Err(_) if matches!(operation, Operation::Health | Operation::Ready) => "".into(),
+            Err(refusal) => return refused(call, dialect, refusal, &request_id).await,
+        };
         match operation {
             Operation::Chat(dialect, path) => {
-                self.chat(call, head, dialect, path, Ask::Chat { stream: false }, request_id).await;
+                let request =
+                    Incoming { head, dialect, path, ask: Ask::Chat { stream: false }, id: request_id, caller };
+                self.chat(call, request).await;
             }
-            Operation::Generate => self.chat(call, head, Dialect::Ollama, None, Ask::Generate, request_id).await,
+            Operation::Generate => {
+                let dialect = Dialect::Ollama;
+                let request = Incoming { head, dialect, path: None, ask: Ask::Generate, id: request_id, caller };
+                self.chat(call, request).await;
+            }
             Operation::CountTokens(dialect, path) => {
-                self.chat(call, head, dialect, path, Ask::CountTokens, request_id).await;
+                let request = Incoming { head, dialect, path, ask: Ask::CountTokens, id: request_id, caller };
+                self.chat(call, request).await;
             }
             Operation::Models(dialect) => models::list(call, &self.shared.catalog, dialect, self.shared.started).await,
             Operation::Model(dialect, name) => {
@@ -132,15 +143,8 @@ impl Gateway {
     }
 
     /// Chat, completion or token count: everything that has a body with a model in it.
-    async fn chat(
-        &self,
-        mut call: Call<'_, Fresh>,
-        head: RequestHead,
-        dialect: Dialect,
-        path: Option<paths::GeminiPath>,
-        ask: Ask,
-        id: String,
-    ) {
+    async fn chat(&self, mut call: Call<'_, Fresh>, request: Incoming) {
+        let Incoming { head, dialect, path, ask, id, caller } = request;
         let shared = &*self.shared;
         let mut ledger = Ledger::open(&shared.metrics, dialect);
         let json_array = dialect == Dialect::Gemini
@@ -170,6 +174,7 @@ impl Gateway {
             ask,
             json_array,
             complete: Instant::now(),
+            memory: exchange::Memory { store: shared.signatures.clone(), caller },
             ledger,
         };
         let candidates = match shared.catalog.plan(&exchange.model, &shared.health, Instant::now()) {
@@ -226,6 +231,17 @@ impl Gateway {
             give_up(call, &exchange, failure, candidate, attempts).await;
         }
     }
+}
+
+/// A request whose body has not been read yet.
+struct Incoming {
+    head: RequestHead,
+    dialect: Dialect,
+    path: Option<paths::GeminiPath>,
+    ask: Ask,
+    id: String,
+    /// Name of the caller's key, or empty.
+    caller: Arc<str>,
 }
 
 impl Handler for Gateway {

@@ -19,6 +19,8 @@ pub struct Context {
     pub include_usage: bool,
     /// Prompt size in tokens as estimated before the upstream speaks; 0 = none.
     pub input_tokens_estimate: u64,
+    /// Whether signatures are noted in [`Observed`](crate::translate::Observed), for clients that drop them.
+    pub keep_riders: bool,
     /// Whether token counts are estimated where the upstream gives none.
     pub estimate_usage: bool,
     /// Names that were changed on the way to the upstream, with the client's own.
@@ -146,6 +148,8 @@ pub struct Target {
     pub adjust_max_tokens: bool,
     /// The model's own limit of output tokens, where known.
     pub max_output_tokens: Option<u64>,
+    /// Leave out all signatures and the reasoning that needs them.
+    pub strip_riders: bool,
     /// Members never to send, by their name in the target dialect.
     pub drop_params: Vec<String>,
 }
@@ -166,6 +170,7 @@ impl Default for Target {
             adaptive: None,
             adjust_max_tokens: true,
             max_output_tokens: None,
+            strip_riders: false,
             drop_params: Vec::new(),
         }
     }

@@ -18,6 +18,7 @@ pub mod hygiene;
 pub mod ids;
 pub mod names;
 pub mod reasoning;
+pub mod recall;
 pub mod replay;
 pub mod reply;
 pub mod request;

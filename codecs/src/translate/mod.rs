@@ -15,12 +15,17 @@ pub use count::{count_tokens_request, estimate_tokens};
 pub use observed::Observed;
 pub use stream::{Collector, StreamTranslator, Tap};
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 pub use crate::hub::replay::replay;
 use crate::{
     dialect::{Context, Dialect, Encoded, Target, UrlParts},
-    hub::{ApiError, ErrorKind, Reply, hygiene},
+    hub::{
+        ApiError, ErrorKind, Reply, hygiene,
+        recall::{self, Kept},
+    },
     json::Raw,
 };
 
@@ -32,7 +37,24 @@ pub fn translate_request(
     url: &UrlParts<'_>,
     target: &Target,
 ) -> Result<Encoded, ApiError> {
+    translate_recalling(from, to, body, url, target, &|_| None)
+}
+
+/// As [`translate_request`], with what an earlier answer said and the client did not send back.
+pub fn translate_recalling(
+    from: Dialect,
+    to: Dialect,
+    body: Raw<'_>,
+    url: &UrlParts<'_>,
+    target: &Target,
+    known: &dyn Fn(&str) -> Option<Arc<Kept>>,
+) -> Result<Encoded, ApiError> {
     let mut request = from.decode_request(body, url)?;
+    if target.strip_riders {
+        recall::strip(&mut request);
+    } else {
+        recall::restore(&mut request, known);
+    }
     let prepared = hygiene::prepare(&mut request, to, target);
     let mut encoded = to.encode_request(&request, target)?;
     encoded.tools = prepared.tools;

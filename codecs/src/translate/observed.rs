@@ -1,9 +1,12 @@
 //! What passed through a pipeline, as far as a gateway must know it.
 
-use crate::hub::{ApiError, Event, Field, Finish, Open, Usage};
+use crate::hub::{
+    ApiError, Event, Field, Finish, Open, Usage,
+    recall::{Keeper, Kept},
+};
 
 /// Facts of one answer, growing with it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Observed {
     /// A part, a delta or the finish was seen: the commit point. Start, usage and pings alone do not commit.
     pub content: bool,
@@ -27,6 +30,8 @@ pub struct Observed {
     pub id: String,
     /// The model that answered, cut likewise.
     pub model: String,
+    /// Notes signatures, if somebody wants them.
+    keeper: Option<Box<Keeper>>,
 }
 
 impl Observed {
@@ -57,9 +62,22 @@ impl Observed {
         Some(Usage { uncached, output: self.output_chars.div_ceil(4), ..Usage::default() })
     }
 
+    /// An observer that notes signatures if `keep` says so.
+    pub(super) fn new(keep: bool) -> Self {
+        Self { keeper: keep.then(Box::default), ..Self::default() }
+    }
+
+    /// The signatures of the answer's calls.
+    pub fn kept(&mut self) -> Vec<Kept> {
+        self.keeper.as_mut().map_or_else(Vec::new, |keeper| keeper.take())
+    }
+
     /// Takes the next event.
     #[inline]
     pub(super) fn event(&mut self, event: &Event<'_>) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.event(event);
+        }
         match event {
             Event::Delta { field, text, .. } => {
                 self.content = true;

@@ -8,8 +8,8 @@ use crate::hub::check::Check;
 use crate::{
     dialect::{Context, Dialect, StreamDecode, StreamDecoder, StreamEncode, StreamEncoder},
     frame::{Deframer, Frame, FrameError, Framing},
-    hub::{ApiError, ErrorKind, Event, Field, Open, Reply, serial::Serial, surrogates::Surrogates},
-    json::Raw,
+    hub::{ApiError, ErrorKind, Event, Field, Open, Reply, recall::Kept, serial::Serial, surrogates::Surrogates},
+    json::{Raw, Text},
 };
 
 /// Most bytes of an answer that are kept where the target makes us keep them (documents, `*.done` events, tool calls
@@ -64,14 +64,24 @@ impl StreamTranslator {
     pub fn observed(&self) -> &Observed {
         &self.pipe.observed
     }
+
+    /// The signatures of the calls so far; each is returned once.
+    pub fn kept(&mut self) -> Vec<Kept> {
+        self.pipe.observed.kept()
+    }
 }
 
 /// Watches a stream that is passed on as it is.
 #[derive(Debug)]
 pub struct Tap {
+    dialect: Dialect,
+    framing: Framing,
+    context: Context,
     source: Source,
     observed: Observed,
     estimate: Option<u64>,
+    /// Whether the bytes so far surely end at an event's border, where something may be put in. Judged by the last chunk
+    /// alone: a border that is cut in two is taken for none.
     border: bool,
 }
 
@@ -84,12 +94,23 @@ impl Tap {
     /// A tap on a stream that is framed in another way than its dialect's usual one.
     pub fn framed(dialect: Dialect, framing: Framing, context: &Context) -> Self {
         let estimate = context.estimate_usage.then_some(context.input_tokens_estimate);
-        Self { source: Source::new(dialect, framing, context), observed: Observed::default(), estimate, border: true }
+        Self {
+            dialect,
+            framing,
+            context: context.clone(),
+            source: Source::new(dialect, framing, context),
+            observed: Observed::default(),
+            estimate,
+            border: true,
+        }
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: &[u8]) {
-        self.border = chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n");
+        self.border = match self.framing {
+            Framing::Sse => chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n"),
+            _ => chunk.ends_with(b"\n"),
+        };
         let (observed, estimate) = (&mut self.observed, self.estimate);
         self.source.push(chunk, &mut |event| observed.watched(&event, estimate));
     }
@@ -100,10 +121,31 @@ impl Tap {
         self.source.finish(&mut |event| observed.watched(&event, estimate));
     }
 
-    /// Whether the bytes so far surely end at an event's border, where a comment may be put in. Judged by the last chunk
-    /// alone: a border that is cut in two is taken for none.
-    pub fn at_border(&self) -> bool {
-        self.border
+    /// What keeps the client's stream alive at this point; empty where nothing may be put in.
+    pub fn keep_alive(&self) -> &'static [u8] {
+        match self.framing {
+            Framing::Sse | Framing::NdJson if self.border => self.dialect.keep_alive(),
+            _ => b"",
+        }
+    }
+
+    /// Appends the error event that ends a stream which we cannot pass on any further. An event that was cut is ended
+    /// first, so that the error is an event of its own.
+    pub fn fail(&self, error: ApiError, out: &mut BytesMut) {
+        match self.framing {
+            Framing::Sse if !self.border => out.extend_from_slice(b"\n\n"),
+            Framing::NdJson if !self.border => out.extend_from_slice(b"\n"),
+            _ => {}
+        }
+        let mut encoder = self.dialect.stream_encoder(&self.context);
+        // The client knows the answer by the upstream's name, and has seen its beginning.
+        let (id, model) = (Text::Plain(&self.observed.id), Text::Plain(&self.observed.model));
+        let mut seen = BytesMut::new();
+        encoder.event(&Event::Start { id, model, created: None, usage: None }, &mut seen);
+        if let StreamEncoder::OpenAiResponses(encoder) = &mut encoder {
+            encoder.resume(self.source.decode.frames);
+        }
+        encoder.event(&Event::Error(error), out);
     }
 
     /// What was seen so far.
@@ -142,6 +184,11 @@ impl Collector {
     pub fn observed(&self) -> &Observed {
         &self.fold.observed
     }
+
+    /// What was seen, for good.
+    pub fn into_observed(self) -> Observed {
+        self.fold.observed
+    }
 }
 
 /// Bytes to events. After an error, of the stream or of its framing, it is silent.
@@ -155,6 +202,8 @@ struct Source {
 #[derive(Debug)]
 struct Decode {
     decoder: StreamDecoder,
+    /// Payloads so far.
+    frames: u64,
     #[cfg(debug_assertions)]
     check: Check,
 }
@@ -165,6 +214,7 @@ impl Source {
             deframer: Deframer::new(framing),
             decode: Decode {
                 decoder: dialect.stream_decoder(context),
+                frames: 0,
                 #[cfg(debug_assertions)]
                 check: Check::default(),
             },
@@ -208,6 +258,7 @@ impl Decode {
         if *over {
             return;
         }
+        self.frames += 1;
         match Raw::parse(frame.data) {
             Ok(value) => self.run(over, emit, |decoder, emit| decoder.json(frame.name, value, emit)),
             Err(_) if frame.is_done() => self.run(over, emit, |decoder, emit| decoder.done(emit)),
@@ -275,7 +326,7 @@ enum Keeps {
 impl Pipe {
     pub(super) fn new(client: Dialect, context: &Context) -> Self {
         Self {
-            observed: Observed::default(),
+            observed: Observed::new(context.keep_riders),
             surrogates: Surrogates::default(),
             serial: client.wants_serial_parts().then(Serial::default),
             encoder: client.stream_encoder(context),
@@ -361,7 +412,11 @@ pub(super) struct Fold {
 
 impl Fold {
     pub(super) fn new(context: &Context) -> Self {
-        Self { estimate: context.estimate_usage.then_some(context.input_tokens_estimate), ..Self::default() }
+        Self {
+            observed: Observed::new(context.keep_riders),
+            estimate: context.estimate_usage.then_some(context.input_tokens_estimate),
+            ..Self::default()
+        }
     }
 
     pub(super) fn event(&mut self, event: Event<'_>) {

@@ -27,7 +27,8 @@ pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, mu
     };
     let upstream = answer.candidate.upstream.dialect();
     match translated(upstream, exchange.client, &body, &answer) {
-        Ok((body, observed)) => {
+        Ok((body, mut observed)) => {
+            exchange.memory.keep(observed.kept());
             let mut head = head(exchange, &answer, "application/json");
             if observed.estimated {
                 head = head.with("x-flow-router-estimated", "1");
@@ -75,13 +76,14 @@ pub(super) async fn as_stream<'a>(
     };
     let upstream = answer.candidate.upstream.dialect();
     let mut out = BytesMut::new();
-    let observed = match parse(&body) {
+    let mut observed = match parse(&body) {
         Ok(raw) => reply_as_stream(upstream, exchange.client, raw, &answer.context, &mut out),
         Err(error) => return Err((call, Failure::judged(error))),
     };
-    if let Some(error) = observed.error {
+    if let Some(error) = observed.error.take() {
         return Err((call, Failure::judged(error)));
     }
+    exchange.memory.keep(observed.kept());
     // The upstream's content type says "document": it must not pass.
     let content_type = if exchange.json_array { "application/json" } else { exchange.client.stream_content_type() };
     let mut head = head(exchange, &answer, content_type);
@@ -123,7 +125,8 @@ pub(super) async fn from_stream<'a>(
         }
     }
     match fold.finish(exchange.client, &answer.context) {
-        Ok((body, observed)) => {
+        Ok((body, mut observed)) => {
+            exchange.memory.keep(observed.kept());
             let mut head = head(exchange, &answer, "application/json");
             head.headers.set("content-type", "application/json");
             if observed.estimated {
@@ -174,7 +177,7 @@ impl Fold {
 
     fn finish(mut self, client: Dialect, context: &Context) -> Result<(Bytes, Observed), ApiError> {
         let reply = self.collector.finish();
-        let observed = self.collector.observed().clone();
+        let observed = self.collector.into_observed();
         if let Some(error) = reply.error {
             return Err(error);
         }

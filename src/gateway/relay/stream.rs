@@ -16,9 +16,9 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use codecs::{
-    dialect::{Context, Dialect, StreamEncode},
+    dialect::Dialect,
     frame::Framing,
-    hub::{ApiError, ErrorKind, Event},
+    hub::{ApiError, ErrorKind},
     translate::{Observed, StreamTranslator, Tap},
 };
 use proxy::{Body, Call, Committed, Fresh};
@@ -44,8 +44,7 @@ pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, mu
     let inflate = match Inflate::of(&answer.response.head.headers) {
         Ok(inflate) => inflate,
         Err(error) => {
-            let error = ApiError::new(ErrorKind::Api, format!("the provider's answer cannot be read: {error}"));
-            return Err((call, Failure::judged(error)));
+            return Err((call, Failure::judged(broken(&error))));
         }
     };
     let mut source = Source { inflate, stall: answer.candidate.upstream.stall, last_read: Instant::now() };
@@ -118,7 +117,7 @@ async fn hold<'a>(
                 pipe.push(chunk, ready);
             }
             Ok(None) => pipe.end(ready),
-            Err(failure) => return Held::Failed(call, Box::new(failure)),
+            Err(error) => return Held::Failed(call, Box::new(Failure::judged(error))),
         }
         let observed = pipe.observed();
         match &observed.error {
@@ -141,8 +140,8 @@ struct Source {
 
 impl Source {
     /// The next readable bytes. Cancel safe: nothing is taken before it is returned.
-    async fn read(&mut self, body: &mut Body) -> Result<Option<Bytes>, Failure> {
-        let chunk = body.chunk().await.map_err(|error| Failure::wire(&error))?;
+    async fn read(&mut self, body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+        let chunk = body.chunk().await.map_err(|error| Failure::wire(&error).error)?;
         self.last_read = Instant::now();
         match chunk {
             Some(chunk) => self.unpacked(chunk).map(Some),
@@ -154,7 +153,7 @@ impl Source {
         }
     }
 
-    fn unpacked(&mut self, chunk: Bytes) -> Result<Bytes, Failure> {
+    fn unpacked(&mut self, chunk: Bytes) -> Result<Bytes, ApiError> {
         self.inflate.push(chunk).map_err(|error| broken(&error))
     }
 
@@ -169,14 +168,14 @@ impl Source {
     }
 }
 
-fn broken(error: &super::inflate::InflateError) -> Failure {
-    Failure::judged(ApiError::new(ErrorKind::Api, format!("the provider's answer cannot be read: {error}")))
+fn broken(error: &super::inflate::InflateError) -> ApiError {
+    ApiError::new(ErrorKind::Api, format!("the provider's answer cannot be read: {error}"))
 }
 
 /// What happens to the bytes on their way.
 enum Pipe {
     /// They pass; the tap sees the same slices.
-    Forward { tap: Tap, dialect: Dialect, context: Box<Context> },
+    Forward(Box<Tap>),
     /// They are decoded and encoded.
     Translate { translator: Box<StreamTranslator>, out: BytesMut },
 }
@@ -187,11 +186,7 @@ impl Pipe {
         match answer.speed {
             Speed::Forward => {
                 let framing = if context.json_array { Framing::JsonArray } else { client.framing() };
-                Self::Forward {
-                    tap: Tap::framed(client, framing, context),
-                    dialect: client,
-                    context: Box::new(context.clone()),
-                }
+                Self::Forward(Box::new(Tap::framed(client, framing, context)))
             }
             Speed::Translate => {
                 let upstream = answer.candidate.upstream.dialect();
@@ -203,7 +198,7 @@ impl Pipe {
 
     fn push(&mut self, chunk: Bytes, ready: &mut Vec<Bytes>) {
         match self {
-            Self::Forward { tap, .. } => {
+            Self::Forward(tap) => {
                 tap.push(&chunk);
                 ready.push(chunk);
             }
@@ -217,11 +212,11 @@ impl Pipe {
     /// The upstream's stream ended. Where it ended too early the client is told so.
     fn end(&mut self, ready: &mut Vec<Bytes>) {
         match self {
-            Self::Forward { tap, .. } => {
+            Self::Forward(tap) => {
                 let told = tap.observed().error.is_some();
                 tap.finish();
                 if let (false, Some(error)) = (told, tap.observed().error.clone()) {
-                    self.append_error(error, ready);
+                    told_by_us(tap, error, ready);
                 }
             }
             Self::Translate { translator, out } => {
@@ -234,8 +229,8 @@ impl Pipe {
     /// We have to end it.
     fn fail(&mut self, error: ApiError, ready: &mut Vec<Bytes>) {
         match self {
-            Self::Forward { tap, .. } if tap.observed().is_over() => {}
-            Self::Forward { .. } => self.append_error(error, ready),
+            Self::Forward(tap) if tap.observed().is_over() => {}
+            Self::Forward(tap) => told_by_us(tap, error, ready),
             Self::Translate { translator, out } => {
                 translator.fail(error, out);
                 take(out, ready);
@@ -243,26 +238,26 @@ impl Pipe {
         }
     }
 
-    /// Writes an error event behind forwarded bytes. They may have been cut inside an event: a blank line ends it first,
-    /// so that the error is an event of its own.
-    fn append_error(&mut self, error: ApiError, ready: &mut Vec<Bytes>) {
-        let Self::Forward { dialect, context, .. } = self else { return };
-        let mut out = BytesMut::new();
-        out.extend_from_slice(match dialect.framing() {
-            _ if context.json_array => b"",
-            Framing::Sse => b"\n\n",
-            _ => b"\n",
-        });
-        dialect.stream_encoder(context).event(&Event::Error(error), &mut out);
-        take(&mut out, ready);
-    }
-
     fn observed(&self) -> &Observed {
         match self {
-            Self::Forward { tap, .. } => tap.observed(),
+            Self::Forward(tap) => tap.observed(),
             Self::Translate { translator, .. } => translator.observed(),
         }
     }
+
+    fn keep_alive(&self) -> &'static [u8] {
+        match self {
+            Self::Forward(tap) => tap.keep_alive(),
+            Self::Translate { translator, .. } => translator.keep_alive(),
+        }
+    }
+}
+
+/// Writes our error event behind forwarded bytes.
+fn told_by_us(tap: &Tap, error: ApiError, ready: &mut Vec<Bytes>) {
+    let mut out = BytesMut::new();
+    tap.fail(error, &mut out);
+    take(&mut out, ready);
 }
 
 fn take(out: &mut BytesMut, ready: &mut Vec<Bytes>) {
@@ -324,6 +319,10 @@ impl Flow<'_> {
                 return self.left(exchange);
             }
         }
+        // Before the client knows that its turn has come: it may ask again at once.
+        if let Pipe::Translate { translator, .. } = &mut self.pipe {
+            exchange.memory.keep(translator.kept());
+        }
         settle(exchange, self.pipe.observed());
         let last = joined(&mut self.ready);
         if self.call.finish_with(last, None).await.is_ok() && self.pipe.observed().ended {
@@ -334,7 +333,7 @@ impl Flow<'_> {
     }
 
     /// Takes one read, and what else is already here. Returns whether the stream is over.
-    fn take(&mut self, read: Result<Option<Bytes>, Failure>, body: &mut Body) -> bool {
+    fn take(&mut self, read: Result<Option<Bytes>, ApiError>, body: &mut Body) -> bool {
         let mut bytes = 0;
         let mut next = read;
         loop {
@@ -347,8 +346,8 @@ impl Flow<'_> {
                     self.pipe.end(&mut self.ready);
                     return true;
                 }
-                Err(failure) => {
-                    self.pipe.fail(failure.error, &mut self.ready);
+                Err(error) => {
+                    self.pipe.fail(error, &mut self.ready);
                     return true;
                 }
             }
@@ -360,14 +359,14 @@ impl Flow<'_> {
             }
             next = match body.ready() {
                 Some(Ok(chunk)) => self.source.unpacked(chunk).map(Some),
-                Some(Err(error)) => Err(Failure::wire(&error)),
+                Some(Err(error)) => Err(Failure::wire(&error).error),
                 None => return self.pipe.observed().is_over(),
             };
         }
     }
 
     fn is_forward(&self) -> bool {
-        matches!(self.pipe, Pipe::Forward { .. })
+        matches!(self.pipe, Pipe::Forward(_))
     }
 
     async fn flush(&mut self) -> bool {
@@ -396,22 +395,13 @@ impl Flow<'_> {
         }
         let silent = !self.keep_alive.is_zero() && self.last_write.elapsed() >= self.keep_alive;
         if silent {
-            let comment = self.keep_alive_bytes();
+            let comment = self.pipe.keep_alive();
             self.last_write = Instant::now();
             if !comment.is_empty() && self.call.send(Bytes::from_static(comment)).await.is_err() {
                 return Due::Gone;
             }
         }
         Due::Nothing
-    }
-
-    /// Nothing may be put between the bytes of a forwarded event; at its border a comment is harmless.
-    fn keep_alive_bytes(&self) -> &'static [u8] {
-        match &self.pipe {
-            Pipe::Forward { tap, dialect, context } if tap.at_border() && !context.json_array => dialect.keep_alive(),
-            Pipe::Forward { .. } => b"",
-            Pipe::Translate { translator, .. } => translator.keep_alive(),
-        }
     }
 
     /// The client left: what was seen is booked; dropping the rest closes both sides.

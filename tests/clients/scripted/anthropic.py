@@ -263,7 +263,8 @@ def parse(body, headers, query, path):
             if t.role == "user" and any(p.kind != "result" for p in t.parts) and not any(p.kind == "result" for p in t.parts):
                 break
             current.append(t)
-        if current:
+        # Adaptive thinking does not ask for it: earlier turns need not begin with a thinking block.
+        if current and body["thinking"]["type"] == "enabled":
             first = [t for t in reversed(current) if t.role == "assistant"]
             if first and any(p.kind == "call" for p in first[0].parts):
                 need(

@@ -78,7 +78,19 @@ pub(super) fn error(status: Option<u16>, value: Raw<'_>) -> ApiError {
     let message = value.as_text().or_else(|| value.get_text("message")).map(|text| text.plain());
     let message = message.as_deref().filter(|message| !message.trim().is_empty());
     let message = mask_secrets(message.unwrap_or("upstream error without a message"));
-    ApiError { status, ..ApiError::new(ErrorKind::of_status(status.unwrap_or(500)), message) }
+    let kind = status.map_or_else(|| kind_of_words(&message), ErrorKind::of_status);
+    ApiError { status, ..ApiError::new(kind, message) }
+}
+
+/// The kind of an error in a stream, which has nothing but its words.
+fn kind_of_words(message: &str) -> ErrorKind {
+    let words = message.to_ascii_lowercase();
+    let says = |any: &[&str]| any.iter().any(|word| words.contains(word));
+    match () {
+        () if says(&["overloaded", "at capacity", "server busy"]) => ErrorKind::Overloaded,
+        () if says(&["rate limit", "too many requests"]) => ErrorKind::RateLimit,
+        () => ErrorKind::Api,
+    }
 }
 
 /// Writes an error.

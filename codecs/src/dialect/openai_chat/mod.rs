@@ -14,4 +14,6 @@ mod details;
 pub mod reply;
 pub mod request;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 mod words;

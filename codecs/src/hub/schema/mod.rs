@@ -11,7 +11,7 @@
 //! | Gemini, `Schema` | [`gemini_subset`] | the OpenAPI subset |
 //!
 //! Schemas written in Gemini's upper-case type names are lowered on the way. Nothing here validates a schema, and
-//! nothing is resolved outside the document. Every walk is bounded: nesting by [`tree::DEPTH_MAX`], inlined references
+//! nothing is resolved outside the document. Every walk is bounded: nesting by `tree::DEPTH_MAX`, inlined references
 //! by depth and by a budget of nodes.
 
 mod anthropic;

@@ -128,6 +128,11 @@ impl Encoder {
         }
     }
 
+    /// Goes on behind `events` events that somebody else has written: the upstream, in a stream that was passed on.
+    pub(crate) fn resume(&mut self, events: u64) {
+        self.sequence = events;
+    }
+
     fn start(&mut self, id: Text<'_>, model: Text<'_>, created: Option<u64>, out: &mut BytesMut) {
         let skeleton = Skeleton::new(id, model, created, &self.context);
         for name in ["response.created", "response.in_progress"] {
