@@ -1,5 +1,6 @@
 //! The documentation against the program: every `curl` of it is run against the demo and compared with the output that
-//! stands below it, every configuration is checked, every link and every named file must lead somewhere.
+//! stands below it, every configuration is checked, every link and every named file must lead somewhere, and the tables
+//! of what is kept and dropped are compared with what the codecs do.
 //!
 //! In an expected output `…` stands for anything; line breaks do not count.
 
@@ -10,6 +11,13 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+};
+
+use codecs::{
+    dialect::{ChatFlavour, Dialect, Target, UrlParts},
+    hub::{ApiError, ErrorKind},
+    json::Raw,
+    translate::translate_request,
 };
 
 const BIN: &str = env!("CARGO_BIN_EXE_flow-router");
@@ -253,6 +261,95 @@ fn the_architecture_names_every_file() {
             } else if !path.is_dir() {
                 let is_map = name.ends_with("/mod.rs") || name.contains("tests");
                 assert!(covered || is_map, "ARCHITECTURE.md does not name {name}");
+            }
+        }
+    }
+}
+
+/// The cells of the table below `heading`: the names of the columns, then the rows.
+fn table<'p>(page: &'p str, heading: &str) -> Vec<Vec<&'p str>> {
+    let (_, rest) = page.split_once(heading).unwrap();
+    let lines = rest.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let cells = |line: &'p str| line.trim_matches('|').split('|').map(str::trim).collect();
+    lines.filter(|line| !line.starts_with("|---")).map(cells).collect()
+}
+
+/// Translates a Chat request of one message and more members for the provider of a column.
+fn translated(column: &str, content: &str, members: &str) -> Result<(String, Vec<String>), ApiError> {
+    let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":{content}}}]{members}}}"#);
+    let to = Dialect::parse(column.split('`').nth(1).unwrap()).unwrap();
+    let flavour = if column.contains("itself") { ChatFlavour::OpenAi } else { ChatFlavour::Compat };
+    let target = Target { model: "m".into(), flavour, ..Target::default() };
+    let raw = Raw::parse(body.as_bytes()).unwrap();
+    let encoded = translate_request(Dialect::OpenAiChat, to, raw, &UrlParts::default(), &target)?;
+    Ok((String::from_utf8(encoded.body).unwrap(), encoded.dropped))
+}
+
+#[test]
+fn the_table_of_parameters_is_true() {
+    const TOOLS: &str = r#","tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}]"#;
+    let page = fs::read_to_string(root().join("docs/dialects/index.md")).unwrap();
+    let rows = table(&page, "### Parameters");
+    let (columns, rows) = rows.split_first().unwrap();
+    assert!(rows.len() > 20);
+    for row in rows {
+        let name = row[0].trim_matches('`');
+        let member = match name {
+            "max_tokens" | "top_k" | "seed" => format!(",\"{name}\":9"),
+            "n" => ",\"n\":2".into(),
+            "temperature" | "top_p" | "presence_penalty" | "frequency_penalty" => format!(",\"{name}\":0.5"),
+            "stop" => ",\"stop\":[\"x\"]".into(),
+            "tools" => TOOLS.into(),
+            "tool_choice" => format!("{TOOLS},\"tool_choice\":\"required\""),
+            "parallel_tool_calls" => format!("{TOOLS},\"parallel_tool_calls\":false"),
+            "response_format" => {
+                let schema = r#"{"name":"x","schema":{"type":"object","properties":{}}}"#;
+                format!(",\"response_format\":{{\"type\":\"json_schema\",\"json_schema\":{schema}}}")
+            }
+            "metadata" | "logit_bias" | "prediction" => format!(",\"{name}\":{{}}"),
+            "logprobs" => ",\"logprobs\":true".into(),
+            "service_tier" => ",\"service_tier\":\"auto\"".into(),
+            _ => format!(",\"{name}\":\"low\""),
+        };
+        for (column, cell) in columns.iter().zip(row).skip(1) {
+            let (body, dropped) = translated(column, "\"hi\"", &member).unwrap();
+            let is_dropped = dropped.iter().any(|dropped| dropped == name);
+            assert_eq!(*cell == "dropped", is_dropped, "{name} for {column}: {dropped:?}");
+            let sent = is_dropped || body.contains(&format!("\"{}\":", cell.trim_matches('`')));
+            assert!(sent, "{name} for {column} is not sent as {cell}: {body}");
+        }
+    }
+}
+
+#[test]
+fn the_table_of_content_is_true() {
+    let page = fs::read_to_string(root().join("docs/dialects/index.md")).unwrap();
+    let rows = table(&page, "### Content of messages");
+    let (columns, rows) = rows.split_first().unwrap();
+    assert_eq!(rows.len(), 6);
+    for row in rows {
+        let part = match row[0] {
+            "image, base64" => r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}"#,
+            "image at an address" => r#"{"type":"image_url","image_url":{"url":"https://h.example/a.png"}}"#,
+            "image at an address without a suffix" => {
+                r#"{"type":"image_url","image_url":{"url":"https://h.example/a"}}"#
+            }
+            "PDF, base64" => {
+                r#"{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,JVBERi0="}}"#
+            }
+            "sound, WAV" => r#"{"type":"input_audio","input_audio":{"data":"UklGRg==","format":"wav"}}"#,
+            "uploaded file" => r#"{"type":"file","file":{"file_id":"file-abc"}}"#,
+            other => panic!("the test does not know {other:?}"),
+        };
+        for (column, cell) in columns.iter().zip(row).skip(1) {
+            let result = translated(column, &format!("[{part}]"), "");
+            match *cell {
+                "kept" => assert!(result.is_ok(), "{} for {column}: {result:?}", row[0]),
+                "refused" => {
+                    let kind = result.err().map(|error| error.kind);
+                    assert_eq!(kind, Some(ErrorKind::UnsupportedContent), "{} for {column}", row[0]);
+                }
+                other => panic!("{other:?} is neither kept nor refused"),
             }
         }
     }
