@@ -13,6 +13,8 @@
 
 pub mod dialect;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod hub;
 pub mod json;
 pub mod patch;

@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use crate::{
     hub::ApiError,
-    json::{Raw, Str, scan::Elements},
+    json::{Elements, Raw, Str},
 };
 
 /// `at` must be `wanted`, but is of another type.

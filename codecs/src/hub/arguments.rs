@@ -80,6 +80,11 @@ impl Completeness {
 
     fn escaped(&mut self, mut raw: &[u8]) {
         loop {
+            // Quotes and backslashes come escaped: inside a string nothing else matters.
+            if self.in_string && !self.escape {
+                let Some(at) = memchr::memchr(b'\\', raw) else { return };
+                raw = &raw[at..];
+            }
             match raw {
                 [] => return,
                 [b'\\', b'u', hex @ ..] => {

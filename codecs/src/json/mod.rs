@@ -1,7 +1,7 @@
 //! JSON without a tree: a validating scan, borrowed views, byte-range edits and an append-only writer.
 //!
 //! ```text
-//!   bytes ──Raw::parse──▶ Raw (one valid value) ──members/elements/get──▶ Raw …          (scan.rs)
+//!   bytes ──Raw::parse──▶ Raw (one valid value) ──members/elements/get──▶ Raw …          (scan.rs, walk.rs)
 //!                          │ as_text ──▶ Text::Escaped: the string token, untouched      (text.rs)
 //!                          └─ writer copies tokens verbatim                              (write.rs)
 //!   bytes ──top_level──▶ byte ranges ──Splice──▶ slices for one vectored write           (splice.rs)
@@ -10,12 +10,19 @@
 //! Strings are never unescaped unless their meaning is needed: between JSON dialects the token is copied as it came, so
 //! lone surrogates, `\u00e9` spellings and signatures survive.
 
+mod fast;
 pub mod scan;
+mod spans;
 pub mod splice;
+mod swar;
 pub mod text;
+mod validate;
+mod walk;
 pub mod write;
 
 pub use scan::{JsonError, Kind, Raw};
+pub use spans::Recorder;
 pub use splice::{MemberEdits, Splice};
 pub use text::{Str, Text};
+pub use walk::{Elements, Members};
 pub use write::Writer;

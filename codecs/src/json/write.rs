@@ -36,7 +36,7 @@ fn must_escape(b: u8) -> bool {
 pub fn escape(text: &str, out: &mut impl Sink) {
     let bytes = text.as_bytes();
     let mut from = 0;
-    while let Some(at) = super::scan::string_special(bytes, from) {
+    while let Some(at) = super::swar::string_special(bytes, from) {
         out.put(&bytes[from..at]);
         match bytes[at] {
             b'"' => out.put(b"\\\""),

@@ -9,7 +9,7 @@ use crate::{
     dialect::{Context, Dialect, StreamDecode, StreamDecoder, StreamEncode, StreamEncoder},
     frame::{Deframer, Frame, FrameError, Framing},
     hub::{ApiError, ErrorKind, Event, Field, Open, Reply, recall::Kept, serial::Serial, surrogates::Surrogates},
-    json::{Raw, Text},
+    json::{Raw, Recorder, Text},
 };
 
 /// Most bytes of an answer that are kept where the target makes us keep them (documents, `*.done` events, tool calls
@@ -202,6 +202,7 @@ struct Source {
 #[derive(Debug)]
 struct Decode {
     decoder: StreamDecoder,
+    recorder: Recorder,
     /// Payloads so far.
     frames: u64,
     #[cfg(debug_assertions)]
@@ -214,6 +215,7 @@ impl Source {
             deframer: Deframer::new(framing),
             decode: Decode {
                 decoder: dialect.stream_decoder(context),
+                recorder: Recorder::default(),
                 frames: 0,
                 #[cfg(debug_assertions)]
                 check: Check::default(),
@@ -259,7 +261,8 @@ impl Decode {
             return;
         }
         self.frames += 1;
-        match Raw::parse(frame.data) {
+        let mut recorder = std::mem::take(&mut self.recorder);
+        match Raw::parse_recorded(frame.data, &mut recorder) {
             Ok(value) => self.run(over, emit, |decoder, emit| decoder.json(frame.name, value, emit)),
             Err(_) if frame.is_done() => self.run(over, emit, |decoder, emit| decoder.done(emit)),
             // An event without data is a sign of life and nothing else.
@@ -269,6 +272,7 @@ impl Decode {
                 emit(Event::Error(bad_json(&frame)));
             }
         }
+        self.recorder = recorder;
     }
 
     #[inline]

@@ -1,0 +1,228 @@
+//! What the fuzz targets call: one function per entry point, each with its oracle. Compiled for fuzzing and for tests, which
+//! run them over the committed corpora.
+//!
+//! A failure is a panic, as fuzzers want it; the grammar of events is checked inside the pipeline in debug builds.
+
+#![allow(clippy::unwrap_used)]
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    dialect::{Context, Dialect, Target, UrlParts},
+    frame::{Deframer, FrameError, Framing},
+    json::{MemberEdits, Raw, Recorder, Splice},
+    patch::{FixId, ReplyEdits, StreamPatch},
+    translate::{StreamTranslator, Tap, translate_reply, translate_request},
+};
+
+/// Takes the first `N` bytes as choices of the fuzzer.
+fn choices<const N: usize>(input: &[u8]) -> Option<([usize; N], &[u8])> {
+    let (head, rest) = input.split_first_chunk::<N>()?;
+    Some((head.map(usize::from), rest))
+}
+
+fn dialect(choice: usize) -> Dialect {
+    Dialect::ALL[choice % Dialect::ALL.len()]
+}
+
+type Frames = (Vec<(Option<String>, Vec<u8>, bool)>, Option<FrameError>);
+
+fn frames(framing: Framing, pieces: &mut dyn Iterator<Item = &[u8]>) -> Frames {
+    let mut deframer = Deframer::with_limit(framing, 64);
+    let mut seen = Vec::new();
+    let mut each = |frame: crate::frame::Frame<'_>| {
+        seen.push((frame.name.map(str::to_owned), frame.data.to_vec(), frame.unfinished));
+    };
+    for piece in pieces {
+        if let Err(error) = deframer.push(piece, &mut each) {
+            return (seen, Some(error));
+        }
+    }
+    let error = deframer.finish(&mut each).err();
+    (seen, error)
+}
+
+/// The number of reads is the network's business, not the reader's.
+fn deframe(framing: Framing, input: &[u8]) {
+    let Some(([size], stream)) = choices(input) else { return };
+    let whole = frames(framing, &mut [stream].into_iter());
+    assert_eq!(whole, frames(framing, &mut stream.chunks(size.max(1))));
+    assert!(whole.0.iter().all(|(_, data, _)| data.len() <= 64));
+}
+
+/// Input: size of the pieces, then a stream of server-sent events.
+pub fn sse(input: &[u8]) {
+    deframe(Framing::Sse, input);
+}
+
+/// Input: size of the pieces, then rows; the same bytes also as one JSON array.
+pub fn ndjson(input: &[u8]) {
+    deframe(Framing::NdJson, input);
+    deframe(Framing::JsonArray, input);
+}
+
+/// Whether the text is JSON is the opinion of `oracle` too; a walk with recorded ends sees what a walk without sees.
+pub fn json(input: &[u8], oracle: impl Fn(&[u8]) -> bool) {
+    let mut recorder = Recorder::default();
+    let plain = Raw::parse(input);
+    let recorded = Raw::parse_recorded(input, &mut recorder);
+    match (plain, recorded) {
+        (Ok(plain), Ok(recorded)) => {
+            assert!(oracle(input));
+            same_walk(plain, recorded);
+        }
+        (Err(plain), Err(recorded)) => {
+            assert_eq!(plain, recorded);
+            assert!(plain.what == "nested too deeply" || !oracle(input), "{plain}");
+        }
+        (plain, recorded) => panic!("{plain:?} {recorded:?}"),
+    }
+}
+
+fn same_walk(a: Raw<'_>, b: Raw<'_>) {
+    assert_eq!(a.as_str(), b.as_str());
+    assert!(a.members().count() == b.members().count() && a.elements().count() == b.elements().count());
+    for ((key_a, a), (key_b, b)) in a.members().zip(b.members()) {
+        assert_eq!(key_a, key_b);
+        assert_eq!(key_a.chars(), key_a.plain().chars().count() as u64);
+        same_walk(a, b);
+    }
+    a.elements().zip(b.elements()).for_each(|(a, b)| same_walk(a, b));
+}
+
+/// Input: dialect, size of the pieces, then its stream.
+pub fn decoder(input: &[u8]) {
+    let Some(([which, size], stream)) = choices(input) else { return };
+    let watch = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut tap = Tap::new(dialect(which), &Context::default());
+        pieces.for_each(|piece| tap.push(piece));
+        tap.finish();
+        let seen = tap.observed();
+        assert!(seen.is_over(), "neither an end nor an error");
+        let end = (seen.content, seen.finished, seen.ended, seen.error.clone(), seen.finish);
+        (end, seen.usage, seen.output_chars, seen.has_calls, seen.id.clone(), seen.model.clone())
+    };
+    let whole = watch(&mut [stream].into_iter());
+    assert_eq!(whole, watch(&mut stream.chunks(size.max(1))));
+}
+
+/// Input: upstream, client, size of the pieces, then the upstream's stream.
+pub fn pair(input: &[u8]) {
+    let Some(([upstream, client, size], stream)) = choices(input) else { return };
+    let (upstream, client) = (dialect(upstream), dialect(client));
+    let translate = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut translator = StreamTranslator::new(upstream, client, &Context::default());
+        let mut out = BytesMut::new();
+        pieces.for_each(|piece| translator.push(piece, &mut out));
+        translator.finish(&mut out);
+        assert!(translator.observed().is_over(), "neither an end nor an error");
+        out
+    };
+    let whole = translate(&mut [stream].into_iter());
+    assert_eq!(whole, translate(&mut stream.chunks(size.max(1))));
+    let mut deframer = Deframer::new(client.framing());
+    deframer
+        .push(&whole, &mut |frame| assert!(frame.is_done() || Raw::parse(frame.data).is_ok(), "{frame:?}"))
+        .unwrap();
+    deframer.finish(&mut |frame| panic!("the client's stream is cut: {frame:?}")).unwrap();
+}
+
+/// Input: client, upstream, flags, then a request; and the same text as an answer document.
+pub fn request(input: &[u8]) {
+    let Some(([from, to, flags], body)) = choices(input) else { return };
+    let Ok(body) = Raw::parse(body) else { return };
+    let url = UrlParts { model: Some("models/gemini-2.5-pro"), stream: flags & 1 != 0, generate: flags & 2 != 0 };
+    let target = Target {
+        model: "some-model".into(),
+        stream: flags & 1 != 0,
+        gemini3: flags & 4 != 0,
+        gemini_schema_subset: flags & 8 != 0,
+        reasoning_echo: flags & 16 != 0,
+        adaptive: (flags & 32 != 0).then_some(flags & 64 != 0),
+        ..Target::default()
+    };
+    if let Ok(encoded) = translate_request(dialect(from), dialect(to), body, &url, &target) {
+        let written = Raw::parse(&encoded.body).unwrap_or_else(|error| panic!("{error}: {}", show(&encoded.body)));
+        assert!(written.is_object());
+        assert!(encoded.dropped.is_sorted());
+    }
+    let mut out = Vec::new();
+    if translate_reply(dialect(from), dialect(to), body, &Context::default(), &mut out).is_ok() {
+        assert!(Raw::parse(&out).is_ok(), "{}", show(&out));
+    }
+}
+
+fn show(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Input: flags, then a JSON text: its members are edited as a request's, and as a stream's.
+pub fn splice(input: &[u8]) {
+    let Some(([flags], text)) = choices(input) else { return };
+    let mut members = MemberEdits::new();
+    if flags & 1 != 0 {
+        members.set_string("model", "x\"y");
+    }
+    if flags & 2 != 0 {
+        members.remove("a");
+    }
+    if flags & 4 != 0 {
+        members.set("b", "[1]");
+    }
+    if let Ok(root) = Raw::parse(text) {
+        let mut splice = Splice::new(text);
+        splice.members(root, &members);
+        let slices = splice.slices(&Bytes::copy_from_slice(text)).concat();
+        let edited = Raw::parse(&slices).unwrap_or_else(|error| panic!("{error}: {}", show(&slices)));
+        let untouched = |raw: Raw<'_>| -> Vec<String> {
+            let others = raw.members().filter(|(key, _)| !["model", "a", "b"].iter().any(|name| key.is(name)));
+            others.map(|(key, value)| format!("{key:?}{}", value.as_str())).collect()
+        };
+        assert_eq!(untouched(root), untouched(edited));
+        assert!(flags & 2 == 0 || edited.member("a").is_none());
+        assert!(!root.is_object() || flags & 4 == 0 || edited.get("b").is_some_and(|b| b.as_str() == "[1]"));
+    }
+    let edits = ReplyEdits { model: Some("z".into()), usage_pad: 1, fix_id: Some(FixId::with_id("chatcmpl-fixed")) };
+    let patch = |size: usize| {
+        let mut patch = StreamPatch::new(dialect(flags >> 3), dialect(flags >> 3).framing(), edits.clone());
+        let mut out = BytesMut::new();
+        text.chunks(size.max(1)).for_each(|piece| patch.push(piece, &mut out));
+        patch.finish(&mut out);
+        out
+    };
+    assert_eq!(patch(text.len()), patch(1));
+    // Without edits the same way copies.
+    let mut copy = StreamPatch::new(dialect(flags >> 3), dialect(flags >> 3).framing(), ReplyEdits::default());
+    let mut out = BytesMut::new();
+    copy.push(text, &mut out);
+    assert_eq!(out, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a target over its committed corpus.
+    fn replay(target: &str, run: impl Fn(&[u8])) {
+        let folder = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            run(&std::fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs > 0, "no corpus for {target}");
+    }
+
+    #[test]
+    fn corpora_hold() {
+        replay("sse", sse);
+        replay("ndjson", ndjson);
+        replay("json", |input| {
+            json(input, |text| serde_json::from_slice::<&serde_json::value::RawValue>(text).is_ok());
+        });
+        replay("decoder", decoder);
+        replay("pair", pair);
+        replay("request", request);
+        replay("splice", splice);
+    }
+}

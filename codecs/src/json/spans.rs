@@ -1,0 +1,112 @@
+//! Where containers end: found out once, while the text is validated, and then known to every walk.
+//!
+//! ```text
+//!   {"a":[1,{"b":2}],"c":{}}        containers in order of their beginning: 0 {…}  1 […]  2 {…}  3 {}
+//!   end of 1 = 16; after it comes 3                spans[1] = { end: 16, after: 3 }
+//! ```
+//!
+//! Without it a walk of three levels would scan the innermost text three times only to skip it.
+
+/// Containers of one text that are recorded. Texts with more are walked without.
+const SPANS_MAX: usize = 4096;
+
+/// One container.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    /// Offset in the whole text.
+    end: u32,
+    /// While open: number of the container around it. Closed: number of the first container that begins behind it.
+    after: u32,
+}
+
+/// What is told of containers while a text is validated.
+pub(super) trait Record {
+    fn open(&mut self);
+    fn close(&mut self, end: usize);
+}
+
+impl Record for () {
+    #[inline(always)]
+    fn open(&mut self) {}
+    #[inline(always)]
+    fn close(&mut self, _end: usize) {}
+}
+
+/// Scratch space for [`Raw::parse_recorded`](super::Raw::parse_recorded), used again for every text.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    spans: Vec<Span>,
+    /// Number of the innermost open container.
+    current: u32,
+    /// There were too many.
+    full: bool,
+}
+
+impl Recorder {
+    pub(super) fn clear(&mut self) {
+        self.spans.clear();
+        self.current = 0;
+        self.full = false;
+    }
+
+    /// The spans of the value that starts at `start` of the text.
+    pub(super) fn spans(&self, start: usize) -> Spans<'_> {
+        match u32::try_from(start) {
+            Ok(base) if !self.full => Spans { all: &self.spans, next: 0, base },
+            _ => Spans::NONE,
+        }
+    }
+}
+
+impl Record for Recorder {
+    #[inline(always)]
+    fn open(&mut self) {
+        if self.spans.len() == SPANS_MAX {
+            self.full = true;
+        }
+        if !self.full {
+            self.spans.push(Span { end: 0, after: self.current });
+            self.current = self.spans.len() as u32 - 1;
+        }
+    }
+
+    #[inline(always)]
+    fn close(&mut self, end: usize) {
+        let after = self.spans.len() as u32;
+        match (self.spans.get_mut(self.current as usize), u32::try_from(end)) {
+            (Some(span), Ok(end)) if !self.full => {
+                self.current = span.after;
+                *span = Span { end, after };
+            }
+            _ => self.full = true,
+        }
+    }
+}
+
+/// The recorded spans, as seen from one value: the next container is number `next`, offsets are less by `base`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spans<'a> {
+    all: &'a [Span],
+    next: u32,
+    base: u32,
+}
+
+impl<'a> Spans<'a> {
+    /// Nothing was recorded.
+    pub(super) const NONE: Spans<'static> = Spans { all: &[], next: 0, base: 0 };
+
+    /// The view from inside the container that this is the view of.
+    #[inline(always)]
+    pub(super) fn inside(self) -> Self {
+        Self { next: self.next + 1, ..self }
+    }
+
+    /// Takes the container that starts at `start`: its end, and the view of it. `None`: nothing was recorded.
+    #[inline(always)]
+    pub(super) fn enter(&mut self, start: usize) -> Option<(usize, Spans<'a>)> {
+        let span = self.all.get(self.next as usize)?;
+        let inner = Spans { all: self.all, next: self.next, base: self.base + start as u32 };
+        self.next = span.after;
+        Some(((span.end - self.base) as usize, inner))
+    }
+}
