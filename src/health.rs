@@ -10,7 +10,41 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::route::cooldown::{Cooldown, Scope};
+/// How far a failure reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// This request alone: another upstream would refuse it too. Goes to the client at once.
+    Request,
+    /// This credential: every model of the provider is affected.
+    Credential,
+    /// This model at this provider.
+    Model,
+    /// The provider cannot be reached.
+    Network,
+}
+
+impl Scope {
+    /// The word in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::Request => "request",
+            Scope::Credential => "credential",
+            Scope::Model => "model",
+            Scope::Network => "network",
+        }
+    }
+}
+
+/// How long to stay away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cooldown {
+    /// Not at all.
+    None,
+    /// For a fixed time.
+    Fixed(Duration),
+    /// Doubling with every failure in a row: 1 s, 2 s, 4 s … at most 128 s.
+    Backoff,
+}
 
 /// The longest backoff.
 const BACKOFF_MAX: Duration = Duration::from_secs(128);

@@ -1,7 +1,7 @@
 //! Flow Router: the product behind the binaries. It decides; `proxy` moves bytes and `codecs` gives them meaning.
 //!
-//! Floors, from the ground up; a module uses floors below its own: settings · health, telemetry · route, vendor ·
-//! gateway · app.
+//! Floors, from the ground up; a module uses floors below its own: settings, runtime · args, health, telemetry · vendor ·
+//! route · gateway · boot · app (`tests/layers.rs` holds them to it).
 
 pub mod app;
 pub mod args;

@@ -6,7 +6,7 @@ use flow_router::{
     app::App,
     args::{self, Action, Args},
     boot,
-    settings::{Settings, TABLE, file::PROVIDER_KEYS},
+    settings::{Settings, TABLE, file::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
 
@@ -98,15 +98,26 @@ fn print_check(settings: &Settings) {
     }
 }
 
-/// The tables of the documentation: docs/settings.md is made by this.
+/// The page docs/settings.md: every setting, every key of a provider, every preset.
 fn print_settings() {
+    println!(
+        "# Settings\n\nMade by `flow-router settings`; [configuration.md](configuration.md) explains.\n\n## Settings\n"
+    );
     println!("| key | flag | variable | value | default | meaning |\n|---|---|---|---|---|---|");
     for row in TABLE {
         let (flag, variable, value) = (row.flag(), row.variable(), row.value.replace('|', "\\|"));
-        println!("| `{}` | `--{flag}` | `{variable}` | {value} | `{}` | {} |", row.name, row.default, row.help);
+        let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };
+        println!("| `{}` | `--{flag}` | `{variable}` | {value} | {default} | {} |", row.name, row.help);
     }
-    println!("\n| key of `[providers.NAME]` | meaning |\n|---|---|");
+    println!("\n## Keys of `[providers.NAME]`\n\n| key | meaning |\n|---|---|");
     for (key, meaning) in PROVIDER_KEYS {
         println!("| `{key}` | {meaning} |");
+    }
+    println!("\n## Presets\n\n| preset | dialect | address | key from | plain model names |\n|---|---|---|---|---|");
+    for preset in PRESETS {
+        let code = |list: &[&str]| list.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ");
+        let key = if preset.keyless { "no key needed".to_owned() } else { code(preset.env) };
+        let (dialect, models) = (preset.dialect.name(), code(preset.models));
+        println!("| `{}` | {dialect} | {} | {key} | {models} |", preset.id, preset.base_url);
     }
 }

@@ -14,10 +14,8 @@ use proxy::{Call, Client, Fresh, Headers, Kind, Method, Outbound, Phase, Respons
 
 use super::{edit, exchange::Exchange, relay};
 use crate::{
-    route::{
-        Candidate,
-        cooldown::{Cooldown, Scope, judge},
-    },
+    health::{Cooldown, Scope},
+    route::{Candidate, cooldown::judge},
     settings::{Settings, Unsupported},
     vendor::Ask,
 };

@@ -34,8 +34,8 @@ use proxy::{Call, Client, Fresh, Handler, Kind, RequestHead, ResponseHead, Statu
 use tracing::debug;
 
 use crate::{
-    health::Health,
-    route::{Candidate, Catalog, cooldown::Scope},
+    health::{Health, Scope},
+    route::{Candidate, Catalog},
     settings::Settings,
     telemetry::metrics::Metrics,
     vendor::Ask,
@@ -254,7 +254,7 @@ impl Handler for Gateway {
 fn find(head: &RequestHead) -> Result<Operation, Miss> {
     let path = std::str::from_utf8(head.path()).map_err(|_| Miss::NotFound)?;
     let upgrade = head.headers.text("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
-    paths::operation(&head.method, path, head.headers.contains("anthropic-version"), upgrade)
+    paths::operation(&head.method, path, paths::speaks(&head.headers), upgrade)
 }
 
 /// Reads the body, unpacked.
@@ -306,13 +306,7 @@ async fn refused(call: Call<'_, Fresh>, dialect: Dialect, refusal: admit::Refusa
 
 async fn missed(call: Call<'_, Fresh>, head: &RequestHead, miss: Miss, request_id: &str) {
     let path = String::from_utf8_lossy(head.path()).into_owned();
-    // The error's dialect is guessed from the path, so that the client's SDK can show its text.
-    let dialect = match () {
-        () if path.starts_with("/api/") => Dialect::Ollama,
-        () if path.starts_with("/v1beta/") => Dialect::Gemini,
-        () if head.headers.contains("anthropic-version") => Dialect::Anthropic,
-        () => Dialect::OpenAiChat,
-    };
+    let dialect = paths::likely(&path, paths::speaks(&head.headers));
     let (error, allow) = match miss {
         Miss::NotFound => {
             (ApiError::new(ErrorKind::NotFound, format!("there is no {} {path} here", head.method)), None)

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use codecs::dialect::Dialect;
-use proxy::Method;
+use proxy::{Headers, Method};
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +68,35 @@ impl Operation {
     }
 }
 
-/// Finds the operation. `anthropic` tells whether the request carries `anthropic-version`, which decides the shape of
-/// `/v1/models`; `upgrade` whether it asks for a WebSocket.
-pub(super) fn operation(method: &Method, path: &str, anthropic: bool, upgrade: bool) -> Result<Operation, Miss> {
+/// The dialect of the client's library, by the fields that only it sends; OpenAI's where nothing speaks against it.
+/// It decides the shape of `/v1/models`, which three vendors have.
+pub(super) fn speaks(headers: &Headers) -> Dialect {
+    if headers.contains("anthropic-version") {
+        Dialect::Anthropic
+    } else if headers.contains("x-goog-api-key") || headers.contains("x-goog-api-client") {
+        Dialect::Gemini
+    } else {
+        Dialect::OpenAiChat
+    }
+}
+
+/// The dialect in which to say that a path leads nowhere, so that the client's library can show it.
+pub(super) fn likely(path: &str, client: Dialect) -> Dialect {
+    match () {
+        () if path.starts_with("/api/") => Dialect::Ollama,
+        () if path.starts_with("/v1beta/")
+            || path.contains(":generateContent")
+            || path.contains(":streamGenerateContent") =>
+        {
+            Dialect::Gemini
+        }
+        () if path.contains("/messages") => Dialect::Anthropic,
+        () => client,
+    }
+}
+
+/// Finds the operation. `client` is what [`speaks`] says; `upgrade` tells whether a WebSocket is asked for.
+pub(super) fn operation(method: &Method, path: &str, client: Dialect, upgrade: bool) -> Result<Operation, Miss> {
     let path = path.trim_end_matches('/');
     // Clients with a base URL that ends in /v1 append /v1 once more.
     let rest = path.strip_prefix("/v1/v1/").or_else(|| path.strip_prefix("/v1/")).or_else(|| path.strip_prefix('/'));
@@ -96,18 +122,14 @@ pub(super) fn operation(method: &Method, path: &str, anthropic: bool, upgrade: b
         "healthz" => on(get, "GET", Operation::Health),
         "readyz" => on(get, "GET", Operation::Ready),
         "metrics" => on(get, "GET", Operation::Metrics),
-        "models" => on(get, "GET", Operation::Models(list_dialect(anthropic))),
+        "models" => on(get, "GET", Operation::Models(client)),
         "v1beta/models" => on(get, "GET", Operation::Models(Dialect::Gemini)),
-        _ => model_path(rest, get, post, anthropic),
+        _ => model_path(rest, get, post, client),
     }
 }
 
-fn list_dialect(anthropic: bool) -> Dialect {
-    if anthropic { Dialect::Anthropic } else { Dialect::OpenAiChat }
-}
-
 /// `models/NAME` and Gemini's `models/NAME:method`.
-fn model_path(rest: &str, get: bool, post: bool, anthropic: bool) -> Result<Operation, Miss> {
+fn model_path(rest: &str, get: bool, post: bool, client: Dialect) -> Result<Operation, Miss> {
     let gemini = rest.strip_prefix("v1beta/models/").or_else(|| rest.strip_prefix("v1beta/tunedModels/"));
     let Some(name) = gemini.or_else(|| rest.strip_prefix("models/")) else { return Err(Miss::NotFound) };
     if let Some((model, method)) = name.rsplit_once(':') {
@@ -116,7 +138,7 @@ fn model_path(rest: &str, get: bool, post: bool, anthropic: bool) -> Result<Oper
             "generateContent" => Operation::Chat(Dialect::Gemini, path(false)),
             "streamGenerateContent" => Operation::Chat(Dialect::Gemini, path(true)),
             "countTokens" => Operation::CountTokens(Dialect::Gemini, path(false)),
-            _ if get => Operation::Model(list_dialect(anthropic), decoded(name)),
+            _ if get => Operation::Model(client, decoded(name)),
             _ => return Err(Miss::NotFound),
         };
         return if post || matches!(operation, Operation::Model(..)) {
@@ -125,7 +147,7 @@ fn model_path(rest: &str, get: bool, post: bool, anthropic: bool) -> Result<Oper
             Err(Miss::Method("POST"))
         };
     }
-    let dialect = if gemini.is_some() { Dialect::Gemini } else { list_dialect(anthropic) };
+    let dialect = if gemini.is_some() { Dialect::Gemini } else { client };
     if get { Ok(Operation::Model(dialect, decoded(name))) } else { Err(Miss::Method("GET")) }
 }
 
@@ -168,7 +190,7 @@ mod tests {
     use super::*;
 
     fn find(method: Method, path: &str) -> Result<Operation, Miss> {
-        operation(&method, path, false, false)
+        operation(&method, path, Dialect::OpenAiChat, false)
     }
 
     #[test]
@@ -201,8 +223,34 @@ mod tests {
         }
         assert_eq!(find(Method::GET, "/v1/messages"), Err(Miss::Method("POST")));
         assert_eq!(find(Method::POST, "/v1/nothing"), Err(Miss::NotFound));
-        assert_eq!(operation(&Method::GET, "/v1/responses", false, true), Ok(Operation::ResponsesSocket));
-        assert_eq!(operation(&Method::GET, "/v1/models", true, false), Ok(Operation::Models(Dialect::Anthropic)));
+        assert_eq!(operation(&Method::GET, "/v1/responses", Dialect::OpenAiChat, true), Ok(Operation::ResponsesSocket));
+        for client in [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Gemini] {
+            assert_eq!(operation(&Method::GET, "/v1/models", client, false), Ok(Operation::Models(client)));
+            assert_eq!(
+                operation(&Method::GET, "/v1/models/m", client, false),
+                Ok(Operation::Model(client, "m".into()))
+            );
+        }
+        // Newer Google libraries use /v1 for everything.
+        let path = "/v1/models/gemini-x:streamGenerateContent";
+        assert_eq!(find(Method::POST, path), Ok(Operation::Chat(Dialect::Gemini, gemini("gemini-x", true))));
+    }
+
+    #[test]
+    fn libraries_are_known_by_their_fields() {
+        for (name, dialect) in [
+            ("Anthropic-Version", Dialect::Anthropic),
+            ("X-Goog-Api-Key", Dialect::Gemini),
+            ("x-goog-api-client", Dialect::Gemini),
+            ("authorization", Dialect::OpenAiChat),
+        ] {
+            let mut headers = Headers::new();
+            headers.append(name, "1");
+            assert_eq!(speaks(&headers), dialect, "{name}");
+        }
+        assert_eq!(likely("/v1/messages/batches", Dialect::OpenAiChat), Dialect::Anthropic);
+        assert_eq!(likely("/v1/files", Dialect::Gemini), Dialect::Gemini);
+        assert_eq!(likely("/api/pull", Dialect::OpenAiChat), Dialect::Ollama);
     }
 
     #[test]

@@ -162,11 +162,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::time::Duration;
 
-    use super::{
-        cooldown::{Cooldown, Scope},
-        *,
+    use super::*;
+    use crate::{
+        health::{Cooldown, Scope},
+        settings::Alias,
     };
-    use crate::settings::Alias;
 
     fn provider(name: &str, priority: i64, models: &[&str]) -> Provider {
         let mut provider = Provider::new(name, Dialect::OpenAiChat, "http://127.0.0.1:1/v1");

@@ -46,14 +46,19 @@ impl Observed {
     /// Takes the next event of an answer that nobody encodes.
     #[inline]
     pub(super) fn watched(&mut self, event: &Event<'_>, estimate: Option<u64>) {
-        if let (Event::End, Some(usage)) = (event, self.estimated(estimate)) {
+        if let Some(usage) = self.estimated_at(event, estimate) {
             self.usage = Some(usage);
         }
         self.event(event);
     }
 
-    /// The counts to claim at the end of an answer without any: characters divided by four. Marks the answer.
-    pub(super) fn estimated(&mut self, input: Option<u64>) -> Option<Usage> {
+    /// The counts to claim at the end of an answer without any: characters divided by four. Marks the answer. Before the
+    /// end nothing is missing yet.
+    #[inline]
+    pub(super) fn estimated_at(&mut self, event: &Event<'_>, input: Option<u64>) -> Option<Usage> {
+        if !matches!(event, Event::End) {
+            return None;
+        }
         let uncached = input?;
         if self.usage.is_some_and(|usage| usage.is_known()) {
             return None;
@@ -124,4 +129,23 @@ fn short(text: &str) -> String {
         end -= 1;
     }
     text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Text;
+
+    #[test]
+    fn only_an_answer_that_ends_without_counts_is_an_estimate() {
+        let delta = Event::Delta { part: 0, field: Field::Text, text: Text::Plain("12345678") };
+        let usage = Usage { uncached: 2, output: 3, ..Usage::default() };
+        let mut counted = Observed::default();
+        [&delta, &Event::Usage(usage), &Event::End].into_iter().for_each(|event| counted.watched(event, Some(7)));
+        assert_eq!((counted.usage, counted.estimated), (Some(usage), false));
+        let mut bare = Observed::default();
+        [&delta, &Event::End].into_iter().for_each(|event| bare.watched(event, Some(7)));
+        let claimed = Usage { uncached: 7, output: 2, ..Usage::default() };
+        assert_eq!((bare.usage, bare.estimated), (Some(claimed), true));
+    }
 }

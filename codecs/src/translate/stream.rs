@@ -131,7 +131,8 @@ impl Tap {
 
     /// Appends the error event that ends a stream which we cannot pass on any further. An event that was cut is ended
     /// first, so that the error is an event of its own.
-    pub fn fail(&self, error: ApiError, out: &mut BytesMut) {
+    pub fn fail(&mut self, error: ApiError, out: &mut BytesMut) {
+        self.observed.error.get_or_insert_with(|| error.clone());
         match self.framing {
             Framing::Sse if !self.border => out.extend_from_slice(b"\n\n"),
             Framing::NdJson if !self.border => out.extend_from_slice(b"\n"),
@@ -350,7 +351,7 @@ impl Pipe {
         if self.observed.is_over() {
             return;
         }
-        if let (Event::End, Some(usage)) = (&event, self.observed.estimated(self.estimate)) {
+        if let Some(usage) = self.observed.estimated_at(&event, self.estimate) {
             self.observed.event(&Event::Usage(usage));
             self.encoder.event(&Event::Usage(usage), out);
         }
@@ -427,7 +428,7 @@ impl Fold {
         if self.observed.is_over() {
             return;
         }
-        if let (Event::End, Some(usage)) = (&event, self.observed.estimated(self.estimate)) {
+        if let Some(usage) = self.observed.estimated_at(&event, self.estimate) {
             self.observed.event(&Event::Usage(usage));
             self.reply.fold(&Event::Usage(usage));
         }

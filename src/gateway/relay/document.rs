@@ -1,5 +1,7 @@
 //! Answers that are whole on at least one side.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use codecs::{
     dialect::{Context, Dialect, openai_chat, openai_responses},
@@ -196,23 +198,37 @@ async fn collected<'a>(
     mut call: Call<'a, Fresh>,
     answer: &mut Answer<'_>,
 ) -> Result<Option<(Call<'a, Fresh>, Bytes)>, Box<(Call<'a, Fresh>, Failure)>> {
+    let stall = answer.candidate.upstream.stall;
     let body = tokio::select! {
         biased;
-        body = answer.response.body.collect(DOCUMENT_BYTES) => body,
+        body = whole(stall, &mut answer.response.body) => body,
         () = call.gone() => return Ok(None),
     };
     let headers: &Headers = &answer.response.head.headers;
-    let body = match body {
-        Ok(body) => inflate::whole(headers, &body, DOCUMENT_BYTES).map_err(|error| nonsense(&error)),
-        Err(error) => Err(Failure::wire(&error)),
-    };
+    let body = body.and_then(|body| inflate::whole(headers, &body, DOCUMENT_BYTES).map_err(|error| nonsense(&error)));
     match body {
         Ok(body) => Ok(Some((call, body))),
         Err(failure) => Err(Box::new((call, failure))),
     }
 }
 
-async fn within(stall: Option<std::time::Duration>, body: &mut Body) -> Result<Option<Bytes>, Failure> {
+/// A whole body that never falls silent for longer than `stall`. One that came in one piece is not copied.
+async fn whole(stall: Option<Duration>, body: &mut Body) -> Result<Bytes, Failure> {
+    let Some(first) = within(stall, body).await? else { return Ok(Bytes::new()) };
+    let Some(second) = within(stall, body).await? else { return Ok(first) };
+    let mut all = BytesMut::with_capacity(2 * (first.len() + second.len()));
+    all.extend_from_slice(&first);
+    all.extend_from_slice(&second);
+    while let Some(chunk) = within(stall, body).await? {
+        if all.len() + chunk.len() > DOCUMENT_BYTES {
+            return Err(Failure::judged(ApiError::new(ErrorKind::Api, "the provider's answer is too large")));
+        }
+        all.extend_from_slice(&chunk);
+    }
+    Ok(all.freeze())
+}
+
+async fn within(stall: Option<Duration>, body: &mut Body) -> Result<Option<Bytes>, Failure> {
     let chunk = match stall {
         Some(limit) => match tokio::time::timeout(limit, body.chunk()).await {
             Ok(chunk) => chunk,

@@ -254,7 +254,7 @@ impl Pipe {
 }
 
 /// Writes our error event behind forwarded bytes.
-fn told_by_us(tap: &Tap, error: ApiError, ready: &mut Vec<Bytes>) {
+fn told_by_us(tap: &mut Tap, error: ApiError, ready: &mut Vec<Bytes>) {
     let mut out = BytesMut::new();
     tap.fail(error, &mut out);
     take(&mut out, ready);
@@ -304,8 +304,7 @@ impl Flow<'_> {
                     Due::Nothing => continue,
                     Due::Gone => return self.left(exchange),
                     Due::Stalled(error) => {
-                        self.pipe.fail(error.clone(), &mut self.ready);
-                        exchange.ledger.outcome(error.kind.name());
+                        self.pipe.fail(error, &mut self.ready);
                         break;
                     }
                 },
