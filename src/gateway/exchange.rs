@@ -124,6 +124,9 @@ pub(super) fn scan(raw: Raw<'_>, body: &[u8]) -> Result<Scanned, (&'static str, 
             scanned.model_spans.extend(span());
         } else if key.is("stream") {
             scanned.stream = value.as_bool();
+            if scanned.stream.is_none() && !value.is_null() {
+                return Err(("stream", format!("stream must be a boolean, not {}", value.kind().name())));
+            }
             scanned.stream_spans.extend(span());
         }
     }
@@ -274,8 +277,14 @@ mod tests {
         assert_eq!(scanned.stream, Some(true));
         let texts: Vec<_> = scanned.model_spans.iter().map(|span| &body[span.clone()]).collect();
         assert_eq!(texts, [&b"\"a\""[..], b"\"b\""]);
-        let body = br#"{"model":1}"#;
-        assert_eq!(scan(Raw::parse(body).unwrap(), body).unwrap_err().1, "model must be a string, not a number");
+        for (body, expected) in [
+            (&br#"{"model":1}"#[..], "model must be a string, not a number"),
+            (br#"{"stream":"yes"}"#, "stream must be a boolean, not a string"),
+        ] {
+            assert_eq!(scan(Raw::parse(body).unwrap(), body).unwrap_err().1, expected);
+        }
+        let body = br#"{"model":null,"stream":null}"#;
+        assert_eq!(scan(Raw::parse(body).unwrap(), body).unwrap().stream, None);
     }
 
     #[test]
