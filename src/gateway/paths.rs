@@ -82,14 +82,11 @@ pub(super) fn speaks(headers: &Headers) -> Dialect {
 
 /// The dialect in which to say that a path leads nowhere, so that the client's library can show it.
 pub(super) fn likely(path: &str, client: Dialect) -> Dialect {
+    let gemini = |method| path.contains("/models/") && path.ends_with(method);
     match () {
         () if path.starts_with("/api/") => Dialect::Ollama,
-        () if path.starts_with("/v1beta/")
-            || path.contains(":generateContent")
-            || path.contains(":streamGenerateContent") =>
-        {
-            Dialect::Gemini
-        }
+        () if path.starts_with("/v1beta/") => Dialect::Gemini,
+        () if [":generateContent", ":streamGenerateContent", ":countTokens"].into_iter().any(gemini) => Dialect::Gemini,
         () if path.contains("/messages") => Dialect::Anthropic,
         () => client,
     }
