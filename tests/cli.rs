@@ -1,0 +1,260 @@
+//! The command line: what is checked, made, listed and refused, and how the program ends.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{fs, process::Output, sync::Arc};
+
+use codecs::dialect::Dialect;
+use flow_router::settings::{TABLE, file::PROVIDER_KEYS};
+use support::{
+    Client, Router, Upstream,
+    router::{self, provider},
+    speech,
+};
+use tokio::sync::Notify;
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Runs `check` on a file with this content; returns its exit code and everything it said.
+fn check(config: &str) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    fs::write(&file, config).unwrap();
+    let output = router::run(dir.path(), &["check", "--config", file.to_str().unwrap()]);
+    (output.status.code(), text(&output).replace(file.to_str().unwrap(), "c.toml"))
+}
+
+#[test]
+fn check_says_where_every_fault_is() {
+    let config = r#"adr = "127.0.0.1:1"
+drain = "5 parsecs"
+max_attempts = 0
+keep_alive = [1]
+
+[providers.mine]
+dialect = "anthropik"
+base_url = "ftp://x"
+api_key = "k"
+priority = "high"
+models = [1]
+  base_ulr = "x"
+
+[providers.openai]
+preset = "opennai"
+
+[providers.bare]
+
+[aliases]
+fast = []
+lost = ["nowhere/x"]
+
+[[keys]]
+name = "me"
+sha256 = "zz"
+"#;
+    let (code, said) = check(config);
+    assert_eq!(code, Some(78), "{said}");
+    for expected in [
+        "c.toml:1:1: unknown key `adr`: did you mean `addr`?",
+        "c.toml:2:9: drain: `5 parsecs` is not a duration",
+        "c.toml:3:16: max_attempts: `0` is not a whole number of at least 1",
+        "c.toml:7:11: `anthropik` is not allowed here: use openai_chat, openai_responses, anthropic, gemini, ollama",
+        "c.toml:8:12: `ftp://x` is not a base URL",
+        "c.toml:10:12: expected a whole number, found",
+        "c.toml:11:11: expected text, found a value of type integer",
+        "c.toml:12:3: unknown key `base_ulr`: did you mean `base_url`?",
+        "c.toml:15:10: unknown preset `opennai`",
+        "c.toml:17:12: provider `bare` needs `dialect`",
+        "c.toml:17:12: provider `bare` needs `base_url`",
+        "c.toml:20:8: an alias needs at least one model",
+        "c.toml:25:10: ",
+    ] {
+        assert!(said.contains(expected), "`{expected}` is not in\n{said}");
+    }
+    assert!(said.contains("faults in the configuration"), "{said}");
+}
+
+#[test]
+fn check_reports_broken_toml_with_its_place() {
+    let (code, said) = check("drain = \"1s\"\nlog = \n[providers\n");
+    assert_eq!(code, Some(78));
+    assert!(said.contains("c.toml:2:"), "{said}");
+    let (code, said) = check("[aliases]\nlost = [\"nowhere/x\"]\n");
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("c.toml:2:1: ") && said.contains("nowhere"), "{said}");
+    let dir = tempfile::tempdir().unwrap();
+    let output = router::run(dir.path(), &["check", "--config", "/does/not/exist.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(text(&output).contains("/does/not/exist.toml: cannot be read"), "{}", text(&output));
+}
+
+#[test]
+fn check_shows_what_is_valid_without_its_secrets() {
+    let (code, said) = check(
+        "drain = \"1s\"\n[providers.mine]\ndialect = \"gemini\"\nbase_url = \"https://example.com/v1beta\"\n\
+         api_key = \"planted-key\"\nmodels = [\"g-*\"]\n[aliases]\nfast = \"mine/g-1\"\n",
+    );
+    assert_eq!(code, Some(0), "{said}");
+    for expected in
+        ["the configuration is valid", "mine (gemini, with a key) at https://example.com/v1beta: g-*", "fast"]
+    {
+        assert!(said.contains(expected), "`{expected}` is not in\n{said}");
+    }
+    assert!(!said.contains("planted-key"), "{said}");
+}
+
+#[test]
+fn flags_beat_the_environment_and_that_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
+    fs::write(&file, "addr = \"127.0.0.1:1001\"\n").unwrap();
+    let shown = |variable: Option<&str>, flags: &[&str]| {
+        let mut command = router::command(dir.path());
+        command.args(["check", "--config"]).arg(&file).args(flags);
+        if let Some(addr) = variable {
+            command.env("FLOW_ROUTER_ADDR", addr);
+        }
+        text(&command.output().unwrap())
+    };
+    assert!(shown(None, &[]).contains("127.0.0.1:1001"));
+    assert!(shown(Some("127.0.0.1:1002"), &[]).contains("127.0.0.1:1002"));
+    assert!(shown(Some("127.0.0.1:1002"), &["--addr", "127.0.0.1:1003"]).contains("127.0.0.1:1003"));
+    assert!(shown(Some("nonsense"), &[]).contains("FLOW_ROUTER_ADDR: `nonsense` is not an address"));
+}
+
+#[test]
+fn providers_come_from_the_environment_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = router::command(dir.path());
+    let output = command.arg("check").env("ANTHROPIC_API_KEY", "planted-key").output().unwrap();
+    let said = text(&output);
+    assert!(said.contains("anthropic (anthropic, with a key)") && !said.contains("planted-key"), "{said}");
+}
+
+#[test]
+fn help_and_settings_list_every_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = text(&router::run(dir.path(), &["--help"]));
+    let settings = text(&router::run(dir.path(), &["settings"]));
+    for row in TABLE {
+        assert!(help.contains(&format!("--{} ", row.flag())), "{} is not in --help", row.name);
+        assert!(settings.contains(&row.variable()), "{} is not in `settings`", row.name);
+        assert!(help.contains(row.help.split(',').next().unwrap().split(':').next().unwrap()), "{}", row.name);
+    }
+    for (key, _) in PROVIDER_KEYS {
+        assert!(settings.contains(&format!("| `{key}` |")), "{key} is not in `settings`");
+    }
+    let unknown = router::run(dir.path(), &["--no-such-flag", "1"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown).contains("--no-such-flag"));
+    assert!(text(&router::run(dir.path(), &["--version"])).contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn keys_are_shown_once_and_open_the_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = router::run(dir.path(), &["--addr", "0.0.0.0:0"]);
+    assert_eq!(refused.status.code(), Some(78));
+    assert!(text(&refused).contains("flow-router key"), "{}", text(&refused));
+    let asked = router::run(dir.path(), &["check", "--require-key", "true"]);
+    assert!(text(&asked).contains("there is no key yet"), "{}", text(&asked));
+
+    let made = router::run(dir.path(), &["key", "laptop"]);
+    let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    assert!(made.status.success() && key.starts_with("fr-") && key.len() == 67, "{key}");
+    let kept = fs::read_to_string(dir.path().join("data/keys.toml")).unwrap();
+    assert!(kept.contains("laptop") && !kept.contains(&key[3..]));
+    let second = String::from_utf8(router::run(dir.path(), &["key", "phone"]).stdout).unwrap();
+    assert_ne!(second.trim(), key);
+
+    let shown = text(&router::run(dir.path(), &["check", "--addr", "0.0.0.0:2402"]));
+    assert!(shown.contains("2 (required)"), "{shown}");
+    for name in ["", "a\"b", "a\nb"] {
+        let refused = router::run(dir.path(), &["key", name]);
+        assert_eq!(refused.status.code(), Some(1), "{name:?}");
+        assert!(text(&refused).contains("a name has"));
+    }
+}
+
+#[tokio::test]
+async fn a_second_program_on_the_same_folder_or_port_is_refused() {
+    let router = Router::start("");
+    let data = router.data_dir();
+    let second = router::run(router.dir.path(), &["--addr", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second).contains("another flow-router uses"), "{}", text(&second));
+    let dir = tempfile::tempdir().unwrap();
+    let addr = router.addr.to_string();
+    let third = router::run(dir.path(), &["--addr", &addr, "--lanes", "1"]);
+    assert_eq!(third.status.code(), Some(1));
+    assert!(text(&third).contains(&format!("cannot listen on {addr}")), "{}", text(&third));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_lets_running_streams_end() {
+    let (started, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, gate) = (started.clone(), go.clone());
+    let dialect = Dialect::OpenAiChat;
+    let upstream = Upstream::start(move |mut conn| {
+        let (tell, gate) = (tell.clone(), gate.clone());
+        async move {
+            conn.asked().await.unwrap();
+            let spoken = speech::stream(dialect);
+            conn.stream("text/event-stream").await;
+            conn.chunk(spoken.prologue.concat() + &spoken.content[0]).await;
+            tell.notify_one();
+            gate.notified().await;
+            conn.chunk(spoken.content[1].clone() + &spoken.end.concat()).await;
+            conn.end().await;
+        }
+    })
+    .await;
+    let mut router = Router::start(&provider("a", dialect, &upstream));
+    let mut idle = Client::connect(router.addr).await;
+    idle.request("GET", "/healthz", &[], b"").await;
+    assert_eq!(idle.answer().await.status, 200);
+    let mut client = Client::connect(router.addr).await;
+    let request = speech::request(dialect, "m", true);
+    client.request("POST", "/v1/chat/completions", &[], request.as_bytes()).await;
+    client.head().await;
+    started.notified().await;
+    router.terminate();
+    // Idle connections are closed at once, the running one is not.
+    assert!(idle.closed().await);
+    assert!(tokio::net::TcpStream::connect(router.addr).await.is_err(), "it still accepts");
+    go.notify_one();
+    let (body, complete) = client.rest().await;
+    assert!(complete);
+    let heard = speech::heard(dialect, &String::from_utf8(body).unwrap());
+    assert!(heard.ended && heard.text == speech::TEXT, "{heard:?}");
+    assert_eq!(router.ended().await.code(), Some(0));
+    assert!(router.log().contains("stopped"), "{}", router.log());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_drain_has_an_end() {
+    let upstream = Upstream::start(|mut conn| async move {
+        conn.asked().await.unwrap();
+        conn.closed().await;
+    })
+    .await;
+    let config = provider("a", Dialect::OpenAiChat, &upstream);
+    let mut router = Router::start_with(&config, &["--drain", "100ms"]);
+    let mut client = Client::connect(router.addr).await;
+    let request = speech::request(Dialect::OpenAiChat, "m", true);
+    client.request("POST", "/v1/chat/completions", &[], request.as_bytes()).await;
+    support::within("the upstream", async {
+        while upstream.asked().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    router.terminate();
+    assert_eq!(router.ended().await.code(), Some(0));
+    assert!(client.closed().await);
+}
