@@ -1,7 +1,7 @@
 //! One try at one candidate: prepare → send → judge. What is answered is relayed; what failed comes back with the call
 //! untouched, so that the next candidate can have it.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use codecs::{
@@ -17,7 +17,7 @@ use crate::{
     health::{Cooldown, Scope},
     route::{Candidate, cooldown::judge},
     settings::{Settings, Unsupported},
-    vendor::Ask,
+    vendor::{Ask, Upstream},
 };
 
 /// Bodies from this size on are translated outside the lane's workers.
@@ -53,6 +53,17 @@ impl Failure {
     pub(super) fn judged(error: ApiError) -> Self {
         let (scope, cooldown) = judge(&error);
         Self { error, scope, cooldown, verbatim: None }
+    }
+
+    /// Blots out the provider's secrets, which some vendors quote: what failed may be shown to the client and logged.
+    pub(super) fn conceal(&mut self, upstream: &Upstream) {
+        self.error.message = upstream.masked(&self.error.message).into_owned();
+        if let Some((_, body)) = &mut self.verbatim
+            && let Ok(text) = std::str::from_utf8(body)
+            && let Cow::Owned(masked) = upstream.masked(text)
+        {
+            *body = masked.into();
+        }
     }
 
     /// A failure on the way to or from the upstream.

@@ -210,8 +210,9 @@ impl Gateway {
                     shared.health.succeeded(&candidate.upstream.name, &candidate.model);
                     return;
                 }
-                Err((back, failure)) => {
+                Err((back, mut failure)) => {
                     call = back;
+                    failure.conceal(&candidate.upstream);
                     let judged = (failure.scope, failure.cooldown);
                     let wait = shared.health.failed(&candidate.upstream.name, &candidate.model, judged, Instant::now());
                     let (scope, kind) = (failure.scope.name(), failure.error.kind.name());

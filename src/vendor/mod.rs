@@ -3,13 +3,13 @@
 //! All five public dialects have fixed places for these things, so one table row per dialect serves every vendor that
 //! speaks it; what differs per vendor is data of its [`Provider`].
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use codecs::dialect::{Dialect, Target};
 use proxy::{Headers, Origin};
 
-use crate::settings::{self, Provider, Settings};
+use crate::settings::{self, Provider, Secret, Settings};
 
 /// Stall limit where the vendor sends pings.
 const STALL_PINGED: Duration = Duration::from_secs(35);
@@ -168,6 +168,17 @@ impl Upstream {
         }
     }
 
+    /// `text` without this provider's secrets: some vendors quote the key that they refuse.
+    pub fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        /// Shorter ones are no secrets, and would blot out ordinary words.
+        const SECRET_MIN: usize = 6;
+        let headers = self.provider.headers.iter().map(|(_, value)| value);
+        let secrets = self.provider.api_key.iter().chain(headers).map(Secret::expose);
+        secrets.filter(|secret| secret.len() >= SECRET_MIN).fold(text.into(), |text, secret| {
+            if text.contains(secret) { text.replace(secret, "***").into() } else { text }
+        })
+    }
+
     /// What an encoder has to know about this provider and model.
     pub fn encode_target(&self, model: &str, stream: bool, adjust_max_tokens: bool) -> Target {
         let provider = &self.provider;
@@ -272,7 +283,6 @@ fn is_ours(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Secret;
 
     fn upstream(dialect: Dialect, base_url: &str) -> Upstream {
         let mut provider = Provider::new("p", dialect, base_url);
@@ -328,6 +338,16 @@ mod tests {
         );
         assert_eq!(sent.text("x-api-key"), Some("key-1"));
         assert!(!sent.contains("authorization"));
+    }
+
+    #[test]
+    fn secrets_are_blotted_out_of_what_a_vendor_says() {
+        let mut provider = Provider::new("p", Dialect::Anthropic, "http://h");
+        provider.api_key = Some(Secret::new("odd~key~1"));
+        provider.headers = vec![("x".into(), Secret::new("hidden-2")), ("y".into(), Secret::new("a"))];
+        let upstream = Upstream::new(&provider, &Settings::default());
+        assert_eq!(upstream.masked("odd~key~1, hidden-2 and odd~key~1"), "***, *** and ***");
+        assert!(matches!(upstream.masked("a plain word"), Cow::Borrowed("a plain word")));
     }
 
     #[test]
