@@ -190,6 +190,11 @@ impl Ledger {
         self.outcome = outcome;
     }
 
+    /// Whether it has ended well.
+    pub(super) fn is_ok(&self) -> bool {
+        self.outcome == "ok"
+    }
+
     /// Notes what was seen of the answer.
     pub(super) fn observed(&mut self, observed: &Observed) {
         if let Some(usage) = observed.usage {

@@ -207,7 +207,10 @@ impl Gateway {
             };
             match tried {
                 Ok(()) => {
-                    shared.health.succeeded(&candidate.upstream.name, &candidate.model);
+                    // A client that left early, or a stream that broke, says nothing good about the provider.
+                    if exchange.ledger.is_ok() {
+                        shared.health.succeeded(&candidate.upstream.name, &candidate.model);
+                    }
                     return;
                 }
                 Err((back, mut failure)) => {
