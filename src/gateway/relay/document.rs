@@ -205,7 +205,10 @@ async fn collected<'a>(
         () = call.gone() => return Ok(None),
     };
     let headers: &Headers = &answer.response.head.headers;
-    let body = body.and_then(|body| inflate::whole(headers, &body, DOCUMENT_BYTES).map_err(|error| nonsense(&error)));
+    let body = match body {
+        Ok(body) => inflate::whole(headers, &body, DOCUMENT_BYTES).map_err(|error| nonsense(&error)),
+        Err(failure) => Err(failure),
+    };
     match body {
         Ok(body) => Ok(Some((call, body))),
         Err(error) => Err(Box::new((call, Failure::judged(error)))),
