@@ -150,8 +150,7 @@ async fn a_half_closed_client_counts_as_gone_and_is_booked_so() {
     tokio::io::AsyncWriteExt::shutdown(&mut io).await.unwrap();
     let mut rest = Vec::new();
     within("the gateway's close", io.read_to_end(&mut rest)).await.unwrap();
-    let metrics = Client::get(router.addr, "/metrics").await.text();
-    assert!(metrics.contains("outcome=\"gone\"} 1"), "{metrics}");
+    let metrics = Client::metrics(router.addr, "outcome=\"gone\"} 1").await;
     assert!(metrics.contains("flow_router_in_flight 0"), "{metrics}");
 }
 

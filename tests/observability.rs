@@ -41,6 +41,9 @@ async fn metrics_tell_requests_tokens_times_and_failures() {
     assert_eq!(ask("bad/m").await, 503);
     assert_eq!(Client::post(router.addr, "/v1/messages", "{").await.status, 400);
 
+    for line in ["outcome=\"ok\"} 2", "outcome=\"overloaded\"} 1", "outcome=\"invalid\"} 1"] {
+        Client::metrics(router.addr, line).await;
+    }
     let answer = Client::get(router.addr, "/metrics").await;
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     let metrics = answer.text();
@@ -137,8 +140,9 @@ async fn no_secret_and_no_text_is_told() {
             let broken = format!("{{\"x\":\"{PROMPT}\", \"y\": {PROVIDER_KEY}}}");
             let answer = Client::post(router.addr, &speech::path(dialect, "g/m", false), broken).await;
             assert!(!answer.text().contains(PROMPT), "{}", answer.text());
-            let told = router.log() + &Client::get(router.addr, "/metrics").await.text();
-            assert!(told.contains("attempt failed") && told.contains("outcome=\"ok\""), "{told}");
+            let metrics = Client::metrics(router.addr, "outcome=\"ok\"").await;
+            let told = router.log() + &metrics;
+            assert!(told.contains("attempt failed"), "{told}");
             for secret in [PROVIDER_KEY, HEADER_SECRET, CLIENT_KEY, QUERY_KEY, PROMPT, ANSWER] {
                 assert!(!told.contains(secret), "{dialect:?} from {other:?}: {secret} is in\n{told}");
             }

@@ -132,6 +132,18 @@ impl Client {
         Self::once(addr, "GET", target, &[], "").await
     }
 
+    /// The gateway's metrics, once `line` is among them: an exchange is booked a moment after its last byte.
+    pub(crate) async fn metrics(addr: SocketAddr, line: &str) -> String {
+        let since = std::time::Instant::now();
+        loop {
+            let text = Self::get(addr, "/metrics").await.text();
+            if text.contains(line) {
+                return text;
+            }
+            assert!(since.elapsed() < super::PATIENCE, "`{line}` is not in\n{text}");
+        }
+    }
+
     /// A POST of JSON.
     pub(crate) async fn post(addr: SocketAddr, target: &str, body: impl AsRef<[u8]>) -> Answer {
         Self::once(addr, "POST", target, &[("Content-Type", "application/json")], body).await
