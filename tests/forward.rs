@@ -275,3 +275,29 @@ async fn expect_continue_chunked_bodies_and_pipelining_work() {
     assert!(upstream.asked().iter().all(|asked| asked.body == request.as_bytes()));
     assert_eq!(upstream.asked().len(), 3);
 }
+
+#[tokio::test]
+async fn the_client_does_not_wait_for_the_upstreams_end() {
+    // The terminal event is the end, also where the upstream keeps its body open.
+    // Gemini has no such event: more may follow a finish reason.
+    for dialect in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Anthropic, Dialect::Ollama] {
+        let upstream = Upstream::start(move |mut conn| async move {
+            if conn.asked().await.is_some() {
+                conn.stream(dialect.stream_content_type()).await;
+                conn.chunk(speech::stream(dialect).bytes()).await;
+                conn.closed().await;
+            }
+        })
+        .await;
+        let router = Router::start(&provider("up", dialect, &upstream));
+        let mut client = Client::connect(router.addr).await;
+        for round in 0..2 {
+            let request = speech::request(dialect, speech::MODEL, true);
+            client.request("POST", &speech::path(dialect, speech::MODEL, true), &[], request.as_bytes()).await;
+            let answer = client.answer().await;
+            assert!(answer.complete && answer.body == speech::stream(dialect).bytes(), "{dialect:?} round {round}");
+        }
+        // A connection whose answer has not ended is never used for another.
+        assert_eq!(upstream.connections(), 2, "{dialect:?}");
+    }
+}

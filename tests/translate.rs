@@ -135,3 +135,39 @@ async fn what_has_no_place_is_named_or_refused() {
     assert!(message.contains("logit_bias, seed"), "{message}");
     assert_eq!(upstream.asked().len(), 1);
 }
+
+#[tokio::test]
+async fn large_requests_pass_translated_and_not() {
+    let (upstreams, router) = five(false).await;
+    let text = "é\\n".repeat(400_000);
+    for (to, upstream) in Dialect::ALL.into_iter().zip(&upstreams) {
+        for from in [to, Dialect::Anthropic] {
+            let model = format!("{}/model-1", to.name());
+            let request = speech::request(from, &model, false).replace("Say hello", &text);
+            let answer = Client::post(router.addr, &speech::path(from, &model, false), request).await;
+            assert_eq!(answer.status, 200, "{from:?} to {to:?}: {}", answer.text());
+            let asked = upstream.asked().pop().unwrap().json();
+            assert_eq!(said(to, &asked).chars().count(), 800_000, "{from:?} to {to:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_fails_to_translate_hurts_no_other() {
+    // One upstream sends nonsense in the middle of its stream while another one streams well over the same gateway.
+    let dialect = Dialect::OpenAiChat;
+    let spoken = speech::stream(dialect);
+    let broken = spoken.prologue.concat() + &spoken.content[0] + "data: {\"choices\":[{\"delta\":{\"content\":\n\n";
+    let bad = Upstream::streams("text/event-stream", vec![broken.into_bytes()]).await;
+    let good = Upstream::streams("text/event-stream", spoken.blocks()).await;
+    let router = Router::start(&(provider("bad", dialect, &bad) + &provider("good", dialect, &good)));
+    let ask = async |model: &str| {
+        let request = speech::request(Dialect::Anthropic, model, true);
+        speech::heard(Dialect::Anthropic, &Client::post(router.addr, "/v1/messages", request).await.text())
+    };
+    for _ in 0..5 {
+        let (bad, good) = tokio::join!(ask("bad/m"), ask("good/m"));
+        assert!(!bad.ended && bad.error.is_some() && bad.text == "Hello", "{bad:?}");
+        assert!(good.ended && good.error.is_none() && good.text == speech::TEXT, "{good:?}");
+    }
+}
