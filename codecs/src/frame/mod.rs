@@ -140,7 +140,7 @@ impl Deframer {
             return Err(error);
         }
         match &mut self.kind {
-            Kind::Sse(sse) => sse.finish(each),
+            Kind::Sse(sse) => return sse.finish(each),
             Kind::NdJson(lines) => lines.finish(each),
             Kind::JsonArray(array) => array.finish(each),
             Kind::Whole(whole) => whole.finish(each),

@@ -88,14 +88,15 @@ impl Sse {
     }
 
     /// End of input: an event without its blank line is handed out all the same (proxies cut the last one).
-    pub fn finish(&mut self, each: Each<'_>) {
-        if !self.line.is_empty() && self.kept_line_end(each).is_err() {
-            return;
+    pub fn finish(&mut self, each: Each<'_>) -> Result<(), FrameError> {
+        if !self.line.is_empty() {
+            self.kept_line_end(each)?;
         }
         if self.has_data {
             each(Frame { name: text(&self.name), data: &self.data, unfinished: true });
         }
         self.reset();
+        Ok(())
     }
 
     /// Handles a complete line of the current chunk.
@@ -236,7 +237,7 @@ mod tests {
         for piece in pieces {
             sse.push(piece, &mut each)?;
         }
-        sse.finish(&mut each);
+        sse.finish(&mut each)?;
         Ok(seen)
     }
 
@@ -311,7 +312,8 @@ mod tests {
     fn too_long_is_an_error_however_it_comes() {
         let line = format!("data: {}\n\n", "x".repeat(100));
         let lines = format!("data: {0}\ndata: {0}\n\n", "x".repeat(40));
-        for stream in [line.as_bytes(), lines.as_bytes(), "x".repeat(100).as_bytes()] {
+        let cut = lines.trim_end();
+        for stream in [line.as_bytes(), lines.as_bytes(), cut.as_bytes(), "x".repeat(100).as_bytes()] {
             for size in [1, 9, 1000] {
                 assert_eq!(run(&mut stream.chunks(size), 64), Err(FrameError::TooLarge { limit: 64 }));
             }

@@ -31,11 +31,13 @@ impl<'a> Text<'a> {
     }
 
     /// Whether the text equals `other`. Does not allocate unless there are escapes.
+    #[inline]
     pub fn is(&self, other: &str) -> bool {
         match self {
             Text::Plain(s) => *s == other,
-            Text::Escaped(s) if !s.contains('\\') => *s == other,
-            Text::Escaped(s) => unescape(s) == other,
+            // Every escape is longer than what it means: text of equal length has none, or another meaning.
+            Text::Escaped(s) if s.len() <= other.len() => *s == other && !s.contains('\\'),
+            Text::Escaped(s) => s.contains('\\') && unescape(s) == other,
         }
     }
 
@@ -234,6 +236,20 @@ mod tests {
         assert_eq!(text.plain(), "a\"b\\c/d\n\té🚀\u{FFFD}x");
         assert_eq!(text.chars(), 13);
         assert!(text.is("a\"b\\c/d\n\té🚀\u{FFFD}x"));
+    }
+
+    #[test]
+    fn comparison_minds_escapes() {
+        for (escaped, plain, same) in [
+            ("model", "model", true),
+            ("mod\\u0065l", "model", true),
+            ("models", "model", false),
+            ("mode", "model", false),
+            ("a\\\\n", "a\\n", true),
+            ("a\\n", "a\\n", false),
+        ] {
+            assert_eq!(Text::Escaped(escaped).is(plain), same, "{escaped}");
+        }
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub(super) async fn from_stream<'a>(
     let mut fold = Fold::new(upstream, exchange.client, &answer.context);
     let mut inflate = match inflate::Inflate::of(&answer.response.head.headers) {
         Ok(inflate) => inflate,
-        Err(error) => return Err((call, nonsense(&error))),
+        Err(error) => return Err((call, Failure::judged(nonsense(&error)))),
     };
     let stall = answer.candidate.upstream.stall;
     loop {
@@ -116,10 +116,10 @@ pub(super) async fn from_stream<'a>(
         match chunk {
             Ok(Some(chunk)) => match inflate.push(chunk) {
                 Ok(plain) => fold.push(&plain),
-                Err(error) => return Err((call, nonsense(&error))),
+                Err(error) => return Err((call, Failure::judged(nonsense(&error)))),
             },
             Ok(None) => break,
-            Err(failure) => return Err((call, failure)),
+            Err(error) => return Err((call, Failure::judged(error))),
         }
         if fold.bytes > DOCUMENT_BYTES {
             let error = ApiError::new(ErrorKind::Api, "the provider's answer is too large");
@@ -208,12 +208,12 @@ async fn collected<'a>(
     let body = body.and_then(|body| inflate::whole(headers, &body, DOCUMENT_BYTES).map_err(|error| nonsense(&error)));
     match body {
         Ok(body) => Ok(Some((call, body))),
-        Err(failure) => Err(Box::new((call, failure))),
+        Err(error) => Err(Box::new((call, Failure::judged(error)))),
     }
 }
 
 /// A whole body that never falls silent for longer than `stall`. One that came in one piece is not copied.
-async fn whole(stall: Option<Duration>, body: &mut Body) -> Result<Bytes, Failure> {
+async fn whole(stall: Option<Duration>, body: &mut Body) -> Result<Bytes, ApiError> {
     let Some(first) = within(stall, body).await? else { return Ok(Bytes::new()) };
     let Some(second) = within(stall, body).await? else { return Ok(first) };
     let mut all = BytesMut::with_capacity(2 * (first.len() + second.len()));
@@ -221,22 +221,22 @@ async fn whole(stall: Option<Duration>, body: &mut Body) -> Result<Bytes, Failur
     all.extend_from_slice(&second);
     while let Some(chunk) = within(stall, body).await? {
         if all.len() + chunk.len() > DOCUMENT_BYTES {
-            return Err(Failure::judged(ApiError::new(ErrorKind::Api, "the provider's answer is too large")));
+            return Err(ApiError::new(ErrorKind::Api, "the provider's answer is too large"));
         }
         all.extend_from_slice(&chunk);
     }
     Ok(all.freeze())
 }
 
-async fn within(stall: Option<Duration>, body: &mut Body) -> Result<Option<Bytes>, Failure> {
+async fn within(stall: Option<Duration>, body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     let chunk = match stall {
         Some(limit) => match tokio::time::timeout(limit, body.chunk()).await {
             Ok(chunk) => chunk,
-            Err(_) => return Err(Failure::judged(stalled(limit))),
+            Err(_) => return Err(stalled(limit)),
         },
         None => body.chunk().await,
     };
-    chunk.map_err(|error| Failure::wire(&error))
+    chunk.map_err(|error| Failure::wire(&error).error)
 }
 
 fn parse(body: &Bytes) -> Result<Raw<'_>, ApiError> {
@@ -247,10 +247,10 @@ fn parse(body: &Bytes) -> Result<Raw<'_>, ApiError> {
     })
 }
 
-fn nonsense(error: &inflate::InflateError) -> Failure {
+fn nonsense(error: &inflate::InflateError) -> ApiError {
     let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer cannot be read: {error}"));
     api.status = Some(502);
-    Failure::judged(api)
+    api
 }
 
 async fn respond(call: Call<'_, Fresh>, exchange: &mut Exchange, head: ResponseHead, body: Bytes, observed: &Observed) {
