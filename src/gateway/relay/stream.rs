@@ -35,7 +35,7 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// Prologue that is held at most.
 const HELD_BYTES: usize = 256 * 1024;
 /// After the terminal event the upstream's end is awaited this long, so that its connection can be used again.
-const LINGER: Duration = Duration::from_millis(250);
+const LINGER: Duration = Duration::from_millis(25);
 /// "Never", for a timer that must have a deadline.
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
