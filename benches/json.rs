@@ -45,6 +45,18 @@ fn json(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(name, |bencher| bencher.iter(|| Raw::parse(black_box(text.as_bytes())).is_ok()));
     }
+    // The peer: a tape of the whole document, with its buffers reused. It needs a copy, which it changes.
+    let mut buffers = simd_json::Buffers::default();
+    for (name, text) in [("simd-json tape/350-byte delta", DELTA), ("simd-json tape/160 KB request", request.as_str())]
+    {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let mut copy = black_box(text.as_bytes()).to_vec();
+                simd_json::to_tape_with_buffers(&mut copy, &mut buffers).is_ok()
+            });
+        });
+    }
     group.throughput(Throughput::Bytes(DELTA.len() as u64));
     group.bench_function("parse and walk/typical: 350-byte delta", |bencher| {
         bencher.iter(|| Raw::parse(black_box(DELTA.as_bytes())).map(walk).unwrap_or_default());
