@@ -2,7 +2,8 @@
 //!
 //! Vendors refuse a tool turn whose signed thinking is missing, and many clients drop what they do not know. A
 //! [`Keeper`] watches an answer and notes what belongs to each of its calls; [`restore`] puts it back into the next
-//! request, found by call id. Where the client has sent riders itself, nothing is touched.
+//! request, found by call id. Where the client has sent riders itself, they must be those of the same answer, and then
+//! its thinking is made whole: OpenAI's SDK for Node keeps the last delta only of every member that it does not know.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -114,35 +115,72 @@ impl Pending {
 /// Puts back what `recall` knows about the calls in history.
 pub fn restore(request: &mut Request<'_>, recall: &dyn Fn(&str) -> Option<Arc<Kept>>) {
     for message in request.messages.iter_mut().filter(|message| message.role == Role::Assistant) {
-        let signed = message.parts.iter().any(|part| match part {
-            Part::Thinking { rider, .. } => rider.is_some(),
-            Part::Redacted(_) => true,
-            Part::Call(call) => call.signature.is_some(),
-            _ => false,
-        });
-        if signed || !message.parts.iter().any(|part| matches!(part, Part::Call(_))) {
+        if !message.parts.iter().any(|part| matches!(part, Part::Call(_))) {
             continue;
         }
+        let sent: Vec<Rider<'_>> = message.parts.iter().filter_map(rider).cloned().collect();
         let mut parts = Vec::with_capacity(message.parts.len() + 1);
-        let mut first = true;
+        // Where the parts behind the last call begin.
+        let mut behind = 0;
         for mut part in std::mem::take(&mut message.parts) {
-            if let Part::Call(call) = &mut part
-                && let Some(kept) = recall(&call.id.plain())
-            {
-                call.signature.clone_from(&kept.signature);
-                if !kept.thinking.is_empty() {
-                    // The client's own words of it are the same, without the signature.
-                    parts.retain(|part| !matches!(part, Part::Thinking { .. }));
-                    // A turn begins with its thinking; later thinking stands before its call.
-                    let at = if first { 0 } else { parts.len() };
-                    parts.splice(at..at, kept.thinking.iter().cloned());
+            if let Part::Call(call) = &mut part {
+                // Call ids may repeat: what the client sent itself must prove that this is the same answer.
+                if let Some(kept) = recall(&call.id.plain()).filter(|kept| sent.is_empty() || kept.is_among(&sent)) {
+                    call.signature = call.signature.take().or_else(|| kept.signature.clone());
+                    put_thinking(&kept, &mut parts, behind);
                 }
-                first = false;
+                parts.push(part);
+                behind = parts.len();
+            } else {
+                parts.push(part);
             }
-            parts.push(part);
         }
         message.parts = parts;
     }
+}
+
+/// Replaces what the client sent of a call's thinking. `behind`: where the parts behind the previous call begin.
+fn put_thinking(kept: &Kept, parts: &mut Vec<Part<'_>>, behind: usize) {
+    if kept.thinking.is_empty() {
+        return;
+    }
+    let own = |part: &Part<'_>| match rider(part) {
+        Some(sent) => kept.thinking.iter().filter_map(rider).any(|kept| same(kept, sent)),
+        // The client's own words of it, without the signature.
+        None => matches!(part, Part::Thinking { .. }),
+    };
+    let stood = parts.iter().position(own).filter(|at| *at >= behind);
+    parts.retain(|part| !own(part));
+    let at = match stood {
+        Some(at) => at,
+        // A turn begins with its thinking; later thinking stands before its call.
+        None if behind == 0 => 0,
+        None => parts.len(),
+    };
+    parts.splice(at..at, kept.thinking.iter().cloned());
+}
+
+impl Kept {
+    /// Does one of the riders come from the answer that made this call?
+    fn is_among(&self, sent: &[Rider<'_>]) -> bool {
+        let own = self.thinking.iter().filter_map(rider).chain(&self.signature);
+        own.into_iter().any(|own| sent.iter().any(|sent| same(own, sent)))
+    }
+}
+
+/// The rider of a part.
+fn rider<'p, 'a>(part: &'p Part<'a>) -> Option<&'p Rider<'a>> {
+    match part {
+        Part::Thinking { rider, .. } => rider.as_ref(),
+        Part::Redacted(rider) => Some(rider),
+        Part::Call(call) => call.signature.as_ref(),
+        _ => None,
+    }
+}
+
+/// Item ids do not count: not every client brings them back.
+fn same(one: &Rider<'_>, other: &Rider<'_>) -> bool {
+    one.origin == other.origin && one.payload.plain() == other.payload.plain()
 }
 
 /// Removes every rider, and the reasoning that is worth nothing without it: the way out when a vendor refuses them.
@@ -219,5 +257,65 @@ mod tests {
         strip(&mut request);
         let assistant = request.messages.iter().find(|message| message.role == Role::Assistant).unwrap();
         assert!(!assistant.parts.iter().any(|part| matches!(part, Part::Thinking { .. })));
+    }
+
+    fn thinking<'a>(text: &'a str, sig: Option<&'a str>) -> Part<'a> {
+        let rider = sig.map(|sig| Rider::new(Origin::Anthropic, Form::Sig, sig));
+        Part::Thinking { text: text.into(), rider }
+    }
+
+    fn calls(id: &str) -> Part<'_> {
+        Part::Call(crate::hub::request::Call {
+            id: id.into(),
+            name: "t".into(),
+            namespace: None,
+            arguments: "{}".into(),
+            kind: ToolKind::Function,
+            signature: None,
+            cache: None,
+        })
+    }
+
+    fn restored<'a>(parts: Vec<Part<'a>>) -> Vec<Part<'a>> {
+        let of = |id: &str, parts: &[Part<'static>]| {
+            Arc::new(Kept { call_id: id.into(), thinking: parts.to_vec(), signature: None })
+        };
+        let first = of("c1", &[thinking("one", Some("A")), thinking("two", Some("B"))]);
+        let second = of("c2", &[thinking("three", Some("C"))]);
+        let recall = move |id: &str| match id {
+            "c1" => Some(first.clone()),
+            "c2" => Some(second.clone()),
+            _ => None,
+        };
+        let mut request = Request::default();
+        request.messages.push(crate::hub::request::Message { role: Role::Assistant, parts });
+        restore(&mut request, &recall);
+        request.messages.remove(0).parts
+    }
+
+    #[test]
+    fn thinking_that_came_back_in_part_is_made_whole() {
+        let whole = [
+            thinking("one", Some("A")),
+            thinking("two", Some("B")),
+            calls("c1"),
+            thinking("three", Some("C")),
+            calls("c2"),
+        ];
+        let said = || Part::Text { text: "said".into(), cache: None };
+        // The last delta of the words and the last signature are what OpenAI's SDK for Node keeps.
+        assert_eq!(restored(vec![thinking("o", Some("B")), calls("c1")]), whole[..3]);
+        assert_eq!(restored(vec![calls("c1"), calls("c2")]), whole);
+        assert_eq!(restored(whole.to_vec()), whole);
+        let flat = vec![thinking("one", Some("A")), thinking("two", Some("B")), thinking("three", Some("C"))];
+        assert_eq!(restored([flat, vec![calls("c1"), calls("c2")]].concat()), whole);
+        let [one, two, call, ..] = whole;
+        assert_eq!(restored(vec![said(), one.clone(), two.clone(), call.clone()]), [said(), one, two, call]);
+    }
+
+    #[test]
+    fn another_answer_with_the_same_call_id_is_left_alone() {
+        let other = vec![thinking("other", Some("X")), calls("c1")];
+        assert_eq!(restored(other.clone()), other);
     }
 }

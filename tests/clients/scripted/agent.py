@@ -14,6 +14,8 @@ from .view import CONST
 WRITERS = ("write", "write_file", "writefile", "create_file", "apply_patch")
 # Codex's code mode: one free-form tool that runs JavaScript, from which the others are called
 CODE = ("exec",)
+# dialects whose thinking carries a signature (Gemini's calls carry theirs)
+SIGNED = ("anthropic", "openai_responses")
 SHELLS = ("bash", "run_shell_command", "exec_command", "shell_command", "shell", "local_shell", "terminal")
 
 
@@ -97,7 +99,7 @@ def turn(view, n, at, marks, results):
     if view.dialect == "gemini":
         sig = sign(view, n, thought, marks.get("tag"), t.name, args)
     if view.reasoning:
-        mine = sign(view, n, thought, marks.get("tag")) if view.dialect != "gemini" else ""
+        mine = sign(view, n, thought, marks.get("tag")) if view.dialect in SIGNED else ""
         pieces.append(Piece("think", [thought[:6], thought[6:]], mine))
     else:
         pieces.append(Piece("text", ["Using ", t.name, "."]))

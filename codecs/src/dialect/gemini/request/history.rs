@@ -286,7 +286,7 @@ fn result<'a>(value: Raw<'a>, at: &str) -> Result<ToolResult<'a>, ApiError> {
     let at = format!("{at}.functionResponse");
     let name = value.get("name").map(|name| expect::text(name, format_args!("{at}.name"))).transpose()?;
     let (text, is_error) = match value.get("response") {
-        Some(response) => response_text(response),
+        Some(response) => response_text(response, name.as_ref()),
         None => (Str::default(), false),
     };
     let mut parts = vec![Part::Text { text, cache: None }];
@@ -306,11 +306,19 @@ fn result<'a>(value: Raw<'a>, at: &str) -> Result<ToolResult<'a>, ApiError> {
 }
 
 /// What a result says in text. By convention a single `output` (or `result`) holds it, a single `error` a failure.
-fn response_text(response: Raw<'_>) -> (Str<'_>, bool) {
+/// Vercel's AI SDK writes `content` or `error` behind the name of the function.
+fn response_text<'a>(response: Raw<'a>, function: Option<&Str<'a>>) -> (Str<'a>, bool) {
     let mut members = response.members();
-    match (members.next(), members.next()) {
-        (Some((key, value)), None) if key.is("output") || key.is("result") => (text(value), false),
-        (Some((key, value)), None) if key.is("error") => (text(value), true),
+    match (members.next(), members.next(), members.next()) {
+        (Some((key, value)), None, None) if key.is("output") || key.is("result") => (text(value), false),
+        (Some((key, value)), None, None) if key.is("error") => (text(value), true),
+        (Some((name, own)), Some((key, value)), None)
+            if name.is("name")
+                && (key.is("content") || key.is("error"))
+                && own.as_text().map(Text::to_str).as_ref() == function =>
+        {
+            (text(value), key.is("error"))
+        }
         _ => (text(response), false),
     }
 }

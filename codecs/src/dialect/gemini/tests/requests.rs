@@ -136,6 +136,10 @@ fn responses_are_read_by_convention() {
         (r#"{"error":"bad"}"#, "bad", true),
         (r#"{"output":"x","error":"y"}"#, r#"{"output":"x","error":"y"}"#, false),
         (r#"{"value":1}"#, r#"{"value":1}"#, false),
+        (r#"{"name":"f","content":"x"}"#, "x", false),
+        (r#"{"name":"f","error":"bad"}"#, "bad", true),
+        (r#"{"name":"Ada","content":"x"}"#, r#"{"name":"Ada","content":"x"}"#, false),
+        (r#"{"name":"f","content":"x","n":1}"#, r#"{"name":"f","content":"x","n":1}"#, false),
         ("{}", "{}", false),
     ] {
         let body = format!(

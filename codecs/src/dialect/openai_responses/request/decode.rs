@@ -41,7 +41,7 @@ pub fn decode<'a>(body: Raw<'a>) -> Result<Request<'a>, ApiError> {
             "max_output_tokens" => request.max_tokens = Some(expect::whole(value, "max_output_tokens")?),
             "temperature" => request.sampling.temperature = Some(expect::number(value, "temperature")?),
             "top_p" => request.sampling.top_p = Some(expect::number(value, "top_p")?),
-            "tools" => tools::decode(value, &mut request)?,
+            "tools" => tools::decode(value, "tools", &mut request)?,
             "tool_choice" => tools::decode_choice(value, &mut request)?,
             "parallel_tool_calls" => request.choice.parallel = Some(expect::boolean(value, "parallel_tool_calls")?),
             "reasoning" => reasoning(value, &mut request)?,

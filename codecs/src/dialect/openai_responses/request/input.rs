@@ -4,6 +4,7 @@
 //!   reasoning · message(assistant) · function_call …        ─▶ one assistant message
 //!   function_call_output …                                  ─▶ one tool message, behind the turn that called
 //!   message(developer | system)                             ─▶ system
+//!   additional_tools                                        ─▶ the request's tools
 //! ```
 
 use std::borrow::Cow;
@@ -11,6 +12,7 @@ use std::borrow::Cow;
 use super::{
     decode::{lenient, needs_memory},
     media::{audio_mime, data_url, mime_of_name, url_source},
+    tools,
 };
 use crate::{
     dialect::expect,
@@ -53,6 +55,11 @@ fn one<'a>(item: Raw<'a>, at: &str, request: &mut Request<'a>) -> Result<(), Api
         Some("function_call_output" | "custom_tool_call_output") => output(item, at, request),
         Some("local_shell_call" | "shell_call") => shell_call(item, request),
         Some("local_shell_call_output" | "shell_call_output") => output(item, at, request),
+        // The newest Codex offers its tools here; without them no other vendor's model could act.
+        Some("additional_tools") => match item.get("tools") {
+            Some(list) => tools::decode(list, &format!("{at}.tools"), request),
+            None => Ok(()),
+        },
         Some("item_reference") | None => Err(needs_memory(at)),
         // Hosted tools have run on another server, and their records mean nothing elsewhere.
         Some(other) => {

@@ -11,7 +11,7 @@ use crate::{
             Call, ChoiceMode, Effort, Format, Message, Part, Reasoning, Role, Source, SystemText, Tool, ToolResult,
         },
     },
-    json::Raw,
+    json::{Raw, Str},
 };
 
 /// Runs `check` on the decoded request.
@@ -112,6 +112,38 @@ fn content_of_all_kinds() {
         assert_eq!(source(6), &Source::Url { url: "https://h/d.pdf".into(), mime: None });
         assert_eq!(parts[7], Part::Audio { mime: "audio/mpeg".into(), data: "UklG".into() });
     });
+}
+
+#[test]
+fn tools_inside_the_input_are_tools() {
+    let exec = json!({"type":"custom","name":"exec","description":"d","format":{"type":"grammar","syntax":"lark","definition":"x"}});
+    let body = json!({"input":[
+        {"type":"additional_tools","role":"developer","tools":[
+            exec,
+            {"type":"namespace","name":"ns","description":"d","tools":[{"type":"function","name":"g","parameters":{}}]},
+        ]},
+        {"role":"user","content":"hi"},
+        {"type":"additional_tools"},
+    ],"tools":[{"type":"function","name":"f","parameters":{}}]});
+    with(body, |request| {
+        let tools: Vec<_> = request
+            .tools
+            .iter()
+            .map(|tool| (tool.name.plain(), tool.namespace.as_ref().map(Str::plain), tool.kind))
+            .collect();
+        assert_eq!(
+            tools,
+            [
+                ("exec".into(), None, ToolKind::Custom),
+                ("g".into(), Some("ns".into()), ToolKind::Function),
+                ("f".into(), None, ToolKind::Function),
+            ]
+        );
+        assert!(request.tools[0].format.is_some() && request.dropped.is_empty());
+        assert_eq!(roles(&request), [Role::User]);
+    });
+    let error = refused(json!({"input":[{"type":"additional_tools","tools":[{"type":"function"}]}]}));
+    assert!(error.message.contains("input[0].tools[0].name"), "{}", error.message);
 }
 
 #[test]

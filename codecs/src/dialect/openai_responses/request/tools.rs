@@ -13,10 +13,10 @@ use crate::{
     json::{Raw, Str, Text, Writer},
 };
 
-/// Reads `tools`.
-pub(super) fn decode<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError> {
-    for (i, tool) in expect::array(value, "tools")?.enumerate() {
-        let at = format!("tools[{i}]");
+/// Reads a list of tools, that of the request or that of an input item.
+pub(super) fn decode<'a>(value: Raw<'a>, at: &str, request: &mut Request<'a>) -> Result<(), ApiError> {
+    for (i, tool) in expect::array(value, at)?.enumerate() {
+        let at = format!("{at}[{i}]");
         let kind = expect::object(tool, &at)?.get_text("type").unwrap_or(Text::EMPTY).plain();
         if kind == "namespace" {
             let name = required(tool, "name", &at)?;
