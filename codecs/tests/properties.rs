@@ -12,9 +12,10 @@ mod normal;
 use bytes::BytesMut;
 use codecs::{
     dialect::{Context, Dialect, StreamEncode},
+    frame::Framing,
     hub::{Event, Field, Finish, Open, Refused, Reply, ReplyPart, ToolKind, Usage, check::Check, serial::Serial},
     json::{Raw, Text},
-    translate::{Collector, StreamTranslator, replay},
+    translate::{Collector, StreamTranslator, Tap, replay},
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -331,6 +332,30 @@ proptest! {
                 let whole = translated(upstream, client, &mut [stream.as_slice()].into_iter());
                 let cut = translated(upstream, client, &mut pieces.iter().copied());
                 prop_assert_eq!(String::from_utf8_lossy(&whole), String::from_utf8_lossy(&cut));
+            }
+        }
+    }
+
+    /// Frames that repeat the shape of the one before take a shortcut; a frame without meaning between them bars it.
+    #[test]
+    fn repeated_frames_mean_what_they_mean_alone(answer in answer()) {
+        for upstream in Dialect::ALL {
+            let stream = String::from_utf8(answer.stream(upstream)).unwrap();
+            let apart = match upstream.framing() {
+                Framing::NdJson => stream.replace('\n', "\n{}\n"),
+                _ => stream.replace("\n\n", "\n\ndata:\n\n"),
+            };
+            let observed = |stream: &str| {
+                let mut tap = Tap::new(upstream, &context());
+                tap.push(stream.as_bytes());
+                tap.finish();
+                format!("{:?}", tap.observed())
+            };
+            prop_assert_eq!(observed(&stream), observed(&apart));
+            for client in Dialect::ALL {
+                let near = translated(upstream, client, &mut [stream.as_bytes()].into_iter());
+                let far = translated(upstream, client, &mut [apart.as_bytes()].into_iter());
+                prop_assert_eq!(String::from_utf8_lossy(&near), String::from_utf8_lossy(&far));
             }
         }
     }

@@ -34,7 +34,10 @@ impl Admission {
 
     /// Checks one request; returns the name of the caller's key, if it presented one of ours.
     pub(super) fn check(&self, head: &RequestHead) -> Result<Option<&str>, Refusal> {
-        let caller = presented(head).and_then(|key| self.owner(&key));
+        let caller = match self.keys.is_empty() {
+            true => None,
+            false => presented(head).and_then(|key| self.owner(&key)),
+        };
         if caller.is_some() {
             // A key is proof enough: no page knows it.
             return Ok(caller);
@@ -57,9 +60,6 @@ impl Admission {
     }
 
     fn owner(&self, key: &str) -> Option<&str> {
-        if self.keys.is_empty() {
-            return None;
-        }
         let digest = digest::digest(&digest::SHA256, key.as_bytes());
         // Every entry is compared, so that the time says nothing about which one it is.
         self.keys.iter().fold(None, |found, entry| {

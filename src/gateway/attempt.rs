@@ -7,7 +7,7 @@ use bytes::Bytes;
 use codecs::{
     dialect::Context,
     hub::{ApiError, ErrorKind},
-    json::Raw,
+    json::{Raw, Recorder},
     translate::translate_recalling,
 };
 use proxy::{Call, Client, Fresh, Headers, Kind, Method, Outbound, Phase, Response, ResponseHead};
@@ -148,7 +148,8 @@ fn prepare(
     let mut target = upstream.encode_target(&candidate.model, stream, settings.adjust_max_tokens && !same);
     target.strip_riders = riders == Riders::Stripped;
     let mut encode = || {
-        let raw = Raw::parse(&exchange.body).map_err(|e| malformed(&e))?;
+        let mut recorder = Recorder::default();
+        let raw = Raw::parse_recorded(&exchange.body, &mut recorder).map_err(|e| malformed(&e))?;
         context.include_usage = raw.at(&["stream_options", "include_usage"]).and_then(Raw::as_bool).unwrap_or(false);
         let recall = |call_id: &str| exchange.memory.recall(call_id);
         translate_recalling(exchange.client, upstream.dialect(), raw, &exchange.url(), &target, &recall)
@@ -228,7 +229,9 @@ pub(super) async fn attempt<'a>(
             Err(error) => return Err((call, Failure::wire(&error))),
         };
         if response.head.status.is_success() {
-            let answer = relay::Answer { response, speed, context, dropped, stream, candidate, attempts, settings };
+            // In a box: it moves through several futures, and stays as long as a stream does.
+            let answer =
+                Box::new(relay::Answer { response, speed, context, dropped, stream, candidate, attempts, settings });
             return relay::relay(call, exchange, answer).await;
         }
         let failure = tokio::select! {

@@ -27,7 +27,7 @@ pub(super) async fn answer(
     client: &Client,
     settings: &Settings,
 ) {
-    exchange.ledger.answered_by(&candidate.upstream.name);
+    exchange.ledger.answered_by(&candidate.upstream);
     let estimate = match estimated(exchange) {
         Ok(tokens) => tokens,
         Err(error) => {

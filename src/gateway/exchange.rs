@@ -1,6 +1,7 @@
 //! One request and its reply, with everything known about it, and the guard that always settles it.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,8 +20,8 @@ use proxy::RequestHead;
 
 use super::{paths::GeminiPath, signatures::Signatures};
 use crate::{
-    telemetry::metrics::{FailureLabels, Gaps, Metrics, ProviderLabels, RequestLabels},
-    vendor::Ask,
+    telemetry::metrics::{FailureLabels, Gaps, Metrics, RequestLabels},
+    vendor::{Ask, Upstream},
 };
 
 /// One request, read and understood as far as routing needs.
@@ -146,9 +147,10 @@ pub(super) fn gemini(path: Option<GeminiPath>, scanned: &mut Scanned) {
 /// Counts an exchange in and, when it is dropped, out: also when the client left or a codec failed.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     client: Dialect,
-    provider: Arc<str>,
+    /// Who answers, if somebody was asked.
+    upstream: Option<Arc<Upstream>>,
     /// `ok`, an error kind, or `gone` until somebody knows better.
     outcome: &'static str,
     usage: Option<(Usage, bool)>,
@@ -160,12 +162,12 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Opens the books.
-    pub(super) fn open(metrics: &Metrics, client: Dialect) -> Self {
+    pub(super) fn open(metrics: &Arc<Metrics>, client: Dialect) -> Self {
         metrics.in_flight.inc();
         Self {
             metrics: metrics.clone(),
             client,
-            provider: Arc::from(""),
+            upstream: None,
             outcome: "gone",
             usage: None,
             gaps: Gaps::default(),
@@ -175,8 +177,8 @@ impl Ledger {
     }
 
     /// Notes who answers.
-    pub(super) fn answered_by(&mut self, provider: &Arc<str>) {
-        self.provider = provider.clone();
+    pub(super) fn answered_by(&mut self, upstream: &Arc<Upstream>) {
+        self.upstream = Some(upstream.clone());
     }
 
     /// Notes a failed attempt.
@@ -213,14 +215,22 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         let metrics = &self.metrics;
         metrics.in_flight.dec();
-        let provider = self.provider.to_string();
-        let labels = RequestLabels { client: self.client.name(), provider: provider.clone(), outcome: self.outcome };
-        metrics.requests.get_or_create(&labels).inc();
-        if let Some((usage, estimated)) = self.usage {
-            metrics.count_tokens(&provider, &usage, estimated);
-        }
-        if let Some(time) = self.first_token {
-            metrics.first_token.get_or_create(&ProviderLabels { provider }).observe(time.as_secs_f64());
+        match &self.upstream {
+            Some(upstream) => {
+                let books = &upstream.books;
+                books.finished(metrics, self.client, self.outcome);
+                if let Some((usage, estimated)) = self.usage {
+                    books.count_tokens(metrics, &usage, estimated);
+                }
+                if let Some(time) = self.first_token {
+                    books.first_token(metrics, time);
+                }
+            }
+            None => {
+                let labels =
+                    RequestLabels { client: self.client.name(), provider: String::new(), outcome: self.outcome };
+                metrics.requests.get_or_create(&labels).inc();
+            }
         }
         if let Some(time) = self.added {
             metrics.added.observe(time.as_secs_f64());
@@ -233,14 +243,9 @@ impl Drop for Ledger {
 pub(super) fn unique() -> String {
     static STATE: AtomicU64 = AtomicU64::new(0);
     static SEED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-    let seed = *SEED.get_or_init(|| {
-        let mut bytes = [0u8; 8];
-        // Ids need not be secret: the clock will do if the system has no randomness.
-        match aws_lc_rs::rand::fill(&mut bytes) {
-            Ok(()) => u64::from_le_bytes(bytes),
-            Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64),
-        }
-    });
+    // Ids need not be secret. The keys of std's hash maps come from the system's randomness; the cryptographic
+    // generator would spend a tenth of a second on its own seed, in the first request.
+    let seed = *SEED.get_or_init(|| RandomState::new().hash_one(SystemTime::now()));
     let count = STATE.fetch_add(1, Ordering::Relaxed);
     let mut digits = [0u8; 24];
     // Two mixed words: the second one holds the counter itself, so that two ids can never be equal.
@@ -251,7 +256,8 @@ pub(super) fn unique() -> String {
             rest /= 36;
         }
     }
-    digits.iter().map(|digit| char::from(*digit)).collect()
+    // Digits are ASCII.
+    std::str::from_utf8(&digits).unwrap_or_default().to_owned()
 }
 
 /// The finaliser of SplitMix64.
@@ -294,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_dropped_ledger_is_counted() {
-        let metrics = Metrics::default();
+        let metrics = Arc::new(Metrics::default());
         drop(Ledger::open(&metrics, Dialect::Gemini));
         let text = metrics.render();
         assert!(text.contains("client=\"gemini\",provider=\"\",outcome=\"gone\"} 1"), "{text}");

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use codecs::{
     dialect::Dialect,
     hub::{ApiError, ErrorKind},
-    json::Raw,
+    json::{Raw, Recorder},
 };
 use exchange::{Exchange, Ledger, Scanned};
 use paths::{Miss, Operation};
@@ -51,7 +51,7 @@ pub struct Shared {
     /// Who is cooling down.
     pub health: Health,
     /// Counters.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Who may call.
     admission: admit::Admission,
     /// Signatures kept for clients that drop them.
@@ -68,7 +68,7 @@ impl Shared {
             admission: admit::Admission::new(&settings),
             health: Health::default(),
             signatures: signatures::Signatures::default(),
-            metrics: Metrics::default(),
+            metrics: Arc::default(),
             started: now,
             settings,
         }
@@ -161,7 +161,7 @@ impl Gateway {
                 return reply::error(call, dialect, &error, &id).await;
             }
         };
-        let mut exchange = Exchange {
+        let mut exchange = Box::new(Exchange {
             id,
             client: dialect,
             head,
@@ -176,7 +176,7 @@ impl Gateway {
             complete: Instant::now(),
             memory: exchange::Memory { store: shared.signatures.clone(), caller },
             ledger,
-        };
+        });
         let candidates = match shared.catalog.plan(&exchange.model, &shared.health, Instant::now()) {
             Ok(candidates) => candidates,
             Err(miss) => {
@@ -193,13 +193,13 @@ impl Gateway {
     }
 
     /// Tries the candidates in order.
-    async fn route(&self, mut call: Call<'_, Fresh>, mut exchange: Exchange, candidates: &[Candidate]) {
+    async fn route(&self, mut call: Call<'_, Fresh>, mut exchange: Box<Exchange>, candidates: &[Candidate]) {
         let shared = &*self.shared;
         let mut last: Option<(Failure, &Candidate)> = None;
         let mut attempts = 0;
         for candidate in candidates.iter().take(shared.settings.max_attempts) {
             attempts += 1;
-            exchange.ledger.answered_by(&candidate.upstream.name);
+            exchange.ledger.answered_by(&candidate.upstream);
             let tried = if demo::is_demo(candidate) {
                 demo::answer(call, &mut exchange, candidate, attempts).await
             } else {
@@ -288,7 +288,8 @@ fn wire_error(kind: &Kind) -> ApiError {
 
 /// Checks the body and finds what routing needs.
 fn understood(body: &Bytes, dialect: Dialect, path: Option<paths::GeminiPath>) -> Result<Scanned, ApiError> {
-    let raw = Raw::parse(body).map_err(|error| attempt::malformed(&error))?;
+    let mut recorder = Recorder::default();
+    let raw = Raw::parse_recorded(body, &mut recorder).map_err(|error| attempt::malformed(&error))?;
     if !raw.is_object() {
         let found = raw.kind().name();
         return Err(ApiError::new(ErrorKind::Invalid, format!("the request body must be a JSON object, not {found}")));

@@ -66,7 +66,7 @@ pub(super) fn mark(
 ) -> ResponseHead {
     head = head
         .with("x-flow-router-request-id", exchange.id.clone())
-        .with("x-flow-router-provider", candidate.upstream.name.to_string())
+        .with("x-flow-router-provider", candidate.upstream.shown.clone())
         .with("x-flow-router-model", header_text(&candidate.model));
     if attempts > 1 {
         head = head.with("x-flow-router-attempts", attempts.to_string());
@@ -83,10 +83,55 @@ pub(super) fn added(
 ) -> (ResponseHead, std::time::Duration) {
     let before = sent.saturating_duration_since(exchange.complete);
     let added = before + answered.elapsed();
-    (head.with("x-flow-router-added-ms", format!("{:.3}", added.as_secs_f64() * 1000.0)), added)
+    (head.with("x-flow-router-added-ms", milliseconds(added)), added)
+}
+
+/// Milliseconds with three decimals. By hand: this is written for every answer, and the formatter costs more than all
+/// other fields together.
+fn milliseconds(time: std::time::Duration) -> Bytes {
+    let mut text = [b'0'; 24];
+    let mut rest = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let mut start = text.len();
+    for place in 0.. {
+        if place == 3 {
+            start -= 1;
+            text[start] = b'.';
+        }
+        if place > 3 && rest == 0 {
+            break;
+        }
+        start -= 1;
+        text[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    Bytes::copy_from_slice(&text[start..])
 }
 
 /// Text that may stand in a header: printable ASCII, the rest as `?`.
 pub(super) fn header_text(text: &str) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_have_three_decimals() {
+        for (micros, expected) in [(0, "0.000"), (7, "0.007"), (1_000, "1.000"), (12_345_678, "12345.678")] {
+            assert_eq!(milliseconds(Duration::from_micros(micros)), expected);
+        }
+        assert_eq!(milliseconds(Duration::MAX), "18446744073709551.615");
+    }
+
+    #[test]
+    fn only_printable_ascii_stands_in_a_header() {
+        assert_eq!(header_text("a b~"), "a b~");
+        assert_eq!(header_text("a\r\né"), "a???");
+    }
 }

@@ -3,9 +3,12 @@
 //! Labels are bounded: dialects, configured providers and fixed words; never a model name that a client made up.
 //! Streams count their gaps in a local [`Gaps`] and hand them over once, so that no chunk touches shared state.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use codecs::hub::Usage;
+use codecs::{dialect::Dialect, hub::Usage};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -126,22 +129,67 @@ impl Metrics {
             Err(_) => String::new(),
         }
     }
+}
+
+/// Counters of one provider that are asked for again and again: found in their family once, then kept.
+#[derive(Debug)]
+pub struct Books {
+    provider: String,
+    /// Answers without fault, per client dialect.
+    ok: [OnceLock<Counter>; Dialect::ALL.len()],
+    /// Tokens per source and bucket.
+    tokens: [[OnceLock<Counter>; BUCKETS.len()]; 2],
+    first_token: OnceLock<Histogram>,
+}
+
+const BUCKETS: [&str; 5] = ["uncached", "cache_read", "cache_write", "output", "reasoning"];
+
+impl Books {
+    /// Books without entries.
+    pub fn new(provider: &str) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            ok: Default::default(),
+            tokens: Default::default(),
+            first_token: OnceLock::new(),
+        }
+    }
+
+    /// Counts an exchange that is over.
+    pub fn finished(&self, metrics: &Metrics, client: Dialect, outcome: &'static str) {
+        let find = || {
+            let labels = RequestLabels { client: client.name(), provider: self.provider.clone(), outcome };
+            metrics.requests.get_or_create_owned(&labels)
+        };
+        let place = Dialect::ALL.iter().position(|dialect| *dialect == client).filter(|_| outcome == "ok");
+        match place.and_then(|place| self.ok.get(place)) {
+            Some(kept) => kept.get_or_init(find).inc(),
+            None => find().inc(),
+        };
+    }
 
     /// Counts the tokens of one exchange.
-    pub fn count_tokens(&self, provider: &str, usage: &Usage, estimated: bool) {
-        let source = if estimated { "estimate" } else { "upstream" };
-        for (bucket, tokens) in [
-            ("uncached", usage.uncached),
-            ("cache_read", usage.cache_read),
-            ("cache_write", usage.cache_write),
-            ("output", usage.output),
-            ("reasoning", usage.reasoning),
-        ] {
+    pub fn count_tokens(&self, metrics: &Metrics, usage: &Usage, estimated: bool) {
+        let (row, source) = if estimated { (1, "estimate") } else { (0, "upstream") };
+        let tokens = [usage.uncached, usage.cache_read, usage.cache_write, usage.output, usage.reasoning];
+        for ((bucket, kept), tokens) in BUCKETS.into_iter().zip(&self.tokens[row]).zip(tokens) {
             if tokens > 0 {
-                let labels = TokenLabels { provider: provider.to_owned(), bucket, source };
-                self.tokens.get_or_create(&labels).inc_by(tokens);
+                let find = || {
+                    let labels = TokenLabels { provider: self.provider.clone(), bucket, source };
+                    metrics.tokens.get_or_create_owned(&labels)
+                };
+                kept.get_or_init(find).inc_by(tokens);
             }
         }
+    }
+
+    /// Notes the time to the first content.
+    pub fn first_token(&self, metrics: &Metrics, time: Duration) {
+        let find = || {
+            let labels = ProviderLabels { provider: self.provider.clone() };
+            metrics.first_token.get_or_create_owned(&labels)
+        };
+        self.first_token.get_or_init(find).observe(time.as_secs_f64());
     }
 }
 
@@ -181,7 +229,7 @@ mod tests {
         let metrics = Metrics::default();
         let labels = RequestLabels { client: "anthropic", provider: "p".into(), outcome: "ok" };
         metrics.requests.get_or_create(&labels).inc();
-        metrics.count_tokens("p", &Usage { uncached: 3, output: 4, ..Usage::default() }, false);
+        Books::new("p").count_tokens(&metrics, &Usage { uncached: 3, output: 4, ..Usage::default() }, false);
         let mut gaps = Gaps::default();
         gaps.add(Duration::from_millis(3));
         gaps.flush(&metrics.gap);

@@ -9,7 +9,10 @@ use bytes::Bytes;
 use codecs::dialect::{Dialect, Target};
 use proxy::{Headers, Origin};
 
-use crate::settings::{self, Provider, Secret, Settings};
+use crate::{
+    settings::{self, Provider, Secret, Settings},
+    telemetry::metrics::Books,
+};
 
 /// Stall limit where the vendor sends pings.
 const STALL_PINGED: Duration = Duration::from_secs(35);
@@ -38,6 +41,10 @@ pub enum Ask {
 pub struct Upstream {
     /// Its name.
     pub name: Arc<str>,
+    /// Its name as the value of a header field.
+    pub shown: Bytes,
+    /// Its counters.
+    pub books: Books,
     /// As configured.
     pub provider: Provider,
     /// Where it is; `None` for the embedded demo.
@@ -64,6 +71,8 @@ impl Upstream {
         let limit = |duration: Duration| (!duration.is_zero()).then_some(duration);
         Self {
             name: provider.name.as_str().into(),
+            shown: Bytes::from(provider.name.clone()),
+            books: Books::new(&provider.name),
             origin: Origin::parse(settings::provider::origin_of(&provider.base_url)).ok(),
             base_path: base_path(&provider.base_url, provider.dialect),
             hold: provider.hold_prologue.unwrap_or(settings.hold_prologue),

@@ -62,7 +62,7 @@ impl Sse {
             self.skip_lf = false;
             at = usize::from(chunk[0] == b'\n');
         }
-        while let Some(length) = memchr::memchr2(b'\n', b'\r', &chunk[at..]) {
+        while let Some(length) = line_length(&chunk[at..]) {
             let (start, end) = (at, at + length);
             at = end + 1;
             if chunk[end] == b'\r' {
@@ -193,6 +193,15 @@ impl Sse {
     }
 }
 
+/// Where the first line ends. Every other line is empty, and not worth a search.
+#[inline]
+fn line_length(text: &[u8]) -> Option<usize> {
+    match text.first()? {
+        b'\n' => Some(0),
+        _ => memchr::memchr2(b'\n', b'\r', text),
+    }
+}
+
 enum Field<'c> {
     Data(&'c [u8]),
     Event(&'c [u8]),
@@ -216,7 +225,7 @@ fn field(line: &[u8]) -> Field<'_> {
 }
 
 fn text(name: &[u8]) -> Option<&str> {
-    std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
+    if name.is_empty() { None } else { std::str::from_utf8(name).ok() }
 }
 
 #[cfg(test)]

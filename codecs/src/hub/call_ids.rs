@@ -13,20 +13,25 @@ use crate::{dialect::Context, json::Text};
 pub struct CallIds {
     history: Arc<HashSet<String>>,
     given: HashSet<String>,
-    slug: String,
+    /// Core of the answer's id, from which ids are minted.
+    stem: String,
     next: u32,
 }
 
 impl CallIds {
     /// Ids for an answer whose own id is not known yet.
     pub fn new(context: &Context) -> Self {
-        Self { history: context.used_ids.clone(), given: HashSet::new(), slug: ids::slug(&context.new_id), next: 0 }
+        Self { history: context.used_ids.clone(), given: HashSet::new(), stem: context.new_id.clone(), next: 0 }
     }
 
     /// Takes the answer's id as the stem of minted ids; an empty one is ignored.
     pub fn answer_id(&mut self, id: Text<'_>) {
         if !id.is_empty() {
-            self.slug = ids::slug(ids::core(&id.plain()));
+            let id = id.plain();
+            // No more than what a minted id shows of it.
+            let core = ids::core(&id);
+            self.stem.clear();
+            self.stem.extend(core.chars().take(ids::SLUG_CHARS));
         }
     }
 
@@ -50,7 +55,7 @@ impl CallIds {
     }
 
     fn minted(&self, n: u32) -> String {
-        let id = ids::minted(&self.slug, n);
+        let id = ids::minted(&ids::slug(&self.stem), n);
         if self.is_free(&id) {
             return id;
         }

@@ -115,6 +115,16 @@ fn escaped_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// Place of the quote that ends the string whose inside starts at `at`, if it is an ordinary one. UTF-8 is not looked at.
+#[inline]
+pub(crate) fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let end = match quote_or_backslash(bytes, at)? {
+        quote if bytes[quote] == b'"' => quote,
+        backslash => escaped_string(bytes, backslash)? - 1,
+    };
+    (!has_control(&bytes[at..end])).then_some(end)
+}
+
 #[inline(always)]
 fn space(bytes: &[u8], mut at: usize) -> usize {
     // There are no control characters here: the only white space is a blank.

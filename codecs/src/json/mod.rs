@@ -20,6 +20,7 @@ mod validate;
 mod walk;
 pub mod write;
 
+pub(crate) use fast::string_end;
 pub use scan::{JsonError, Kind, Raw};
 pub use spans::Recorder;
 pub use splice::{MemberEdits, Splice};

@@ -59,7 +59,7 @@ impl<'a> Text<'a> {
     /// Number of Unicode scalar values (an escape counts as one, a surrogate pair as one). Does not allocate.
     pub fn chars(&self) -> u64 {
         let (Text::Plain(s) | Text::Escaped(s)) = *self;
-        let mut count = s.chars().count();
+        let mut count = if s.is_ascii() { s.len() } else { s.chars().count() };
         if let Text::Escaped(mut rest) = *self {
             while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
                 let (_, used) = escape_at(&rest[at..]);

@@ -9,6 +9,7 @@
 
 mod count;
 mod observed;
+mod shape;
 mod stream;
 
 pub use count::{count_tokens_request, estimate_tokens};

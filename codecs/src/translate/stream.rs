@@ -2,7 +2,10 @@
 
 use bytes::BytesMut;
 
-use super::Observed;
+use super::{
+    Observed,
+    shape::{Seen, Shape},
+};
 #[cfg(debug_assertions)]
 use crate::hub::check::Check;
 use crate::{
@@ -204,6 +207,7 @@ struct Source {
 struct Decode {
     decoder: StreamDecoder,
     recorder: Recorder,
+    shape: Shape,
     /// Payloads so far.
     frames: u64,
     #[cfg(debug_assertions)]
@@ -217,6 +221,8 @@ impl Source {
             decode: Decode {
                 decoder: dialect.stream_decoder(context),
                 recorder: Recorder::default(),
+                // This one counts what its deltas bring, to add what the end of an item shows to be missing.
+                shape: Shape::new(dialect != Dialect::OpenAiResponses),
                 frames: 0,
                 #[cfg(debug_assertions)]
                 check: Check::default(),
@@ -262,8 +268,22 @@ impl Decode {
             return;
         }
         self.frames += 1;
+        if let Some(event) = self.shape.again(&frame) {
+            #[cfg(debug_assertions)]
+            checked(&mut self.check, &event);
+            return emit(event);
+        }
         let mut recorder = std::mem::take(&mut self.recorder);
         match Raw::parse_recorded(frame.data, &mut recorder) {
+            Ok(value) if self.shape.learns() => {
+                let mut seen = Seen::default();
+                let mut noted = |event: Event<'_>| {
+                    seen.event(&event);
+                    emit(event);
+                };
+                self.run(over, &mut noted, |decoder, emit| decoder.json(frame.name, value, emit));
+                self.shape.learn(&frame, &seen);
+            }
             Ok(value) => self.run(over, emit, |decoder, emit| decoder.json(frame.name, value, emit)),
             Err(_) if frame.is_done() => self.run(over, emit, |decoder, emit| decoder.done(emit)),
             // An event without data is a sign of life and nothing else.
@@ -287,12 +307,18 @@ impl Decode {
         let check = &mut self.check;
         step(&mut self.decoder, &mut |event| {
             #[cfg(debug_assertions)]
-            if let Err(rule) = check.event(&event) {
-                panic!("the decoder broke the grammar of events: {rule}: {event:?}");
-            }
+            checked(check, &event);
             *over |= matches!(event, Event::End | Event::Error(_));
             emit(event);
         });
+    }
+}
+
+/// A decoder that breaks the grammar of events is a defect of ours.
+#[cfg(debug_assertions)]
+fn checked(check: &mut Check, event: &Event<'_>) {
+    if let Err(rule) = check.event(event) {
+        panic!("the decoder broke the grammar of events: {rule}: {event:?}");
     }
 }
 

@@ -89,6 +89,9 @@ fn stream(vector: &Vector) {
     if from != Dialect::Ollama {
         let commented = between_events(vector, b": x\n\n");
         assert_eq!(show(&whole), show(&translate(vector, &mut [commented.as_slice()].into_iter())), "with comments");
+        // An event that says nothing bars the shortcut for frames that repeat the one before.
+        let apart = between_events(vector, b"data:\n\n");
+        assert_eq!(show(&whole), show(&translate(vector, &mut [apart.as_slice()].into_iter())), "one by one");
     }
     if from == Dialect::Anthropic {
         let pinged = between_events(vector, b"event: ping\ndata: {\"type\": \"ping\"}\n\n");

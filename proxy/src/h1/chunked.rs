@@ -4,7 +4,7 @@
 //! counted, because a peer can otherwise make us read for ever without delivering a byte (CVE-2023-39326 class).
 //! Line ends are CRLF and nothing else: a lenient chunk line is a way to smuggle.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::framing::{Piece, refuse, take, too_large};
 use super::head::{Block, parse_fields};
@@ -14,6 +14,11 @@ use crate::{Headers, Kind, Limits};
 const SIZE_DIGITS: u8 = 16;
 /// Extension bytes on one chunk line.
 const EXTENSION_LINE: usize = 256;
+
+/// Chunks below this size are small: they are moved together.
+const GATHER_BYTES: u64 = 2048;
+/// Hex digits of a small chunk's size and some more.
+const PLAIN_DIGITS: usize = 6;
 
 /// Trailer fields that are dropped: framing, routing, authentication, content and cookies must be known before the
 /// body and may not change behind it (RFC 9110 §6.5.1).
@@ -113,13 +118,17 @@ impl Chunked {
         self.trailers.take()
     }
 
-    /// Takes the next piece of data off `buf`. Framing bytes before it are consumed on the way.
+    /// Takes the next piece of data off `buf`. Framing bytes before it are consumed on the way, and small chunks that lie
+    /// behind one another come out as one piece.
     pub(crate) fn next(&mut self, buf: &mut BytesMut) -> Result<Piece, Kind> {
         loop {
             match self.state {
                 State::Data { mut left } => {
                     if buf.is_empty() {
                         return Ok(Piece::More);
+                    }
+                    if left < GATHER_BYTES && (left as usize) < buf.len() {
+                        return Ok(Piece::Data(self.gather(buf)));
                     }
                     let data = take(buf, &mut left);
                     self.state = if left == 0 { State::DataCr } else { State::Data { left } };
@@ -134,6 +143,42 @@ impl Chunked {
                 }
             }
         }
+    }
+
+    /// Closes the gaps that framing bytes leave between small chunks: upstreams put every event into a chunk of its own,
+    /// and moving a hundred bytes costs less than carrying another slice through all that follows.
+    ///
+    /// The state is that of data. What is wrong behind good data is left for the next call.
+    fn gather(&mut self, buf: &mut BytesMut) -> Bytes {
+        // `buf[..end]` is data, `buf[at..]` was not looked at.
+        let (mut end, mut at) = (0, 0);
+        while let State::Data { left } = self.state {
+            let size = buf.len() - at;
+            let size = usize::try_from(left).map_or(size, |left| left.min(size));
+            if size == 0 || size as u64 >= GATHER_BYTES {
+                break;
+            }
+            buf.copy_within(at..at + size, end);
+            end += size;
+            at += size;
+            let left = left - size as u64;
+            self.state = if left == 0 { State::DataCr } else { State::Data { left } };
+            if left > 0 {
+                break;
+            }
+            match plain_line(&buf[at..]) {
+                Some((size, used)) if size <= self.room => {
+                    self.room -= size;
+                    self.state = State::Data { left: size };
+                    at += used;
+                }
+                // Whatever is unusual is read with care, by the next call.
+                _ => break,
+            }
+        }
+        let data = buf.split_to(end).freeze();
+        buf.advance(at - end);
+        data
     }
 
     /// Consumes framing bytes until data or trailers begin (true) or the buffer is empty (false).
@@ -214,6 +259,19 @@ impl Chunked {
     }
 }
 
+/// The usual bytes between the data of two chunks, `CRLF <hex size> CRLF`: the size, and how many they are.
+fn plain_line(bytes: &[u8]) -> Option<(u64, usize)> {
+    let digits = bytes.strip_prefix(b"\r\n")?;
+    let mut size = 0;
+    for (at, &byte) in digits.iter().take(PLAIN_DIGITS).enumerate() {
+        match char::from(byte).to_digit(16) {
+            Some(digit) => size = size << 4 | u64::from(digit),
+            None => return (size > 0 && digits[at..].starts_with(b"\r\n")).then_some((size, at + 4)),
+        }
+    }
+    None
+}
+
 /// The line in front of a chunk, built on the stack: `<hex size> CRLF`.
 #[derive(Debug)]
 pub(crate) struct ChunkLine {
@@ -288,6 +346,42 @@ mod tests {
         assert_eq!(data.as_ptr(), at);
         assert_eq!(decoder.next(&mut buf).unwrap(), Piece::End);
         assert!(buf.is_empty());
+    }
+
+    #[test]
+    fn small_chunks_come_together() {
+        let stream = b"5\r\nhello\r\n1\r\n \r\n2;x\r\nwo\r\n3\r\nrld\r\n";
+        let mut buf = BytesMut::from(&stream[..]);
+        let mut decoder = Chunked::new(&Limits::default(), 100);
+        let mut pieces = Vec::new();
+        while let Piece::Data(data) = decoder.next(&mut buf).unwrap() {
+            pieces.push(data);
+        }
+        assert_eq!(pieces, ["hello ", "world"], "an extension is read with care");
+        for cut in 0..=stream.len() {
+            let mut decoder = Chunked::new(&Limits::default(), 100);
+            let (mut buf, mut body) = (BytesMut::new(), Vec::new());
+            for half in [&stream[..cut], &stream[cut..]] {
+                buf.extend_from_slice(half);
+                while let Piece::Data(data) = decoder.next(&mut buf).unwrap() {
+                    body.extend_from_slice(&data);
+                }
+            }
+            assert_eq!(body, b"hello world", "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_behind_good_data_is_found_behind_it() {
+        for (bad, expected) in
+            [("\r\n;\r\n", "bad_chunk_size"), ("\n", "chunk_data_end"), ("\r\n1\r\naa\r\n", "chunk_data_end")]
+        {
+            let mut buf = BytesMut::from(format!("1\r\na{bad}").as_str());
+            let mut decoder = Chunked::new(&Limits::default(), 100);
+            assert!(matches!(decoder.next(&mut buf), Ok(Piece::Data(data)) if data.starts_with(b"a")), "{bad:?}");
+            let error = decoder.next(&mut buf).unwrap_err();
+            assert!(matches!(error, Kind::Protocol { reason, .. } if reason == expected), "{bad:?}: {error:?}");
+        }
     }
 
     #[test]

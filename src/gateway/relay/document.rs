@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use codecs::{
     dialect::{Context, Dialect, openai_chat, openai_responses},
     hub::{ApiError, ErrorKind},
-    json::Raw,
+    json::{Raw, Recorder},
     translate::{Collector, Observed, reply_as_stream, translate_reply},
 };
 use proxy::{Body, Call, Fresh, Headers, ResponseHead};
@@ -21,7 +21,11 @@ use crate::gateway::{
 const DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// Document to document.
-pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, mut answer: Answer<'_>) -> Outcome<'a> {
+pub(super) async fn relay<'a>(
+    call: Call<'a, Fresh>,
+    exchange: &mut Exchange,
+    mut answer: Box<Answer<'_>>,
+) -> Outcome<'a> {
     let (call, body) = match collected(call, &mut answer).await {
         Ok(Some(both)) => both,
         Ok(None) => return Ok(()),
@@ -49,7 +53,8 @@ fn translated(
     body: &Bytes,
     answer: &Answer<'_>,
 ) -> Result<(Bytes, Observed), ApiError> {
-    let raw = parse(body)?;
+    let mut recorder = Recorder::default();
+    let raw = parse(body, &mut recorder)?;
     let mut out = Vec::new();
     match answer.speed {
         // The bytes pass as they are; the walk is for the books and to notice an error in a 200.
@@ -69,7 +74,7 @@ fn translated(
 pub(super) async fn as_stream<'a>(
     call: Call<'a, Fresh>,
     exchange: &mut Exchange,
-    mut answer: Answer<'_>,
+    mut answer: Box<Answer<'_>>,
 ) -> Outcome<'a> {
     let (call, body) = match collected(call, &mut answer).await {
         Ok(Some(both)) => both,
@@ -78,7 +83,8 @@ pub(super) async fn as_stream<'a>(
     };
     let upstream = answer.candidate.upstream.dialect();
     let mut out = BytesMut::new();
-    let mut observed = match parse(&body) {
+    let mut recorder = Recorder::default();
+    let mut observed = match parse(&body, &mut recorder) {
         Ok(raw) => reply_as_stream(upstream, exchange.client, raw, &answer.context, &mut out),
         Err(error) => return Err((call, Failure::judged(error))),
     };
@@ -98,7 +104,7 @@ pub(super) async fn as_stream<'a>(
 pub(super) async fn from_stream<'a>(
     mut call: Call<'a, Fresh>,
     exchange: &mut Exchange,
-    mut answer: Answer<'_>,
+    mut answer: Box<Answer<'_>>,
 ) -> Outcome<'a> {
     let upstream = answer.candidate.upstream.dialect();
     let mut fold = Fold::new(upstream, exchange.client, &answer.context);
@@ -242,8 +248,8 @@ async fn within(stall: Option<Duration>, body: &mut Body) -> Result<Option<Bytes
     chunk.map_err(|error| Failure::wire(&error).error)
 }
 
-fn parse(body: &Bytes) -> Result<Raw<'_>, ApiError> {
-    Raw::parse(body).map_err(|error| {
+fn parse<'b>(body: &'b Bytes, recorder: &'b mut Recorder) -> Result<Raw<'b>, ApiError> {
+    Raw::parse_recorded(body, recorder).map_err(|error| {
         let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer is not valid JSON: {error}"));
         api.status = Some(502);
         api

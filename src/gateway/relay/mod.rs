@@ -45,7 +45,7 @@ pub(super) struct Answer<'c> {
 }
 
 /// Relays an answer.
-pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, answer: Answer<'_>) -> Outcome<'a> {
+pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, answer: Box<Answer<'_>>) -> Outcome<'a> {
     let streams = answer.stream && !is_document(&answer.response.head.headers, exchange.json_array);
     match (exchange.stream, streams) {
         (true, true) => stream::relay(call, exchange, answer).await,

@@ -40,7 +40,11 @@ const LINGER: Duration = Duration::from_millis(25);
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
 /// Relays a stream.
-pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, mut answer: Answer<'_>) -> Outcome<'a> {
+pub(super) async fn relay<'a>(
+    call: Call<'a, Fresh>,
+    exchange: &mut Exchange,
+    mut answer: Box<Answer<'_>>,
+) -> Outcome<'a> {
     let inflate = match Inflate::of(&answer.response.head.headers) {
         Ok(inflate) => inflate,
         Err(error) => {

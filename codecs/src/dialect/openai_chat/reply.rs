@@ -17,9 +17,16 @@ use crate::{
 /// Reads a whole answer: the message is one big delta.
 pub fn decode(body: Raw<'_>, context: &Context, emit: Emit<'_>) {
     let mut decoder = Decoder::new(context);
-    let failed = body.get("error").is_some_and(words::is_error);
-    let empty = body.is_object() && body.get("choices").and_then(|choices| choices.elements().next()).is_none();
-    if empty && !failed && body.get("detail").is_none() {
+    let (mut failed, mut empty, mut detailed) = (false, body.is_object(), false);
+    for (key, value) in body.members() {
+        match key {
+            Text::Escaped("error") => failed = words::is_error(value),
+            Text::Escaped("choices") => empty = value.elements().next().is_none(),
+            Text::Escaped("detail") => detailed = !value.is_null(),
+            _ => {}
+        }
+    }
+    if empty && !failed && !detailed {
         return emit(Event::Error(ApiError::new(ErrorKind::Api, "the upstream's answer has no choices")));
     }
     decoder.json(None, body, emit);

@@ -31,22 +31,44 @@ pub(super) fn read_usage(value: Raw<'_>) -> Option<Usage> {
     if !value.is_object() {
         return None;
     }
-    let number = |holder: Raw<'_>, name: &str| holder.get(name).and_then(count);
-    let (prompt, output) = (value.get("prompt_tokens_details"), value.get("completion_tokens_details"));
-    let detail = |name: &str| prompt.and_then(|details| number(details, name));
-    // DeepSeek and Kimi count cache hits at the top level.
-    let cache_read = detail("cached_tokens")
-        .or_else(|| number(value, "prompt_cache_hit_tokens"))
-        .or_else(|| number(value, "cached_tokens"))
-        .unwrap_or(0);
-    let cache_write = detail("cache_write_tokens").or_else(|| detail("cache_creation_tokens")).unwrap_or(0);
-    let input = number(value, "prompt_tokens").unwrap_or(0);
+    let (mut input, mut output, mut reasoning) = (None, None, None);
+    let (mut cached, mut cached_beside, mut hits, mut written, mut created) = (None, None, None, None, None);
+    for (key, value) in value.members() {
+        let Text::Escaped(key) = key else { continue };
+        match key {
+            "prompt_tokens" => input = count(value),
+            "completion_tokens" => output = count(value),
+            // DeepSeek and Kimi count cache hits at the top level.
+            "prompt_cache_hit_tokens" => hits = count(value),
+            "cached_tokens" => cached_beside = count(value),
+            "prompt_tokens_details" => {
+                for (key, value) in value.members() {
+                    match key {
+                        Text::Escaped("cached_tokens") => cached = count(value),
+                        Text::Escaped("cache_write_tokens") => written = count(value),
+                        Text::Escaped("cache_creation_tokens") => created = count(value),
+                        _ => {}
+                    }
+                }
+            }
+            "completion_tokens_details" => {
+                for (key, value) in value.members() {
+                    if let Text::Escaped("reasoning_tokens") = key {
+                        reasoning = count(value);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let cache_read = cached.or(hits).or(cached_beside).unwrap_or(0);
+    let cache_write = written.or(created).unwrap_or(0);
     Some(Usage {
-        uncached: input.saturating_sub(cache_read).saturating_sub(cache_write),
+        uncached: input.unwrap_or(0).saturating_sub(cache_read).saturating_sub(cache_write),
         cache_read,
         cache_write,
-        output: number(value, "completion_tokens").unwrap_or(0),
-        reasoning: output.and_then(|details| number(details, "reasoning_tokens")).unwrap_or(0),
+        output: output.unwrap_or(0),
+        reasoning: reasoning.unwrap_or(0),
         cache_write_1h: 0,
     })
 }
