@@ -85,9 +85,8 @@ async fn chunks_arrive_as_they_are_sent_and_trailers_behind_them() {
     };
     let ((mut peer, ()), response) = join!(server, client.send(get(&origin)));
     let mut body = response.unwrap().body;
-    assert_eq!(body.chunk().await.unwrap().unwrap(), "one");
-    assert_eq!(body.ready().unwrap().unwrap(), "two");
-    assert_eq!(body.ready().unwrap().unwrap(), "th");
+    // What is small and came in one read comes out as one piece.
+    assert_eq!(body.chunk().await.unwrap().unwrap(), "onetwoth");
     assert!(body.ready().is_none());
     // A cancelled wait loses nothing.
     assert!(tokio::time::timeout(Duration::from_millis(5), body.chunk()).await.is_err());
