@@ -161,7 +161,6 @@ AGENTS = {
     "gemini": (gemini, "gemini", None),
     "opencode": (opencode, "openai_chat", None),
 }
-ON_REQUEST = {"codex-code"}
 
 
 def one(world, agent, upstream, tag, keep):
@@ -262,7 +261,7 @@ def main():
     passed = failed = skipped = n = 0
     try:
         for agent, (_, native, _) in AGENTS.items():
-            if agent_wanted != agent and (agent_wanted or agent in ON_REQUEST):
+            if agent_wanted not in ("", agent):
                 continue
             for up in DIALECTS:
                 if (args.direct and up != native) or up_wanted not in ("", up):

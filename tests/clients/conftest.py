@@ -10,6 +10,7 @@ import harness
 def pytest_addoption(parser):
     parser.addoption("--direct", action="store_true", help="no gateway: each SDK talks to the scripted upstream in its own dialect")
     parser.addoption("--only", default="", help="CLIENT, CLIENT:UPSTREAM or :UPSTREAM, by dialect name")
+    parser.addoption("--part", default="0/1", metavar="K/N", help="the K-th of N parts of all pairs, counted from 0")
 
 
 def pytest_configure(config):
@@ -28,6 +29,8 @@ def pytest_generate_tests(metafunc):
         for u in harness.DIALECTS
         if (not direct or c == u) and (not client or c == client) and (not up or u == up)
     ]
+    part, parts = map(int, metafunc.config.getoption("--part").split("/"))
+    pairs = pairs[part::parts]
     metafunc.parametrize("pair", pairs, ids=[f"{c}-{u}" for c, u in pairs])
 
 

@@ -114,46 +114,40 @@ class Gateway:
 
 
 class World:
-    """The upstream and, unless direct, gateways before it. Failing requests cool a provider down,
-    so each test of an error names a `lane` and gets a gateway that no other lane has used."""
+    """The upstream and, unless direct, the gateway before it. One gateway serves all tests, those of errors too:
+    each model has one provider, which is asked even while it is cooling down."""
 
     def __init__(self, direct):
         self.direct = direct
         self.up = Upstream()
         self.binary = os.environ.get("FLOW_ROUTER_BIN")
-        self.gateways = {}
+        self.gateway = None
         if not direct and not self.binary:
             raise SystemExit("FLOW_ROUTER_BIN is not set: the path of the gateway's binary (or use --direct)")
 
-    def base(self, lane=None):
+    def base(self):
         if self.direct:
             return self.up.base
-        if lane not in self.gateways:
-            for old in [k for k in self.gateways if k is not None]:
-                self.gateways.pop(old).stop()
-            self.gateways[lane] = Gateway(self.binary, self.up.port)
-        return self.gateways[lane].base
+        self.gateway = self.gateway or Gateway(self.binary, self.up.port)
+        return self.gateway.base
 
     def key(self):
         return "test-key" if self.direct else CLIENT_KEY
 
     def alive(self):
-        return all(g.process.poll() is None for g in self.gateways.values())
+        return self.gateway is None or self.gateway.process.poll() is None
 
     def log(self):
-        return "\n".join(line for g in self.gateways.values() for line in g.log[-40:])
+        return "\n".join(self.gateway.log[-40:]) if self.gateway else ""
 
     def close(self):
-        for g in self.gateways.values():
-            g.stop()
+        if self.gateway:
+            self.gateway.stop()
         self.up.server.shutdown()
 
 
 def serve():
-    """For suites in other languages: one JSON request per line on stdin, one answer per line on stdout.
-
-    {"lane": X or null} -> {"base", "key", "upstream"}. Ends with stdin.
-    """
+    """For suites in other languages: says {"base", "key", "upstream"} on stdout, and ends with stdin."""
     import argparse
     import sys
 
@@ -161,12 +155,12 @@ def serve():
     ap.add_argument("--direct", action="store_true")
     world = World(ap.parse_args().direct)
     try:
-        for line in sys.stdin:
-            try:
-                answer = {"base": world.base(json.loads(line)["lane"]), "key": world.key(), "upstream": world.up.base}
-            except Exception as e:
-                answer = {"error": str(e)}
-            print(json.dumps(answer), flush=True)
+        try:
+            answer = {"base": world.base(), "key": world.key(), "upstream": world.up.base}
+        except Exception as e:
+            answer = {"error": str(e)}
+        print(json.dumps(answer), flush=True)
+        sys.stdin.read()
         if not world.alive():
             print("a gateway died:\n" + world.log(), file=sys.stderr)
             sys.exit(1)

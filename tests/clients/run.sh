@@ -20,7 +20,16 @@ for name in $(compgen -e | grep -iE '(_API_KEY|_BASE_URL|_AUTH_TOKEN|_PROXY)$' |
 case $suite in
     python)
         flag=(); [ "$direct" = 0 ] || flag=(--direct)
-        PYTHONDONTWRITEBYTECODE=1 "$out/venv/bin/python" -m pytest "$here/sdk_python.py" -q --no-header --tb=short -p no:cacheprovider "${flag[@]}" "$@"
+        run=("$out/venv/bin/python" -m pytest "$here/sdk_python.py" -q --no-header --tb=short -p no:cacheprovider "${flag[@]}")
+        export PYTHONDONTWRITEBYTECODE=1
+        if [ $# -gt 0 ] || [ "$direct" = 1 ]; then exec "${run[@]}" "$@"; fi
+        # the whole suite: half of the pairs each, side by side
+        logs=("$out/python-0.log" "$out/python-1.log") pids=() code=0
+        for part in 0 1; do "${run[@]}" --part "$part/2" >"${logs[$part]}" 2>&1 & pids+=($!); done
+        for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
+        cat "${logs[@]}"
+        tail -qn 1 "${logs[@]}"   # both summaries last
+        exit "$code"
         ;;
     node)
         cp "$here"/sdk_node/*.mjs "$out/node/"   # beside node_modules, where imports are looked up

@@ -45,11 +45,11 @@ WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(200)
 class Case:
     """One test: a client, an upstream, a tag of its own."""
 
-    def __init__(self, world, pair, scenario, lane=None):
+    def __init__(self, world, pair, scenario):
         self.world, (client, self.up) = world, pair
         self.client = client
         self.tag = f"t{next(TAGS)}"
-        self.sdk = ADAPTERS[client](world.base(lane), world.key())
+        self.sdk = ADAPTERS[client](world.base(), world.key())
         self.model = model_of(self.up)
         self.prompt = f"Please. [[scenario {scenario}]] [[tag {self.tag}]]"
 
@@ -74,7 +74,7 @@ class Case:
 
 @pytest.fixture
 def case(world, pair):
-    return lambda scenario, lane=None: Case(world, pair, scenario, lane)
+    return lambda scenario: Case(world, pair, scenario)
 
 
 # ------------------------------------------------------------------ text
@@ -452,7 +452,7 @@ def overloaded(client):
 @pytest.mark.parametrize("scenario", list(NAMES))
 def test_error(case, pair, scenario, stream):
     """A failing upstream is a true HTTP error of the client's dialect, with the vendor's words."""
-    c = case(scenario, lane=(pair[0], scenario, stream))
+    c = case(scenario)
     with pytest.raises(c.sdk.errors) as e:
         c.sdk.ask(c.ask(stream=stream))
     p = problem(e.value)
@@ -469,7 +469,7 @@ def test_error(case, pair, scenario, stream):
 
 def test_overload_in_stream(case, pair):
     """200, the prologue, then `overloaded`: the gateway holds the prologue, so the client sees a true 503 or 529."""
-    c = case("overload_in_stream", lane=(pair[0], "overload_in_stream"))
+    c = case("overload_in_stream")
     with pytest.raises(c.sdk.errors) as e:
         c.sdk.ask(c.ask(stream=True))
     p = problem(e.value)
@@ -494,7 +494,7 @@ def broken(c, stream):
 @pytest.mark.parametrize("scenario", ["cut", "cut_tool", "cut_clean", "error_mid"])
 def test_broken_in_the_middle(case, pair, scenario, stream):
     """An answer that ends early is an exception, never a short answer."""
-    c = case(scenario, lane=(pair[0], scenario, stream))
+    c = case(scenario)
     if scenario == "cut_clean" and c.world.direct:
         pytest.skip("an SDK alone cannot see it")
     seen = []

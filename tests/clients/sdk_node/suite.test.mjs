@@ -7,7 +7,7 @@ import { ADAPTERS } from './adapters.mjs';
 import { CONST, DIALECTS, direct, modelOf, World } from './world.mjs';
 
 const world = new World();
-await world.at(); // no gateway, no suite
+const place = await world.place; // no gateway, no suite
 after(async () => assert.equal(await world.close(), 0, 'a gateway died during the suite'));
 
 const TEXT = CONST.text.join('');
@@ -52,9 +52,9 @@ function expectedUsage(client, up) {
 for (const [name, Sdk] of Object.entries(ADAPTERS)) {
   for (const up of DIALECTS) {
     if (direct && Sdk.dialect !== up) continue;
-    const start = async (scenario, lane = null) => {
+    const start = (scenario) => {
       const tag = `n${++tags}`;
-      const sdk = new Sdk(await world.at(lane));
+      const sdk = new Sdk(place);
       const ask = (more = {}) => ({ model: modelOf(up), prompt: `Please. [[scenario ${scenario}]] [[tag ${tag}]]`, ...more });
       const sent = async (count) => {
         const rs = await world.requests(tag);
@@ -70,7 +70,7 @@ for (const [name, Sdk] of Object.entries(ADAPTERS)) {
       for (const stream of [false, true]) {
         const how = stream ? 'stream' : 'whole';
         test(`text, ${how}`, async () => {
-          const { sdk, ask, sent } = await start('text');
+          const { sdk, ask, sent } = start('text');
           const r = await sdk.ask(ask({ stream }));
           assert.equal(r.text, TEXT);
           assert.equal(r.finish, Sdk.finish.end);
@@ -78,7 +78,7 @@ for (const [name, Sdk] of Object.entries(ADAPTERS)) {
           await sent(1);
         });
         test(`one tool, two turns, ${how}`, async () => {
-          const { sdk, ask, sent } = await start('tool');
+          const { sdk, ask, sent } = start('tool');
           const a = ask({ stream, tools: true, results: [SUNNY] });
           let r = await sdk.ask(a);
           assert.deepEqual(r.calls.map((c) => c.slice(1)), [['get_weather', CONST.tool_args]]);
@@ -91,7 +91,7 @@ for (const [name, Sdk] of Object.entries(ADAPTERS)) {
         });
         for (const scenario of ['tools2', 'tools2_interleaved']) {
           test(`two parallel tools (${scenario}), ${how}`, async () => {
-            const { sdk, ask, sent } = await start(scenario);
+            const { sdk, ask, sent } = start(scenario);
             const a = ask({ stream, tools: true, results: [SUNNY, RAIN] });
             let r = await sdk.ask(a);
             assert.deepEqual(r.calls.map((c) => c.slice(1)), CONST.cities.map((city) => ['get_weather', { city }]));
@@ -103,7 +103,7 @@ for (const [name, Sdk] of Object.entries(ADAPTERS)) {
         test(`thinking over two turns, ${how}`, async () => {
           // the AI SDK's OpenAI chat provider neither reads nor returns reasoning
           const blind = name === 'vercel_openai_chat';
-          const { sdk, ask, sent } = await start('think');
+          const { sdk, ask, sent } = start('think');
           const a = ask({ stream, tools: true, think: true, results: [SUNNY] });
           let r = await sdk.ask(a);
           if (!blind) assert.equal(r.think, THINKING);
@@ -113,25 +113,25 @@ for (const [name, Sdk] of Object.entries(ADAPTERS)) {
           await sent(2);
         });
         test(`image, ${how}`, async () => {
-          const { sdk, ask } = await start('image');
+          const { sdk, ask } = start('image');
           const r = await sdk.ask(ask({ stream, image: PNG }));
           assert.equal(r.text, `image of ${PNG.length} bytes, sha256 ${createHash('sha256').update(PNG).digest('hex').slice(0, 16)}`);
         });
         test(`structured output, ${how}`, async () => {
-          const { sdk, ask } = await start('structured');
+          const { sdk, ask } = start('structured');
           const r = await sdk.ask(ask({ stream, schema: true }));
           assert.deepEqual(JSON.parse(r.text), CONST.structured);
           if (Sdk.vercel) assert.deepEqual(r.output, CONST.structured);
         });
         test(`usage, ${how}`, async () => {
-          const { sdk, ask } = await start('usage');
+          const { sdk, ask } = start('usage');
           const r = await sdk.ask(ask({ stream }));
           const want = expectedUsage(Sdk.vercel ? 'sum' : Sdk.dialect, up);
           if (name === 'vercel_anthropic') want.reasoning = r.usage.reasoning; // it shows it in some versions only
           assert.deepEqual(r.usage, want);
         });
         test(`length, ${how}`, async () => {
-          const { sdk, ask } = await start('length');
+          const { sdk, ask } = start('length');
           const r = await sdk.ask(ask({ stream }));
           assert.equal(r.text, 'cut by the limit');
           assert.equal(r.finish, Sdk.finish.length);
@@ -144,7 +144,7 @@ for (const [name, Sdk] of Object.entries(ADAPTERS)) {
         };
         for (const [scenario, statuses] of [['err429', [429]], ['overload', Sdk.dialect === 'anthropic' ? [529] : [503]], ['err400', [400]]]) {
           test(`${scenario}, ${how}`, async () => {
-            const { sdk, ask, sent } = await start(scenario, `${name}/${scenario}/${how}`);
+            const { sdk, ask, sent } = start(scenario);
             const e = await sdk.ask(ask({ stream })).then(() => assert.fail('no exception'), (x) => x);
             assert.ok(statuses.includes(e.status ?? e.statusCode), `${e.constructor.name} ${e.status ?? e.statusCode}: ${e.message}`);
             assert.match(e.message + (e.responseBody ?? ''), new RegExp(CONST.messages[scenario]));
@@ -160,7 +160,7 @@ for (const [name, Sdk] of Object.entries(ADAPTERS)) {
         for (const scenario of ['cut', 'cut_clean', 'error_mid']) {
           if (scenario === 'cut_clean' && direct) continue; // an SDK alone cannot see it
           test(`${scenario} is an exception, ${how}`, async () => {
-            const { sdk, ask, sent } = await start(scenario, `${name}/${scenario}/${how}`);
+            const { sdk, ask, sent } = start(scenario);
             let seen = '';
             await assert.rejects(() => sdk.ask(ask({ stream, onDelta: (t) => { seen += t; } })));
             if (stream) assert.ok(TEXT.startsWith(seen) && seen, `before the break: ${JSON.stringify(seen)}`);
@@ -169,7 +169,7 @@ for (const [name, Sdk] of Object.entries(ADAPTERS)) {
         }
       }
       test('overload inside a 200 stream', async () => {
-        const { sdk, ask, sent } = await start('overload_in_stream', `${name}/overload_in_stream`);
+        const { sdk, ask, sent } = start('overload_in_stream');
         const e = await sdk.ask(ask({ stream: true })).then(() => assert.fail('no exception'), (x) => x);
         if (!direct) assert.ok([503, 529].includes(e.status ?? e.statusCode), `${e.constructor.name} ${e.status ?? e.statusCode}: ${e.message}`);
         await sent(1);

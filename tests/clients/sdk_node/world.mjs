@@ -14,23 +14,16 @@ export const modelOf = (dialect) => SHORT[dialect] + '-model';
 export class World {
   constructor() {
     this.child = spawn('python3', [join(dir, 'harness.py'), ...(direct ? ['--direct'] : [])], { stdio: ['pipe', 'pipe', 'inherit'] });
-    this.waiting = [];
-    createInterface({ input: this.child.stdout }).on('line', (line) => this.waiting.shift()(JSON.parse(line)));
-    this.ended = new Promise((done) => this.child.on('exit', (code) => {
-      for (const w of this.waiting.splice(0)) w({ error: `the harness ended with ${code}` });
-      done(code);
-    }));
-  }
-  async at(lane = null) {
-    const answer = await new Promise((done) => {
-      this.waiting.push(done);
-      this.child.stdin.write(JSON.stringify({ lane }) + '\n');
+    this.ended = new Promise((done) => this.child.on('exit', done));
+    const said = new Promise((done) => createInterface({ input: this.child.stdout }).once('line', (line) => done(JSON.parse(line))));
+    const ended = this.ended.then((code) => ({ error: `the harness ended with ${code}` }));
+    this.place = Promise.race([said, ended]).then((answer) => {
+      if (answer.error) throw new Error(answer.error);
+      return answer;
     });
-    if (answer.error) throw new Error(answer.error);
-    return answer;
   }
   async requests(tag) {
-    const { upstream } = await this.at();
+    const { upstream } = await this.place;
     return (await fetch(`${upstream}/__requests?tag=${tag}`)).json();
   }
   async close() {
