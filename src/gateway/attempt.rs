@@ -1,11 +1,11 @@
 //! One try at one candidate: prepare → send → judge. What is answered is relayed; what failed comes back with the call
 //! untouched, so that the next candidate can have it.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use codecs::{
-    dialect::Context,
+    dialect::{Context, Dialect, openai_responses::echo::Echo},
     hub::{ApiError, ErrorKind},
     json::{Raw, Recorder},
     translate::translate_recalling,
@@ -151,6 +151,9 @@ fn prepare(
         let mut recorder = Recorder::default();
         let raw = Raw::parse_recorded(&exchange.body, &mut recorder).map_err(|e| malformed(&e))?;
         context.include_usage = raw.at(&["stream_options", "include_usage"]).and_then(Raw::as_bool).unwrap_or(false);
+        if exchange.client == Dialect::OpenAiResponses {
+            context.echo = Some(Arc::new(Echo::of(raw)));
+        }
         let recall = |call_id: &str| exchange.memory.recall(call_id);
         translate_recalling(exchange.client, upstream.dialect(), raw, &exchange.url(), &target, &recall)
     };
