@@ -161,6 +161,43 @@ async fn only_the_models_name_is_edited() {
 }
 
 #[tokio::test]
+async fn a_vendors_quirks_are_edits_of_their_own() {
+    let upstream = Upstream::always(200, &[], speech::reply(Dialect::OpenAiChat)).await;
+    let config = provider("up", Dialect::OpenAiChat, &upstream);
+    let router = Router::start(&format!("{config}drop_params = [\"seed\"]\ndedupe_tools = true\n"));
+    let request = r#"{"model":"up/deepseek-v4-pro-max", "x":1.0, "seed":7, "messages":[{"role":"user","content":"q"}, {"role":"assistant","content":"a"}],
+        "tools":[{"type":"function","function":{"name":"WebSearch"}}, {"type":"function","function":{"name":"mcp__exa__web_search_exa"}}]}"#;
+    let answer = Client::once(router.addr, "POST", "/v1/chat/completions", &[], request).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let sent = String::from_utf8(upstream.asked_once().body.to_vec()).unwrap();
+    for expected in [
+        r#""model":"deepseek-v4-pro""#,
+        r#""thinking":{"type":"enabled"}"#,
+        r#""reasoning_effort":"max""#,
+        r#""reasoning_content":" ""#,
+        r#""x":1.0"#,
+        "mcp__exa__web_search_exa",
+    ] {
+        assert!(sent.contains(expected), "{expected} is not in {sent}");
+    }
+    assert!(!sent.contains("seed") && !sent.contains("WebSearch\""), "{sent}");
+}
+
+#[tokio::test]
+async fn a_deepseek_alias_is_known_to_other_dialects_too() {
+    let upstream = Upstream::always(200, &[], speech::reply(Dialect::OpenAiChat)).await;
+    let router = Router::start(&provider("up", Dialect::OpenAiChat, &upstream));
+    let request = speech::request(Dialect::Anthropic, "up/deepseek-v4-pro-none", false);
+    let answer = Client::once(router.addr, "POST", "/v1/messages", &[], &request).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let sent = String::from_utf8(upstream.asked_once().body.to_vec()).unwrap();
+    assert!(
+        sent.contains(r#""model":"deepseek-v4-pro""#) && sent.contains(r#""thinking":{"type":"disabled"}"#),
+        "{sent}"
+    );
+}
+
+#[tokio::test]
 async fn a_connection_is_used_again_and_so_is_the_upstreams() {
     for dialect in Dialect::ALL {
         let upstream = Upstream::streams(dialect.stream_content_type(), speech::stream(dialect).blocks()).await;

@@ -8,6 +8,7 @@ use codecs::{
     dialect::{Context, Dialect, openai_responses::echo::Echo},
     hub::{ApiError, ErrorKind},
     json::{Raw, Recorder},
+    patch::{RequestEdits, is_deepseek_alias},
     translate::translate_recalling,
 };
 use proxy::{Call, Client, Fresh, Headers, Kind, Method, Outbound, Phase, Response, ResponseHead};
@@ -142,7 +143,7 @@ fn prepare(
     let speed = if same { Speed::Forward } else { Speed::Translate };
     if same && riders == Riders::Sent && !holds_foreign_riders(&exchange.body) {
         request.headers = upstream.forwarded(&exchange.head.headers);
-        request.body = edit::forwarded(exchange, &candidate.model, stream);
+        request.body = edit::forwarded(exchange, &candidate.model, stream, upstream.quirks(&candidate.model))?;
         return Ok(Prepared { request, speed, context, dropped: Vec::new(), stream });
     }
     let mut target = upstream.encode_target(&candidate.model, stream, settings.adjust_max_tokens && !same);
@@ -168,7 +169,10 @@ fn prepare(
         Speed::Forward => upstream.forwarded(&exchange.head.headers),
         Speed::Translate => upstream.headers(&encoded.betas),
     };
-    request.body = vec![encoded.body.into()];
+    let body: Bytes = encoded.body.into();
+    let aliased = upstream.dialect() == Dialect::OpenAiChat && is_deepseek_alias(&candidate.model);
+    let quirks = RequestEdits { deepseek_aliases: aliased, ..RequestEdits::default() };
+    request.body = quirks.apply(&body)?;
     context.tools = encoded.tools.into();
     context.used_ids = encoded.used_ids.into();
     Ok(Prepared { request, speed, context, dropped: encoded.dropped, stream })

@@ -64,7 +64,9 @@ async fn counted(exchange: &Exchange, candidate: &Candidate, client: &Client, se
     }
     let dialect = upstream.dialect();
     let (headers, body) = if dialect == exchange.client {
-        (upstream.forwarded(&exchange.head.headers), edit::forwarded(exchange, &candidate.model, exchange.stream))
+        let quirks = upstream.quirks(&candidate.model);
+        let body = edit::forwarded(exchange, &candidate.model, exchange.stream, quirks).ok()?;
+        (upstream.forwarded(&exchange.head.headers), body)
     } else {
         let target = upstream.encode_target(&candidate.model, false, settings.adjust_max_tokens);
         let raw = Raw::parse(&exchange.body).ok()?;

@@ -32,6 +32,10 @@ pub const PROVIDER_KEYS: &[(&str, &str)] = &[
     ("reasoning_echo", "chat: whether earlier reasoning goes back as reasoning_content"),
     ("placeholder", "chat: off, all or tool: turns without reasoning that get a blank one"),
     ("cache_control", "chat: whether cache marks pass as cache_control"),
+    (
+        "dedupe_tools",
+        "remove declared tools that a more capable declared one replaces (web search of Exa or Tavily, browser control)",
+    ),
     ("stream_only", "whether the service answers streams only"),
     ("drop_params", "list of members never to send"),
     ("max_output_tokens", "largest answer in tokens"),
@@ -303,6 +307,7 @@ impl Reader<'_> {
             "client_auth" => provider.client_auth = self.boolean(value).unwrap_or_default(),
             "reasoning_echo" => provider.reasoning_echo = self.boolean(value).unwrap_or_default(),
             "cache_control" => provider.cache_control = self.boolean(value).unwrap_or_default(),
+            "dedupe_tools" => provider.dedupe_tools = self.boolean(value).unwrap_or_default(),
             "stream_only" => provider.stream_only = self.boolean(value).unwrap_or_default(),
             "drop_params" => provider.drop_params = self.strings(value).unwrap_or_default(),
             "max_output_tokens" => {

@@ -58,6 +58,8 @@ pub struct Provider {
     pub cache_control: bool,
     /// The service answers streams only.
     pub stream_only: bool,
+    /// Remove declared tools that a more capable declared one replaces.
+    pub dedupe_tools: bool,
     /// Members never to send.
     pub drop_params: Vec<String>,
     /// Largest answer in tokens, where known.
@@ -87,6 +89,7 @@ impl Provider {
             placeholder: Placeholder::default(),
             cache_control: false,
             stream_only: false,
+            dedupe_tools: false,
             drop_params: Vec::new(),
             max_output_tokens: None,
             hold_prologue: None,

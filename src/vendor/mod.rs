@@ -6,7 +6,10 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use codecs::dialect::{Dialect, Target};
+use codecs::{
+    dialect::{Dialect, Placeholder, Target},
+    patch::{RequestEdits, is_deepseek_alias, placeholder_for},
+};
 use proxy::{Headers, Origin};
 
 use crate::{
@@ -204,16 +207,30 @@ impl Upstream {
             drop_params: provider.drop_params.clone(),
             ..Target::default()
         };
-        // Brokers serve these models under their own roof; the model's rule follows the model.
-        let family = model.rsplit('/').next().unwrap_or(model);
-        if family.starts_with("deepseek-") {
-            target.reasoning_echo = true;
-            target.placeholder = codecs::dialect::Placeholder::All;
-        } else if family.starts_with("kimi-") {
-            target.reasoning_echo = true;
-            target.placeholder = codecs::dialect::Placeholder::Tool;
-        }
+        target.placeholder = self.placeholder(model);
+        target.reasoning_echo |= target.placeholder != Placeholder::Off;
         target
+    }
+
+    /// The edits that this provider needs in a request of its own dialect, besides the model's name.
+    pub fn quirks(&self, model: &str) -> RequestEdits {
+        let chat = self.dialect() == Dialect::OpenAiChat;
+        RequestEdits {
+            remove: self.provider.drop_params.clone(),
+            deepseek_aliases: chat && is_deepseek_alias(model),
+            placeholder: if chat { self.placeholder(model) } else { Placeholder::Off },
+            dedupe_tools: self.provider.dedupe_tools,
+            ..RequestEdits::default()
+        }
+    }
+
+    /// Which turns need a placeholder: as configured, or by the model's family. Brokers serve these models under their own
+    /// roof; the model's rule follows the model.
+    fn placeholder(&self, model: &str) -> Placeholder {
+        match self.provider.placeholder {
+            Placeholder::Off => placeholder_for(model.rsplit('/').next().unwrap_or(model)),
+            configured => configured,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub fn client_id(dialect: Dialect, core: &str) -> String {
 /// Characters of an answer's id that stand in minted ids.
 pub(crate) const SLUG_CHARS: usize = 24;
 
-/// The core with only `[A-Za-z0-9_-]`, at most [`SLUG_CHARS`]: the stem of minted ids.
+/// The core with only `[A-Za-z0-9_-]`, at most 24 characters: the stem of minted ids.
 pub fn slug(core: &str) -> String {
     core.chars()
         .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' })

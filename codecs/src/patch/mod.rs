@@ -13,5 +13,5 @@ mod request;
 mod stream;
 
 pub use reply::{FixId, ReplyEdits};
-pub use request::{RequestEdits, placeholder_for};
+pub use request::{RequestEdits, is_deepseek_alias, placeholder_for};
 pub use stream::StreamPatch;

@@ -51,6 +51,11 @@ const DEDUPE: [(&[&str], &[&str]); 2] = [
     (&["mcp__browsermcp__*"], &["mcp__Claude_in_Chrome__*"]),
 ];
 
+/// Whether a name stands for a DeepSeek model and a thinking wish.
+pub fn is_deepseek_alias(model: &str) -> bool {
+    DEEPSEEK_ALIASES.iter().any(|(alias, ..)| *alias == model)
+}
+
 /// Which turns of a model's history must hold reasoning, judged by the model's name.
 pub fn placeholder_for(model: &str) -> Placeholder {
     if model.starts_with("deepseek-") {
