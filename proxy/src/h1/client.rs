@@ -35,6 +35,8 @@ use crate::{
 const VECTOR: usize = 32;
 /// Spare room below which the read buffer gets a new block.
 const SPARE_MIN: usize = 2 * 1024;
+/// A block for a peer that has not filled one yet: most streams trickle, and each holds its block for minutes.
+const START_BYTES: usize = 4 * 1024;
 /// A peer that had closed a pooled connection is noticed within a round trip. A close that comes later may follow work
 /// that was done, and a second completion costs money.
 pub(crate) const STALE_WINDOW: Duration = Duration::from_secs(1);
@@ -45,6 +47,8 @@ pub(crate) struct Conn {
     stream: Stream,
     read: BytesMut,
     read_bytes: usize,
+    /// The last read filled the buffer: the next block is a large one.
+    eager: bool,
     heads: HeadReader,
     /// The encoded request head, then how much of head and body was written.
     out: BytesMut,
@@ -86,6 +90,7 @@ impl Conn {
             stream,
             read: BytesMut::new(),
             read_bytes: limits.read_bytes.max(SPARE_MIN),
+            eager: false,
             heads: HeadReader::default(),
             out: BytesMut::new(),
             upload: Position::default(),
@@ -115,9 +120,13 @@ impl Conn {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.read.capacity() - self.read.len() < SPARE_MIN {
             // Takes the old block again if nobody holds a slice of it any more.
-            self.read.reserve(self.read_bytes.saturating_sub(self.read.len()).max(SPARE_MIN));
+            let size = if self.eager { self.read_bytes } else { START_BYTES.min(self.read_bytes) };
+            self.read.reserve(size.saturating_sub(self.read.len()).max(SPARE_MIN));
         }
-        self.stream.poll_read_buf(cx, &mut self.read)
+        let room = self.read.capacity() - self.read.len();
+        let result = ready!(self.stream.poll_read_buf(cx, &mut self.read));
+        self.eager = matches!(result, Ok(n) if n == room);
+        Poll::Ready(result)
     }
 
     /// Writes what is left of head and body.

@@ -39,6 +39,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 /// First allocation for a body of announced length; a client has to send bytes to make us hold more.
 const BODY_START: usize = 1024 * 1024;
+/// A block for a client that has not filled one yet: it is held as long as its answer streams.
+const START_BYTES: usize = 4 * 1024;
 /// The first bytes of an HTTP/2 connection with prior knowledge (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -80,6 +82,8 @@ pub(crate) struct Conn {
     drain: Drain,
     /// The client's end of stream, or an error of its socket, was seen.
     pub(super) eof: bool,
+    /// The last read filled the buffer: the next block is a large one.
+    eager: bool,
     pub(super) exchange: Exchange,
 }
 
@@ -112,6 +116,7 @@ impl Conn {
             timer: Timer::default(),
             drain,
             eof: false,
+            eager: false,
             exchange: Exchange {
                 body: Decoder::Done,
                 waits: false,
@@ -291,13 +296,16 @@ impl Conn {
 impl Conn {
     /// One read into the buffer. Never tries again after a partial read: the socket has nothing more then.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let size = self.shared.limits.read_bytes;
+        let whole = self.shared.limits.read_bytes;
+        let size = if self.eager { whole } else { START_BYTES.min(whole) };
         let Conn { io, read, .. } = self;
         if read.capacity() - read.len() < size / 2 {
             // Asking for no more than the buffer already has lets it move its bytes to the front instead of growing.
             read.reserve(if read.len() < size / 2 { size - read.len() } else { size });
         }
+        let room = read.capacity() - read.len();
         let result = ready!(pin!(io.read_buf(read)).poll(cx));
+        self.eager = matches!(result, Ok(n) if n == room);
         self.eof |= matches!(result, Ok(0) | Err(_));
         Poll::Ready(result)
     }
