@@ -50,6 +50,11 @@ impl<'a> Splice<'a> {
         }
     }
 
+    /// Replaces the bytes of `span`, which an earlier scan of the same text has found; an empty span inserts.
+    pub fn replace_span(&mut self, span: Range<usize>, with: impl Into<Bytes>) {
+        self.edits.push(Edit { span, with: with.into() });
+    }
+
     /// Edits members of an object; see [`MemberEdits`].
     pub fn members(&mut self, object: Raw<'a>, edits: &MemberEdits) {
         let Some(base) = object.offset_in(self.whole).filter(|_| object.is_object()) else { return };
@@ -230,6 +235,16 @@ mod tests {
         splice.write(&mut written);
         assert_eq!(slices, written);
         String::from_utf8(slices).unwrap()
+    }
+
+    #[test]
+    fn edits_by_span_touch_nothing_else() {
+        let body = Bytes::from_static(b"{\"a\":1.0,\"model\":\"x\",\"b\":[ ]}");
+        let mut splice = Splice::new(&body);
+        splice.replace_span(17..20, &b"\"yy\""[..]);
+        splice.replace_span(1..1, &b"\"s\":true,"[..]);
+        assert_eq!(splice.slices(&body).concat(), b"{\"s\":true,\"a\":1.0,\"model\":\"yy\",\"b\":[ ]}");
+        assert_eq!(Splice::new(&body).slices(&body), vec![body.clone()]);
     }
 
     #[test]
