@@ -22,7 +22,7 @@ pub use limits::{Limits, Timeouts};
 pub use message::{Method, RequestHead, ResponseHead, StatusCode, Version};
 
 pub use net::listen::listen;
-pub use server::Server;
+pub use server::{Monitor, Server, ServerLoad};
 
 // Client half.
 mod body;
