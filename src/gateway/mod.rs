@@ -332,12 +332,11 @@ async fn missed(call: Call<'_, Fresh>, head: &RequestHead, miss: Miss, request_i
     let path = String::from_utf8_lossy(head.path()).into_owned();
     let dialect = paths::likely(&path, paths::speaks(&head.headers));
     let (error, allow) = match miss {
-        Miss::NotFound => {
-            (ApiError::new(ErrorKind::NotFound, format!("there is no {} {path} here", head.method)), None)
-        }
+        Miss::NotFound => (ApiError::no_such_path(format!("there is no {} {path} here", head.method)), None),
         Miss::Method(allow) => {
             let message = format!("{path} does not take {}: use {allow}", head.method);
-            (ApiError::new(ErrorKind::Invalid, message), Some(allow))
+            let code = Some("method_not_supported".to_owned());
+            (ApiError { code, ..ApiError::new(ErrorKind::Invalid, message) }, Some(allow))
         }
     };
     let Some(allow) = allow else { return reply::error(call, dialect, &error, request_id).await };
