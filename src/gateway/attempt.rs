@@ -141,7 +141,8 @@ fn prepare(
     request.connect_timeout = Some(upstream.connect);
     request.head_timeout = upstream.first_byte;
     let speed = if same { Speed::Forward } else { Speed::Translate };
-    if same && riders == Riders::Sent && !holds_foreign_riders(&exchange.body) {
+    // A client that talked to another vendor before: the hub knows what is whose.
+    if same && riders == Riders::Sent && !exchange.client.holds_riders(&exchange.body) {
         request.headers = upstream.forwarded(&exchange.head.headers);
         request.body = edit::forwarded(exchange, &candidate.model, stream, upstream.quirks(&candidate.model))?;
         return Ok(Prepared { request, speed, context, dropped: Vec::new(), stream });
@@ -176,13 +177,6 @@ fn prepare(
     context.tools = encoded.tools.into();
     context.used_ids = encoded.used_ids.into();
     Ok(Prepared { request, speed, context, dropped: encoded.dropped, stream })
-}
-
-/// Whether a body carries riders of other vendors in this dialect's fields, which this dialect's vendors would refuse: the
-/// client talked to somebody else before. Such a body goes through the hub, which knows what is whose.
-fn holds_foreign_riders(body: &[u8]) -> bool {
-    // Plain, and as it looks inside Gemini's base64 fields.
-    memchr::memmem::find(body, b"\"frt1.").is_some() || memchr::memmem::find(body, b"\"ZnJ0MS").is_some()
 }
 
 /// Whether an upstream refused a request because of a signature that it does not accept.

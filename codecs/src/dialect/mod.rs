@@ -171,6 +171,20 @@ impl Dialect {
         }
     }
 
+    /// Whether a body of this dialect carries riders: opaque blobs of other vendors in this dialect's fields, which its own
+    /// vendors would refuse. Looks for the mark in the only form that this dialect's fields can have, not for the fields:
+    /// it may say yes without need, never no.
+    pub fn holds_riders(self, body: &[u8]) -> bool {
+        let mark: &[u8] = match self {
+            // Base64 of the mark: Gemini's fields hold bytes.
+            Self::Gemini => b"\"ZnJ0MS",
+            Self::OpenAiChat | Self::OpenAiResponses | Self::Anthropic => b"\"frt1.",
+            // No field of its could hold one.
+            Self::Ollama => return false,
+        };
+        memchr::memmem::find(body, mark).is_some()
+    }
+
     /// A decoder for an upstream's stream.
     pub fn stream_decoder(self, context: &Context) -> StreamDecoder {
         match self {

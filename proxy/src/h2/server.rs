@@ -21,7 +21,8 @@ use super::set::Set;
 use crate::call::{Call, Handler, wrong_length};
 use crate::h1::framing::{bodiless, length};
 use crate::net::accepted::Rewind;
-use crate::server::{Shared, catch_panic};
+use crate::refusal;
+use crate::server::{Shared, Stage, catch_panic};
 use crate::timer::Timer;
 use crate::{Error, Headers, Kind, Method, Phase, ResponseHead, StatusCode};
 
@@ -69,7 +70,7 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
     let handshake = tokio::time::timeout(shared.timeouts.head, builder(&shared).handshake(io)).await;
     let Ok(Ok(mut connection)) = handshake else { return };
     let mut streams = Set::new();
-    let mut drain = shared.drain();
+    let mut drain = shared.ear(Stage::Draining);
     let mut timer = Timer::default();
     let mut leaving = false;
     let mut idle_until = Instant::now() + shared.timeouts.idle;
@@ -150,9 +151,11 @@ fn accept<H: Handler>(
     let head = match head {
         Ok(head) => head,
         Err(kind) => {
-            let (Kind::Protocol { status, .. } | Kind::TooLarge { status, .. }) = kind else { return None };
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-            let _ = reply.send_response(head::response(&ResponseHead::new(status), Some(0)), true);
+            let (answer, text) = refusal::answer(&kind)?;
+            // Fails only when the stream is gone, and then nobody waits for it.
+            if let Ok(mut stream) = reply.send_response(head::response(&answer, Some(text.len() as u64)), false) {
+                let _ = stream.send_data(text, true);
+            }
             return None;
         }
     };
@@ -168,7 +171,9 @@ fn accept<H: Handler>(
         timer: Timer::default(),
     };
     let handler = Arc::clone(handler);
+    let running = shared.begin_exchange();
     Some(async move {
+        let _running = running;
         if catch_panic(pin!(handler.handle(Call::h2(stream, head, peer, received)))).await {
             tracing::error!(%peer, "handler panicked");
         }
