@@ -29,6 +29,8 @@ pub struct Context {
     pub used_ids: Arc<HashSet<String>>,
     /// Whether an Ollama client called `/api/generate`.
     pub generate: bool,
+    /// Whether calls leave in a row of their own before the last one (Ollama client).
+    pub early_calls: bool,
     /// Whether a Gemini client asked for a stream without `alt=sse`: one JSON array over the whole body.
     pub json_array: bool,
     /// Model name that the client asked for, written where the upstream names none.
