@@ -2,7 +2,10 @@
 //!
 //! Every fault is reported with line and column, all of them at once. Unknown keys are faults.
 
-use codecs::dialect::{ChatFlavour, Dialect, Placeholder};
+use codecs::{
+    dialect::{ChatFlavour, Dialect, Placeholder, ThinkingForm},
+    json::{Text, Writer},
+};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -29,6 +32,11 @@ pub const PROVIDER_KEYS: &[(&str, &str)] = &[
     ("priority", "whole number; lower comes first among providers of one model"),
     ("headers", "table of fields added to every request"),
     ("flavour", "chat: openai (max_completion_tokens, no top_k) or compat"),
+    (
+        "thinking",
+        "chat: how a wish for thinking is sent: effort (reasoning_effort), type (thinking.type), type_effort (both), enable \
+         (enable_thinking, thinking_budget) or reasoning (reasoning.effort)",
+    ),
     ("reasoning_echo", "chat: whether earlier reasoning goes back as reasoning_content"),
     ("placeholder", "chat: off, all or tool: turns without reasoning that get a blank one"),
     ("cache_control", "chat: whether cache marks pass as cache_control"),
@@ -37,7 +45,13 @@ pub const PROVIDER_KEYS: &[(&str, &str)] = &[
         "remove declared tools that a more capable declared one replaces (web search of Exa or Tavily, browser control)",
     ),
     ("stream_only", "whether the service answers streams only"),
+    ("fix_id", "chat: replace ids of answers that are missing, shorter than 8 characters, or a mere word"),
     ("drop_params", "list of members never to send"),
+    (
+        "rename_params",
+        "table of members to send under another name, such as { max_tokens = \"max_completion_tokens\" }",
+    ),
+    ("force_params", "table of members to send whatever the client says, such as { temperature = 1 }"),
     ("max_output_tokens", "largest answer in tokens"),
     ("hold_prologue", "overrides the setting"),
     ("first_byte_timeout", "overrides the setting"),
@@ -46,6 +60,9 @@ pub const PROVIDER_KEYS: &[(&str, &str)] = &[
 
 /// The sections besides the settings.
 const SECTIONS: [&str; 3] = ["providers", "aliases", "keys"];
+
+/// Members of bodies that only the gateway may write.
+const OURS: [&str; 3] = ["model", "stream", "messages"];
 
 type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -304,6 +321,23 @@ impl Reader<'_> {
                     provider.placeholder = placeholder;
                 }
             }
+            "thinking" => {
+                let words = [
+                    ("effort", ThinkingForm::Effort),
+                    ("type", ThinkingForm::Type),
+                    ("type_effort", ThinkingForm::TypeEffort),
+                    ("enable", ThinkingForm::Enable),
+                    ("reasoning", ThinkingForm::Reasoning),
+                ];
+                if let Some(text) = self.string(value)
+                    && let Some(form) = self.checked(value, value::word(&text, &words))
+                {
+                    provider.thinking = form;
+                }
+            }
+            "fix_id" => provider.fix_id = self.boolean(value).unwrap_or_default(),
+            "rename_params" => provider.rename_params = self.members(value, |reader, value| reader.string(value)),
+            "force_params" => provider.force_params = self.members(value, Self::json),
             "client_auth" => provider.client_auth = self.boolean(value).unwrap_or_default(),
             "reasoning_echo" => provider.reasoning_echo = self.boolean(value).unwrap_or_default(),
             "cache_control" => provider.cache_control = self.boolean(value).unwrap_or_default(),
@@ -343,6 +377,36 @@ impl Reader<'_> {
                 provider.headers.push((name.to_owned(), Secret::new(text)));
             }
         }
+    }
+
+    /// A table of body members: name and what `read` makes of the value.
+    fn members(
+        &mut self,
+        value: &Value<'_>,
+        read: impl Fn(&mut Self, &Value<'_>) -> Option<String>,
+    ) -> Vec<(String, String)> {
+        let Some(table) = self.table(value) else { return Vec::new() };
+        let mut members = Vec::new();
+        for (key, value) in table {
+            let Some(text) = read(self, value) else { continue };
+            // Routing and relaying stand on these: an edit would make the answer another one than was planned.
+            let ours = [key.get_ref().as_ref(), text.as_str()].into_iter().find(|name| OURS.contains(name));
+            match ours {
+                Some(name) => self.fault(key.span().start, &format!("`{name}` cannot be renamed or forced")),
+                None => members.push((key.get_ref().to_string(), text)),
+            }
+        }
+        members
+    }
+
+    /// A value as JSON text.
+    fn json(&mut self, value: &Value<'_>) -> Option<String> {
+        let mut text = Vec::new();
+        if let Err(at) = write_json(value, &mut Writer::new(&mut text)) {
+            self.fault(at, "JSON has no place for this value: use text, numbers, true/false, lists and tables");
+            return None;
+        }
+        String::from_utf8(text).ok()
     }
 
     fn aliases(&mut self, value: &Value<'_>, settings: &mut Settings) {
@@ -385,11 +449,51 @@ impl Reader<'_> {
     }
 }
 
+/// Writes a TOML value as JSON; `Err` says where one stands that JSON does not have: dates, infinities.
+fn write_json(value: &Value<'_>, w: &mut Writer<'_, Vec<u8>>) -> Result<(), usize> {
+    let impossible = value.span().start;
+    match value.get_ref() {
+        DeValue::String(text) => {
+            w.string(text);
+        }
+        DeValue::Boolean(flag) => {
+            w.bool(*flag);
+        }
+        DeValue::Integer(number) => {
+            let number = i64::from_str_radix(number.as_str(), number.radix()).map_err(|_| impossible)?;
+            w.verbatim(&number.to_string());
+        }
+        DeValue::Float(number) => {
+            let number: f64 = number.as_str().parse().map_err(|_| impossible)?;
+            if !number.is_finite() {
+                return Err(impossible);
+            }
+            w.verbatim(&number.to_string());
+        }
+        DeValue::Datetime(_) => return Err(impossible),
+        DeValue::Array(items) => {
+            w.begin_array();
+            items.iter().try_for_each(|item| write_json(item, w))?;
+            w.end_array();
+        }
+        DeValue::Table(table) => {
+            w.begin_object();
+            for (key, value) in table {
+                w.key_text(Text::Plain(key.get_ref()));
+                write_json(value, w)?;
+            }
+            w.end_object();
+        }
+    }
+    Ok(())
+}
+
 /// A provider with a preset's values.
 pub(super) fn from_preset(name: &str, preset: &Preset) -> Provider {
     let mut provider = Provider::new(name, preset.dialect, preset.base_url);
     provider.models = preset.models.iter().map(|model| (*model).to_owned()).collect();
     provider.flavour = preset.flavour;
+    provider.thinking = preset.thinking;
     provider.cache_control = preset.cache_control;
     if let Reasoning::Echo(placeholder) = preset.reasoning {
         provider.reasoning_echo = true;

@@ -271,6 +271,36 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "usage_pad",
+        value: "N",
+        default: "0",
+        help: "Tokens added to the prompt counts and totals that clients see, so that agents compact earlier; never in metrics",
+        set: |s, text| {
+            s.usage_pad = value::whole(text, 0)? as u64;
+            Ok(())
+        },
+    },
+    Row {
+        name: "echo_model",
+        value: "BOOL",
+        default: "false",
+        help: "Answers name the model as the client did (an alias, say) instead of as the provider does",
+        set: |s, text| {
+            s.echo_model = value::boolean(text)?;
+            Ok(())
+        },
+    },
+    Row {
+        name: "ollama_tools_row",
+        value: "last|early",
+        default: "last",
+        help: "Where calls of a translated stream stand for Ollama clients: in the last row, or in one of their own before it",
+        set: |s, text| {
+            s.early_calls = value::word(text, &[("last", false), ("early", true)])?;
+            Ok(())
+        },
+    },
+    Row {
         name: "unsupported",
         value: "drop|refuse",
         default: "drop",

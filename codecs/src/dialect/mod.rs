@@ -16,7 +16,9 @@ pub(crate) mod media;
 pub(crate) mod testing;
 
 use bytes::BytesMut;
-pub use context::{ChatFlavour, Context, Encoded, Placeholder, Target, ToolIdentity, ToolTable, UrlParts};
+pub use context::{
+    ChatFlavour, Context, Encoded, Placeholder, Target, ThinkingForm, ToolIdentity, ToolTable, UrlParts,
+};
 
 use crate::{
     frame::Framing,

@@ -1,6 +1,7 @@
 //! Writes the rows of an Ollama client.
 //!
-//! One row per delta; calls are gathered into the last row, since clients take them whole. No blank lines and no other
+//! One row per delta; calls are gathered into the last row, since clients take them whole, or into one of their own before
+//! it ([`Context::early_calls`]). No blank lines and no other
 //! signs of life: clients parse every line.
 
 use bytes::BytesMut;
@@ -117,6 +118,19 @@ impl Encoder {
 
     fn last(&mut self, out: &mut BytesMut) {
         self.over = true;
+        let early = self.context.early_calls && !self.context.generate && !self.calls.is_empty();
+        if early {
+            self.message(true, out);
+            out.put(b",\"done\":false}\n");
+        }
+        self.message(!early, out);
+        out.put(b",");
+        row::done(self.finish.as_ref(), &self.usage, &mut Writer::new(out));
+        out.put(b"}\n");
+    }
+
+    /// A row without text up to its message, with or without the calls.
+    fn message(&self, calls: bool, out: &mut BytesMut) {
         out.put(&self.head);
         out.put(b",");
         let mut w = Writer::new(out);
@@ -127,7 +141,7 @@ impl Encoder {
             w.key("role").string("assistant");
             w.key("content").string("");
         }
-        if !self.calls.is_empty() {
+        if calls && !self.calls.is_empty() {
             let calls = self.calls.iter().map(|call| row::Call {
                 id: &call.id,
                 name: &call.name,
@@ -139,8 +153,6 @@ impl Encoder {
         if !self.context.generate {
             w.end_object();
         }
-        row::done(self.finish.as_ref(), &self.usage, &mut w);
-        out.put(b"}\n");
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut BytesMut) {
