@@ -11,9 +11,11 @@
 use crate::{
     dialect::{
         Context, Emit, StreamDecode,
-        gemini::{reply, usage, words},
+        gemini::{logprobs, reply, usage, words},
     },
-    hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Open, Origin, Refused, Rider, ToolKind, Usage},
+    hub::{
+        ApiError, CallIds, ErrorKind, Event, Field, Finish, Logprobs, Open, Origin, Refused, Rider, ToolKind, Usage,
+    },
     json::{Raw, Text},
 };
 
@@ -26,6 +28,10 @@ pub struct Decoder {
     parts: u32,
     ids: CallIds,
     usage: Usage,
+    /// Log probabilities whose words have not come yet.
+    scores: Logprobs,
+    /// Whether they wait for a thought instead of text.
+    scored_thought: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +90,15 @@ impl<'a> Seen<'a> {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(context: &Context) -> Self {
-        Self { phase: Phase::Waiting, run: Run::None, parts: 0, ids: CallIds::new(context), usage: Usage::default() }
+        Self {
+            phase: Phase::Waiting,
+            run: Run::None,
+            parts: 0,
+            ids: CallIds::new(context),
+            usage: Usage::default(),
+            scores: Logprobs::default(),
+            scored_thought: false,
+        }
     }
 
     fn object(&mut self, value: Raw<'_>, emit: Emit<'_>) {
@@ -125,12 +139,13 @@ impl Decoder {
     /// Reads candidate 0 and says whether there was one; the others are not translated.
     fn candidates(&mut self, list: Option<Raw<'_>>, emit: Emit<'_>) -> bool {
         for candidate in list.into_iter().flat_map(Raw::elements).filter(|candidate| candidate.is_object()) {
-            let (mut index, mut content, mut reason, mut message) = (0, None, None, None);
+            let (mut index, mut content, mut scores, mut reason, mut message) = (0, None, None, None, None);
             for (key, value) in candidate.members() {
                 let Text::Escaped(key) = key else { continue };
                 match key {
                     "index" => index = value.as_u64().unwrap_or(0),
                     "content" => content = Some(value),
+                    "logprobsResult" | "logprobs_result" if value.is_object() => scores = Some(value),
                     "finishReason" | "finish_reason" => reason = value.as_text(),
                     "finishMessage" | "finish_message" => message = value.as_text(),
                     _ => {}
@@ -140,6 +155,9 @@ impl Decoder {
                 continue;
             }
             if self.phase == Phase::Open {
+                if let Some(scores) = scores {
+                    self.score(scores, content);
+                }
                 self.candidate(content, reason, message, emit);
             }
             return true;
@@ -159,9 +177,28 @@ impl Decoder {
                 self.part(part, emit);
             }
         }
+        // No words came with these: they belong to the part that is open, or to the next text.
+        if let (false, Run::Text(part) | Run::Thinking(part)) = (self.scores.is_empty(), self.run) {
+            self.scores.tell(part, emit);
+        } else if self.ids.count() > 0 {
+            // Those of calls have no place on the hub.
+            self.scores.clear();
+        }
+        self.scored_thought = false;
         if let Some(reason) = reason {
             self.candidate_end(reason, message, emit);
         }
+    }
+
+    /// Reads log probabilities that stand beside `content`. They are those of its text, or of a thought that is alone.
+    fn score(&mut self, scores: Raw<'_>, content: Option<Raw<'_>>) {
+        let is_text = |part: Raw<'_>| {
+            let thought = part.get("thought").and_then(Raw::as_bool) == Some(true);
+            !thought && part.get_text("text").is_some_and(|text| !text.is_empty())
+        };
+        let mut parts = content.and_then(|content| content.get("parts")).into_iter().flat_map(Raw::elements);
+        self.scored_thought = !parts.any(is_text);
+        logprobs::read(scores, &mut self.scores);
     }
 
     fn candidate_end(&mut self, word: Text<'_>, message: Option<Text<'_>>, emit: Emit<'_>) {
@@ -246,6 +283,9 @@ impl Decoder {
             }
             (_, true) => self.open_thinking(emit),
         };
+        if !self.scores.is_empty() && self.scored_thought == thought {
+            self.scores.tell(part, emit);
+        }
         emit(Event::Delta { part, field: if thought { Field::Think } else { Field::Text }, text });
     }
 

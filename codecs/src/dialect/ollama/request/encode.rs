@@ -21,6 +21,7 @@ pub fn encode(request: &Request<'_>, target: &Target) -> Result<Encoded, ApiErro
     out.options(request);
     out.format(&request.format);
     out.think(request);
+    out.logprobs(request);
     out.w.key("stream").bool(target.stream);
     out.w.end_object();
     Ok(encoded)
@@ -225,6 +226,20 @@ impl Out<'_, '_> {
                 self.w.string("json");
             }
         }
+    }
+
+    fn logprobs(&mut self, request: &Request<'_>) {
+        if let Some(wanted) = request.logprobs
+            && self.allows("logprobs", "logprobs")
+        {
+            self.w.key("logprobs").bool(wanted);
+            if let Some(top) = request.top_logprobs()
+                && self.allows("top_logprobs", "top_logprobs")
+            {
+                self.w.key("top_logprobs").number(top);
+            }
+        }
+        request.drop_logprobs(true, |name| self.dropped.push(name.to_owned()));
     }
 
     fn think(&mut self, request: &Request<'_>) {

@@ -9,7 +9,7 @@
 
 use crate::{
     dialect::{Context, Emit, StreamDecode, expect, ollama::reply},
-    hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Open, ToolKind, Usage},
+    hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Logprobs, Open, ToolKind, Usage},
     json::{Raw, Text},
 };
 
@@ -21,6 +21,8 @@ pub struct Decoder {
     /// Number of the next part.
     parts: u32,
     ids: CallIds,
+    /// Log probabilities whose words have not come yet.
+    scores: Logprobs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,7 @@ struct Row<'a> {
     content: Option<Text<'a>>,
     thinking: Option<Text<'a>>,
     calls: Option<Raw<'a>>,
+    scores: Option<Raw<'a>>,
     error: Option<Raw<'a>>,
     done: bool,
     reason: Option<Text<'a>>,
@@ -63,6 +66,7 @@ impl<'a> Row<'a> {
                 "response" => row.content = value.as_text(),
                 "thinking" => row.thinking = value.as_text(),
                 "tool_calls" => row.calls = Some(value),
+                "logprobs" => row.scores = Some(value).filter(|value| value.is_array()),
                 "error" => row.error = Some(value).filter(|value| !value.is_null()),
                 "done" => row.done = value.as_bool() == Some(true),
                 "done_reason" => row.reason = value.as_text(),
@@ -90,7 +94,13 @@ impl<'a> Row<'a> {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(context: &Context) -> Self {
-        Self { phase: Phase::Waiting, run: Run::None, parts: 0, ids: CallIds::new(context) }
+        Self {
+            phase: Phase::Waiting,
+            run: Run::None,
+            parts: 0,
+            ids: CallIds::new(context),
+            scores: Logprobs::default(),
+        }
     }
 
     fn row(&mut self, row: &Row<'_>, emit: Emit<'_>) {
@@ -104,11 +114,22 @@ impl Decoder {
             let model = row.model.unwrap_or(Text::EMPTY);
             emit(Event::Start { id: Text::EMPTY, model, created: None, usage: None });
         }
+        let says = |text: Option<Text<'_>>| text.is_some_and(|text| !text.is_empty());
+        // One list for the row: it scores its text, or thinking that is alone.
+        let of_thinking = says(row.thinking) && !says(row.content);
+        self.scores.read(row.scores, 0);
         if let Some(text) = row.thinking.filter(|text| !text.is_empty()) {
-            self.text(text, true, emit);
+            self.text(text, true, of_thinking, emit);
         }
         if let Some(text) = row.content.filter(|text| !text.is_empty()) {
-            self.text(text, false, emit);
+            self.text(text, false, true, emit);
+        }
+        // No words came with these: they belong to the part that is open, or to the next text.
+        if let (false, Run::Text(part) | Run::Thinking(part)) = (self.scores.is_empty(), self.run) {
+            self.scores.tell(part, emit);
+        } else if row.calls.is_some() {
+            // Those of calls have no place on the hub.
+            self.scores.clear();
         }
         for call in row.calls.into_iter().flat_map(Raw::elements) {
             self.call(call, emit);
@@ -118,7 +139,7 @@ impl Decoder {
         }
     }
 
-    fn text(&mut self, text: Text<'_>, thinking: bool, emit: Emit<'_>) {
+    fn text(&mut self, text: Text<'_>, thinking: bool, scored: bool, emit: Emit<'_>) {
         let part = match (self.run, thinking) {
             (Run::Text(part), false) | (Run::Thinking(part), true) => part,
             (_, false) => {
@@ -132,6 +153,9 @@ impl Decoder {
                 part
             }
         };
+        if scored {
+            self.scores.tell(part, emit);
+        }
         emit(Event::Delta { part, field: if thinking { Field::Think } else { Field::Text }, text });
     }
 
