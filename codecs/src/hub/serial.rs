@@ -202,6 +202,7 @@ impl Serial {
         }
     }
 
+    #[inline]
     fn delta(&mut self, part: u32, field: Field<'_>, text: Text<'_>, emit: Emit<'_>) {
         if let Some(open) = &mut self.open
             && open.part == part
@@ -216,6 +217,12 @@ impl Serial {
             }
             return;
         }
+        self.delta_of_other(part, field, text, emit);
+    }
+
+    /// A delta for a part that is not open.
+    #[inline(never)]
+    fn delta_of_other(&mut self, part: u32, field: Field<'_>, text: Text<'_>, emit: Emit<'_>) {
         match self.tracks.get(part as usize) {
             Some(Track::Queued) => self.grow(part, field, text, emit),
             Some(Track::StoppedEarly(kind)) => {
@@ -226,9 +233,9 @@ impl Serial {
                     self.part(part, open, emit);
                     if let Some((_, list)) = self.late.take_if(|(other, _)| *other == part) {
                         self.queued_bytes = self.queued_bytes.saturating_sub(list.len());
-                        self.delta(part, Field::Logprobs, list.text(), emit);
+                        self.event(Event::Delta { part, field: Field::Logprobs, text: list.text() }, emit);
                     }
-                    self.delta(part, field, text, emit);
+                    self.event(Event::Delta { part, field, text }, emit);
                 }
             }
             Some(Track::Open | Track::Done) | None => {}
