@@ -101,6 +101,17 @@ impl Out<'_, '_> {
     }
 
     fn assistant(&mut self, message: &Message<'_>) {
+        // An answer holds words, thinking and calls in this dialect.
+        for part in &message.parts {
+            let name = match part {
+                Part::Image { .. } => "messages.images",
+                Part::Audio { .. } => "messages.audio",
+                Part::File { .. } => "messages.files",
+                Part::Text { .. } | Part::Thinking { .. } | Part::Redacted(_) | Part::Refusal(_) => continue,
+                Part::Call(_) | Part::Result(_) => continue,
+            };
+            self.dropped.push(name.to_owned());
+        }
         let of = |wanted: fn(&Part<'_>) -> bool| message.parts.iter().any(wanted);
         let words = |part: &Part<'_>| matches!(part, Part::Text { text, .. } | Part::Refusal(text) if !text.is_empty());
         let thoughts = |part: &Part<'_>| matches!(part, Part::Thinking { text, .. } if !text.is_empty());
