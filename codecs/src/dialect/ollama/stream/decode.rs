@@ -8,8 +8,8 @@
 //! Calls come whole, in any row; text of the last row counts too.
 
 use crate::{
-    dialect::{Context, Emit, StreamDecode, expect, ollama::reply},
-    hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Logprobs, Open, ToolKind, Usage},
+    dialect::{Context, Emit, StreamDecode, expect, ollama::reply, parts::Parts},
+    hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Open, ToolKind, Usage},
     json::{Raw, Text},
 };
 
@@ -17,12 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Decoder {
     phase: Phase,
-    run: Run,
-    /// Number of the next part.
-    parts: u32,
+    parts: Parts,
     ids: CallIds,
-    /// Log probabilities whose words have not come yet.
-    scores: Logprobs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +26,6 @@ enum Phase {
     Waiting,
     Open,
     Over,
-}
-
-/// The part that neighbouring texts join; rows have no part borders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Run {
-    None,
-    Text(u32),
-    Thinking(u32),
 }
 
 /// The members of one row that matter here; those of `message` stand beside those of `/api/generate`.
@@ -94,13 +82,7 @@ impl<'a> Row<'a> {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(context: &Context) -> Self {
-        Self {
-            phase: Phase::Waiting,
-            run: Run::None,
-            parts: 0,
-            ids: CallIds::new(context),
-            scores: Logprobs::default(),
-        }
+        Self { phase: Phase::Waiting, parts: Parts::default(), ids: CallIds::new(context) }
     }
 
     fn row(&mut self, row: &Row<'_>, emit: Emit<'_>) {
@@ -116,47 +98,20 @@ impl Decoder {
         }
         let says = |text: Option<Text<'_>>| text.is_some_and(|text| !text.is_empty());
         // One list for the row: it scores its text, or thinking that is alone.
-        let of_thinking = says(row.thinking) && !says(row.content);
-        self.scores.read(row.scores, 0);
+        self.parts.scores(says(row.thinking) && !says(row.content)).read(row.scores, 0);
         if let Some(text) = row.thinking.filter(|text| !text.is_empty()) {
-            self.text(text, true, of_thinking, emit);
+            self.parts.text(text, true, emit);
         }
         if let Some(text) = row.content.filter(|text| !text.is_empty()) {
-            self.text(text, false, true, emit);
+            self.parts.text(text, false, emit);
         }
-        // No words came with these: they belong to the part that is open, or to the next text.
-        if let (false, Run::Text(part) | Run::Thinking(part)) = (self.scores.is_empty(), self.run) {
-            self.scores.tell(part, emit);
-        } else if row.calls.is_some() {
-            // Those of calls have no place on the hub.
-            self.scores.clear();
-        }
+        self.parts.scored(row.calls.is_some(), emit);
         for call in row.calls.into_iter().flat_map(Raw::elements) {
             self.call(call, emit);
         }
         if row.done {
             self.finish(row, emit);
         }
-    }
-
-    fn text(&mut self, text: Text<'_>, thinking: bool, scored: bool, emit: Emit<'_>) {
-        let part = match (self.run, thinking) {
-            (Run::Text(part), false) | (Run::Thinking(part), true) => part,
-            (_, false) => {
-                let part = self.open(Open::Text, emit);
-                self.run = Run::Text(part);
-                part
-            }
-            (_, true) => {
-                let part = self.open(Open::Thinking, emit);
-                self.run = Run::Thinking(part);
-                part
-            }
-        };
-        if scored {
-            self.scores.tell(part, emit);
-        }
-        emit(Event::Delta { part, field: if thinking { Field::Think } else { Field::Text }, text });
     }
 
     fn call(&mut self, call: Raw<'_>, emit: Emit<'_>) {
@@ -176,13 +131,13 @@ impl Decoder {
         let id = self.ids.assign(own);
         let name = name.unwrap_or(Text::Plain(&invented));
         let open = Open::Tool { id: Text::Plain(&id), name, kind: ToolKind::Function, signature: None };
-        let part = self.open(open, emit);
+        let part = self.parts.open(open, emit);
         emit(Event::Delta { part, field: Field::Args, text: args.unwrap_or(Text::Plain("{}")) });
         emit(Event::Stop { part });
     }
 
     fn finish(&mut self, row: &Row<'_>, emit: Emit<'_>) {
-        self.close(emit);
+        self.parts.close(emit);
         self.phase = Phase::Over;
         if row.input.is_some() || row.output.is_some() {
             let (uncached, output) = (row.input.unwrap_or(0), row.output.unwrap_or(0));
@@ -194,22 +149,6 @@ impl Decoder {
             _ => Finish::End,
         }));
         emit(Event::End);
-    }
-
-    /// Closes the running part and opens another.
-    fn open(&mut self, open: Open<'_>, emit: Emit<'_>) -> u32 {
-        self.close(emit);
-        let part = self.parts;
-        self.parts += 1;
-        emit(Event::Part { part, open });
-        part
-    }
-
-    fn close(&mut self, emit: Emit<'_>) {
-        if let Run::Text(part) | Run::Thinking(part) = self.run {
-            self.run = Run::None;
-            emit(Event::Stop { part });
-        }
     }
 }
 
