@@ -11,7 +11,9 @@ pub mod openai_responses;
 
 mod context;
 pub(crate) mod expect;
+pub(crate) mod folding;
 pub(crate) mod media;
+pub(crate) mod parts;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -159,6 +159,17 @@ impl Encoder<'_, '_> {
         self.raw("seed", sampling.seed);
         self.raw("presence_penalty", sampling.presence);
         self.raw("frequency_penalty", sampling.frequency);
+        if let Some(wanted) = request.logprobs
+            && self.takes("logprobs")
+        {
+            self.w.key("logprobs").bool(wanted);
+            if let Some(top) = request.top_logprobs()
+                && self.takes("top_logprobs")
+            {
+                self.w.key("top_logprobs").number(top);
+            }
+        }
+        request.drop_logprobs(true, |name| self.dropped.push(name.to_owned()));
     }
 
     fn wishes(&mut self, request: &Request<'_>) {
