@@ -9,7 +9,7 @@ use codecs::{
 };
 use proxy::{Call, Fresh};
 
-use super::{Shared, admit::hex, reply};
+use super::{Shared, Snapshot, admit::hex, reply};
 use crate::route::{Catalog, Listed};
 
 /// Context window that is claimed for models of which nothing is known.
@@ -54,15 +54,22 @@ pub(super) async fn list(call: Call<'_, Fresh>, catalog: &Catalog, dialect: Dial
 }
 
 /// Answers with one model, if its name leads anywhere.
-pub(super) async fn one(call: Call<'_, Fresh>, shared: &Shared, dialect: Dialect, name: &str, request_id: &str) {
-    let Some(model) = known(shared, name) else { return unknown(call, dialect, name, request_id).await };
+pub(super) async fn one(
+    call: Call<'_, Fresh>,
+    shared: &Shared,
+    snapshot: &Snapshot,
+    dialect: Dialect,
+    name: &str,
+    request_id: &str,
+) {
+    let Some(model) = known(shared, snapshot, name) else { return unknown(call, dialect, name, request_id).await };
     let mut body = Vec::with_capacity(256);
     entry(&mut Writer::new(&mut body), dialect, &model, shared.started);
     reply::json(call, body).await;
 }
 
-fn known(shared: &Shared, name: &str) -> Option<Listed> {
-    let candidates = shared.catalog.plan(name, &shared.health, std::time::Instant::now()).ok()?;
+fn known(shared: &Shared, snapshot: &Snapshot, name: &str) -> Option<Listed> {
+    let candidates = snapshot.catalog.plan(name, &shared.health, std::time::Instant::now()).ok()?;
     let provider = candidates.first()?.upstream.name.to_string();
     Some(Listed { id: name.to_owned(), provider })
 }
@@ -115,7 +122,7 @@ fn capabilities(w: &mut Out<'_>) {
 }
 
 /// Ollama's `/api/show`: editors read capabilities and context length from it.
-pub(super) async fn show(mut call: Call<'_, Fresh>, shared: &Shared, request_id: &str) {
+pub(super) async fn show(mut call: Call<'_, Fresh>, shared: &Shared, snapshot: &Snapshot, request_id: &str) {
     let body = call.body(64 * 1024).await.unwrap_or_default();
     let raw = Raw::parse(&body).ok();
     let name = raw.and_then(|raw| raw.get_text("model").or_else(|| raw.get_text("name")));
@@ -123,7 +130,9 @@ pub(super) async fn show(mut call: Call<'_, Fresh>, shared: &Shared, request_id:
         let error = ApiError::invalid("model", "the body must be an object with the member `model`");
         return reply::error(call, Dialect::Ollama, &error, request_id).await;
     };
-    let Some(model) = known(shared, &name) else { return unknown(call, Dialect::Ollama, &name, request_id).await };
+    let Some(model) = known(shared, snapshot, &name) else {
+        return unknown(call, Dialect::Ollama, &name, request_id).await;
+    };
     let mut out = Vec::with_capacity(512);
     let mut w = Writer::new(&mut out);
     w.begin_object();
@@ -173,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_empty_configuration_lists_the_demo() {
-        let listed = Catalog::new(&Settings::default()).listed();
+        let listed = Catalog::new(&Settings::default(), None).listed();
         assert!(listed.iter().any(|model| model.id == crate::route::DEMO));
     }
 }

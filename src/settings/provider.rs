@@ -30,7 +30,7 @@ impl fmt::Debug for Secret {
 }
 
 /// An upstream service.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provider {
     /// Name, unique; the prefix in `provider/model`.
     pub name: String,
