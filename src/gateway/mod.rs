@@ -20,7 +20,7 @@ mod signatures;
 
 use std::{future::Future, sync::Arc, time::Instant};
 
-pub use admit::{hex, new_key};
+pub use admit::{KeyFault, client_address, hex, new_key, presented};
 use arc_swap::ArcSwap;
 use attempt::Failure;
 use bytes::Bytes;
@@ -37,7 +37,7 @@ use tracing::debug;
 use crate::{
     health::{Health, Scope},
     route::{Candidate, Catalog},
-    settings::Settings,
+    settings::{KeyHash, Settings},
     telemetry::metrics::Metrics,
     vendor::Ask,
 };
@@ -63,6 +63,11 @@ impl Snapshot {
             admission: admit::Admission::new(&settings),
             settings,
         }
+    }
+
+    /// The caller's key that `token` is; `None` if it is none of ours and does not look like one.
+    pub fn key(&self, token: &str) -> Result<Option<&Arc<KeyHash>>, KeyFault> {
+        self.admission.key(token)
     }
 }
 
@@ -133,32 +138,37 @@ impl Gateway {
             Err(miss) => return missed(call, &head, miss, &request_id).await,
         };
         let dialect = operation.dialect();
-        // Probes of process managers carry no key and come under any name.
-        let caller = match snapshot.admission.check(&head) {
-            Ok(caller) => caller.unwrap_or_default().into(),
-            Err(_) if matches!(operation, Operation::Health | Operation::Ready) => "".into(),
+        // Whoever watches this machine from itself needs no scope.
+        let watched = operation == Operation::Metrics && call.peer().ip().is_loopback();
+        let scopes = if watched { &[] } else { operation.scopes() };
+        let admitted = snapshot.admission.check(&head, call.peer());
+        let key = match admitted.and_then(|key| admit::scope(key, scopes).map(|()| key.cloned())) {
+            Ok(key) => key,
+            // Probes of process managers carry no key and come under any name.
+            Err(_) if matches!(operation, Operation::Health | Operation::Ready) => None,
             Err(refusal) => return refused(call, dialect, refusal, &request_id).await,
         };
         match operation {
             Operation::Chat(dialect, path) => {
-                let request =
-                    Incoming { head, dialect, path, ask: Ask::Chat { stream: false }, id: request_id, caller };
+                let request = Incoming { head, dialect, path, ask: Ask::Chat { stream: false }, id: request_id, key };
                 self.chat(call, request, &snapshot).await;
             }
             Operation::Generate => {
                 let dialect = Dialect::Ollama;
-                let request = Incoming { head, dialect, path: None, ask: Ask::Generate, id: request_id, caller };
+                let request = Incoming { head, dialect, path: None, ask: Ask::Generate, id: request_id, key };
                 self.chat(call, request, &snapshot).await;
             }
             Operation::CountTokens(dialect, path) => {
-                let request = Incoming { head, dialect, path, ask: Ask::CountTokens, id: request_id, caller };
+                let request = Incoming { head, dialect, path, ask: Ask::CountTokens, id: request_id, key };
                 self.chat(call, request, &snapshot).await;
             }
-            Operation::Models(dialect) => models::list(call, &snapshot.catalog, dialect, self.shared.started).await,
-            Operation::Model(dialect, name) => {
-                models::one(call, &self.shared, &snapshot, dialect, &name, &request_id).await;
+            Operation::Models(dialect) => {
+                models::list(call, (&self.shared, &snapshot, key.as_ref()), dialect).await;
             }
-            Operation::Show => models::show(call, &self.shared, &snapshot, &request_id).await,
+            Operation::Model(dialect, name) => {
+                models::one(call, (&self.shared, &snapshot, key.as_ref()), dialect, &name, &request_id).await;
+            }
+            Operation::Show => models::show(call, (&self.shared, &snapshot, key.as_ref()), &request_id).await,
             Operation::Version => models::version(call).await,
             Operation::Running => reply::json(call, r#"{"models":[]}"#).await,
             Operation::Root => reply::document(call, StatusCode::OK, "text/plain", "Ollama is running").await,
@@ -181,7 +191,7 @@ impl Gateway {
 
     /// Chat, completion or token count: everything that has a body with a model in it.
     async fn chat(&self, mut call: Call<'_, Fresh>, request: Incoming, snapshot: &Snapshot) {
-        let Incoming { head, dialect, path, ask, id, caller } = request;
+        let Incoming { head, dialect, path, ask, id, key } = request;
         let shared = &*self.shared;
         let mut ledger = Ledger::open(&shared.metrics, dialect);
         let json_array = dialect == Dialect::Gemini
@@ -211,10 +221,14 @@ impl Gateway {
             ask,
             json_array,
             complete: Instant::now(),
-            memory: exchange::Memory { store: shared.signatures.clone(), caller },
+            memory: exchange::Memory {
+                store: shared.signatures.clone(),
+                caller: key.as_ref().map_or_else(|| "".into(), |key| key.id.clone()),
+            },
+            key,
             ledger,
         });
-        let candidates = match snapshot.catalog.plan(&exchange.model, &shared.health, Instant::now()) {
+        let mut candidates = match snapshot.catalog.plan(&exchange.model, &shared.health, Instant::now()) {
             Ok(candidates) => candidates,
             Err(miss) => {
                 exchange.ledger.outcome(ErrorKind::NotFound.name());
@@ -223,6 +237,10 @@ impl Gateway {
                 return reply::error(call, dialect, &error, &exchange.id).await;
             }
         };
+        if let Err(refusal) = admit::narrow(exchange.key.as_ref(), &exchange.model, &mut candidates) {
+            exchange.ledger.outcome(ErrorKind::Permission.name());
+            return refused(call, dialect, refusal, &exchange.id).await;
+        }
         if ask == Ask::CountTokens {
             return count_tokens::answer(call, &mut exchange, &candidates[0], &self.client, &snapshot.settings).await;
         }
@@ -287,8 +305,8 @@ struct Incoming {
     path: Option<paths::GeminiPath>,
     ask: Ask,
     id: String,
-    /// Name of the caller's key, or empty.
-    caller: Arc<str>,
+    /// The caller's key, if it has one.
+    key: Option<Arc<KeyHash>>,
 }
 
 impl Handler for Gateway {

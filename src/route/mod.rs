@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use crate::{
         health::{Cooldown, Scope},
-        settings::Alias,
+        settings::{Alias, Source},
     };
 
     fn provider(name: &str, priority: i64, models: &[&str]) -> Provider {
@@ -183,11 +183,7 @@ mod tests {
     fn catalog() -> Catalog {
         let settings = Settings {
             providers: vec![provider("b", 2, &["gpt-*", "*"]), provider("a", 1, &["gpt-*", "x"])],
-            aliases: vec![Alias {
-                name: "fast".into(),
-                models: vec!["b/one".into(), "x".into()],
-                place: String::new(),
-            }],
+            aliases: vec![Alias::new("fast", vec!["b/one".into(), "x".into()], String::new(), Source::File)],
             ..Settings::default()
         };
         Catalog::new(&settings, None)
