@@ -147,6 +147,8 @@ pub struct Alias {
     pub models: Vec<String>,
     /// How the order is made.
     pub strategy: Strategy,
+    /// How much each model weighs when they are shuffled; one that is missing weighs 1.
+    pub weights: Vec<u32>,
     /// Where it is defined, for messages.
     pub place: String,
     /// Where it is defined.
@@ -156,7 +158,7 @@ pub struct Alias {
 impl Alias {
     /// An alias whose models are tried in order.
     pub fn new(name: &str, models: Vec<String>, place: String, source: Source) -> Self {
-        Self { name: name.to_owned(), models, strategy: Strategy::Priority, place, source }
+        Self { name: name.to_owned(), models, strategy: Strategy::Priority, weights: Vec::new(), place, source }
     }
 }
 
@@ -167,7 +169,7 @@ pub enum Strategy {
     Priority,
     /// Each request begins with the next one; the rest follow as they are listed, and around.
     RoundRobin,
-    /// Shuffled for each request.
+    /// Shuffled for each request, by weight.
     Random,
 }
 
