@@ -61,6 +61,13 @@ pub struct TokenLabels {
     pub source: &'static str,
 }
 
+/// Labels of configurations.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ConfigurationLabels {
+    /// `applied` or `refused`.
+    pub result: &'static str,
+}
+
 type Times<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the process. Cheap to clone.
@@ -83,6 +90,8 @@ pub struct Metrics {
     pub added: Histogram,
     /// Candidates cooling down.
     pub cooling: Gauge,
+    /// Configurations that replaced another one, and those that were refused.
+    pub configurations: Family<ConfigurationLabels, Counter>,
 }
 
 fn seconds() -> Histogram {
@@ -100,6 +109,7 @@ impl Default for Metrics {
         let gap = seconds();
         let added = Histogram::new(ADDED);
         let cooling = Gauge::default();
+        let configurations = Family::default();
         registry.register("requests", "Finished exchanges", requests.clone());
         registry.register("in_flight", "Exchanges in flight", in_flight.clone());
         registry.register("attempt_failures", "Failed attempts at upstreams", failures.clone());
@@ -115,12 +125,29 @@ impl Default for Metrics {
         );
         time(&mut registry, "chunk_gap", "Between two reads of one stream", gap.clone());
         time(&mut registry, "added", "Our own share of the time to the first byte", added.clone());
+        registry.register("configurations", "Changes of the configuration while running", configurations.clone());
         registry.register("cooling", "Providers and models cooling down", cooling.clone());
-        Self { registry: Arc::new(registry), requests, in_flight, failures, tokens, first_token, gap, added, cooling }
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            in_flight,
+            failures,
+            tokens,
+            first_token,
+            gap,
+            added,
+            cooling,
+            configurations,
+        }
     }
 }
 
 impl Metrics {
+    /// Counts a configuration that was put in force, or that was not.
+    pub fn configuration(&self, result: &'static str) {
+        self.configurations.get_or_create(&ConfigurationLabels { result }).inc();
+    }
+
     /// The exposition in OpenMetrics text.
     pub fn render(&self) -> String {
         let mut text = String::new();
