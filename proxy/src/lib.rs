@@ -33,7 +33,7 @@ mod tls;
 pub use body::Body;
 pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
 pub use net::egress::Egress;
-pub use pool::key::Origin;
+pub use pool::{count::PoolLoad, key::Origin};
 pub use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.

@@ -18,7 +18,14 @@ mod relay;
 mod reply;
 mod signatures;
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 pub use admit::{hex, new_key};
 use attempt::Failure;
@@ -58,6 +65,8 @@ pub struct Shared {
     signatures: signatures::Signatures,
     /// When the process started, in Unix seconds.
     started: u64,
+    /// The process is about to end.
+    draining: AtomicBool,
 }
 
 impl Shared {
@@ -70,8 +79,14 @@ impl Shared {
             signatures: signatures::Signatures::default(),
             metrics: Arc::default(),
             started: now,
+            draining: AtomicBool::new(false),
             settings,
         }
+    }
+
+    /// Has `/readyz` say that others should be asked from now on. Everything is served as before.
+    pub fn unready(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 }
 
@@ -130,6 +145,10 @@ impl Gateway {
                 let mut body = Vec::new();
                 dialect.encode_error(&error, &request_id, &mut body);
                 reply::document(call, StatusCode::UPGRADE_REQUIRED, "application/json", body).await;
+            }
+            Operation::Ready if self.shared.draining.load(Ordering::Relaxed) => {
+                let text = "draining: this process is about to end\n";
+                reply::document(call, StatusCode::SERVICE_UNAVAILABLE, "text/plain", text).await;
             }
             Operation::Health | Operation::Ready => reply::document(call, StatusCode::OK, "text/plain", "ok\n").await,
             Operation::Metrics => {

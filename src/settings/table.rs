@@ -186,6 +186,16 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "drain_delay",
+        value: LIMIT,
+        default: "0",
+        help: "Part of drain in which new connections are still served while /readyz answers 503; for load balancers",
+        set: |s, text| {
+            s.drain_delay = value::duration(text)?;
+            Ok(())
+        },
+    },
+    Row {
         name: "max_body",
         value: "SIZE",
         default: "64MiB",
