@@ -15,6 +15,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use super::load::Lanes;
+
 /// Bounds of time histograms in seconds.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
 /// Bounds for our own time in seconds.
@@ -92,6 +94,10 @@ pub struct Metrics {
     pub cooling: Gauge,
     /// Configurations that replaced another one, and those that were refused.
     pub configurations: Family<ConfigurationLabels, Counter>,
+    /// Streams whose beginning is held back.
+    pub holding: Gauge,
+    /// The lanes, for what they carry.
+    pub lanes: Lanes,
 }
 
 fn seconds() -> Histogram {
@@ -110,6 +116,8 @@ impl Default for Metrics {
         let added = Histogram::new(ADDED);
         let cooling = Gauge::default();
         let configurations = Family::default();
+        let holding = Gauge::default();
+        let lanes = Lanes::default();
         registry.register("requests", "Finished exchanges", requests.clone());
         registry.register("in_flight", "Exchanges in flight", in_flight.clone());
         registry.register("attempt_failures", "Failed attempts at upstreams", failures.clone());
@@ -127,6 +135,8 @@ impl Default for Metrics {
         time(&mut registry, "added", "Our own share of the time to the first byte", added.clone());
         registry.register("configurations", "Changes of the configuration while running", configurations.clone());
         registry.register("cooling", "Providers and models cooling down", cooling.clone());
+        registry.register("holding", "Streams whose beginning is held back", holding.clone());
+        registry.register_collector(Box::new(lanes.clone()));
         Self {
             registry: Arc::new(registry),
             requests,
@@ -138,7 +148,27 @@ impl Default for Metrics {
             added,
             cooling,
             configurations,
+            holding,
+            lanes,
         }
+    }
+}
+
+/// One more on a gauge, until it is dropped.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Held {
+    /// Counts one.
+    pub fn on(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
