@@ -1,33 +1,11 @@
 //! Providers, aliases and keys as configured.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use codecs::dialect::{ChatFlavour, Dialect, Placeholder};
-use zeroize::Zeroizing;
 
 use super::{Fault, Settings, Source};
-
-/// A text that is never printed and is wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes a secret in.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    /// The secret, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
-    }
-}
+pub use crate::store::Secret;
 
 /// An upstream service.
 #[derive(Debug, Clone, PartialEq, Eq)]
