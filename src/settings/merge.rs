@@ -24,6 +24,8 @@ pub struct Stored {
     pub aliases: Vec<Alias>,
     /// Keys, revoked ones too.
     pub keys: Vec<KeyHash>,
+    /// Rows that could not be understood.
+    pub notes: Vec<Fault>,
     /// Why the store could not be read, if it could not.
     pub unavailable: Option<String>,
 }
@@ -82,7 +84,7 @@ pub fn merge(sources: &Sources, stored: &Stored) -> Result<Merged, Vec<Fault>> {
 /// The sources laid over each other, without the rules for the whole.
 pub(super) fn layers(sources: &Sources, stored: &Stored) -> (Settings, Told, Vec<Fault>, Vec<Fault>) {
     let (mut settings, mut told) = (Settings::default(), Told::new());
-    let (mut faults, mut notes) = (Vec::new(), Vec::new());
+    let (mut faults, mut notes) = (Vec::new(), stored.notes.clone());
     for (name, value) in &stored.settings {
         let place = format!("settings/{name}");
         let done = match table::row(name).filter(|row| row.stored) {
