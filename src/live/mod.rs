@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 use crate::{
     gateway::{Shared, Snapshot},
     settings::{self, Effective, Fault, Life, Merged, Source, Sources, Stored},
-    store::{Change, Store, StoreError},
+    store::{Change, Store, StoreError, load_config},
     telemetry,
 };
 
@@ -168,7 +168,8 @@ impl Live {
     /// The configuration as it would be after the running transaction, if it may be so.
     fn prepared(&self, transaction: &Change<'_>) -> Result<Ready, ChangeError> {
         let before = self.0.state.load();
-        let stored = rows::stored(transaction, self.0.store.vault()).map_err(ChangeError::Store)?;
+        let rows = load_config(transaction, self.0.store.vault()).map_err(ChangeError::Store)?;
+        let stored = rows::stored(&rows);
         for (name, value) in &stored.settings {
             let same = before.stored.settings.iter().any(|(other, old)| other == name && old == value);
             let pin = before.rows.iter().find(|entry| entry.row.name == name && entry.source.is_pinned());
@@ -189,7 +190,7 @@ impl Live {
         let (live, why, again) = (self.clone(), refused.clone(), sources.clone());
         // On the writer thread, so that no change comes between reading and publishing.
         let done = self.0.store.write(move |transaction| {
-            let stored = rows::stored(transaction, live.0.store.vault())?;
+            let stored = rows::stored(&load_config(transaction, live.0.store.vault())?);
             match ready(again, stored, Some(&live.snapshot())) {
                 Ok(ready) => {
                     transaction.after_commit(move || live.publish(ready, "settings", "reload"));
@@ -225,6 +226,7 @@ impl Live {
         telemetry::log::filter(&snapshot.settings);
         self.0.shared.publish(Arc::new(snapshot));
         self.0.state.store(Arc::new(state));
+        self.0.shared.metrics.configuration("applied");
         info!(kind, id, "the configuration has changed");
     }
 
@@ -261,7 +263,7 @@ impl Live {
 /// What the store has, read once.
 async fn load(store: &Store) -> Result<Stored, StoreError> {
     let own = store.clone();
-    store.read(move |connection| rows::stored(connection, own.vault())).await
+    store.read(move |connection| Ok(rows::stored(&load_config(connection, own.vault())?))).await
 }
 
 /// Merges and builds.

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use rusqlite::Connection;
 use serde_json::Value as Json;
 
 use crate::{
@@ -12,7 +11,7 @@ use crate::{
         presets,
     },
     store::{
-        self, ConfigRows, StoreError, Vault,
+        ConfigRows,
         combos::{ComboEntry, ComboRow},
         keys::KeyRow,
         providers::ProviderRow,
@@ -23,9 +22,8 @@ use crate::{
 /// How deep a combo may lead to other combos.
 const DEPTH_MAX: usize = 3;
 
-/// Everything that the store says about the configuration. In a change it sees what the change has done so far.
-pub(super) fn stored(connection: &Connection, vault: &Vault) -> Result<Stored, StoreError> {
-    let rows = store::load_config(connection, vault)?;
+/// Everything that the store says about the configuration.
+pub(super) fn stored(rows: &ConfigRows) -> Stored {
     let mut stored = Stored::default();
     for row in &rows.settings {
         setting(row, &mut stored);
@@ -34,14 +32,14 @@ pub(super) fn stored(connection: &Connection, vault: &Vault) -> Result<Stored, S
         provider(row, &mut stored);
     }
     for row in rows.combos.iter().filter(|row| row.is_active) {
-        match combo(row, &rows) {
+        match combo(row, rows) {
             Ok(alias) => stored.aliases.push(alias),
             Err(message) => stored.notes.push(Fault { place: format!("combos/{}", row.name), message }),
         }
     }
     for row in &rows.aliases {
         let place = format!("aliases/{}", row.alias);
-        match pinned(&row.model, row.provider_id.as_deref(), &rows) {
+        match pinned(&row.model, row.provider_id.as_deref(), rows) {
             Ok(model) => stored.aliases.push(Alias::new(&row.alias, vec![model], place, Source::Store)),
             Err(message) => stored.notes.push(Fault { place, message }),
         }
@@ -57,7 +55,7 @@ pub(super) fn stored(connection: &Connection, vault: &Vault) -> Result<Stored, S
             }
         }
     }
-    Ok(stored)
+    stored
 }
 
 fn setting(row: &SettingRow, stored: &mut Stored) {
