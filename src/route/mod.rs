@@ -57,10 +57,15 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Builds the catalog from valid settings.
-    pub fn new(settings: &Settings) -> Self {
-        let mut upstreams: Vec<_> =
-            settings.providers.iter().map(|provider| Arc::new(Upstream::new(provider, settings))).collect();
+    /// Builds the catalog from valid settings. An upstream that is the same in `before` is taken from there, so that
+    /// its counters, and what compares it by address, go on.
+    pub fn new(settings: &Settings, before: Option<&Catalog>) -> Self {
+        let kept = before.map_or(&[][..], |before| &before.upstreams);
+        let upstream = |provider: &Provider| {
+            let new = Upstream::new(provider, settings);
+            kept.iter().find(|old| old.is_same(&new)).cloned().unwrap_or_else(|| Arc::new(new))
+        };
+        let mut upstreams: Vec<_> = settings.providers.iter().map(upstream).collect();
         upstreams.sort_by_key(|upstream| upstream.provider.priority);
         let demo_on = match settings.demo {
             Demo::Auto => settings.providers.is_empty(),
@@ -71,7 +76,7 @@ impl Catalog {
         if demo_on {
             let mut provider = Provider::new(DEMO, Dialect::OpenAiChat, "demo://embedded");
             provider.models = vec![DEMO.to_owned()];
-            let demo = Arc::new(Upstream::new(&provider, settings));
+            let demo = upstream(&provider);
             if upstreams.is_empty() {
                 catch_all = Some(demo.clone());
             }
@@ -165,7 +170,7 @@ mod tests {
     use super::*;
     use crate::{
         health::{Cooldown, Scope},
-        settings::Alias,
+        settings::{Alias, Source},
     };
 
     fn provider(name: &str, priority: i64, models: &[&str]) -> Provider {
@@ -178,14 +183,10 @@ mod tests {
     fn catalog() -> Catalog {
         let settings = Settings {
             providers: vec![provider("b", 2, &["gpt-*", "*"]), provider("a", 1, &["gpt-*", "x"])],
-            aliases: vec![Alias {
-                name: "fast".into(),
-                models: vec!["b/one".into(), "x".into()],
-                place: String::new(),
-            }],
+            aliases: vec![Alias::new("fast", vec!["b/one".into(), "x".into()], String::new(), Source::File)],
             ..Settings::default()
         };
-        Catalog::new(&settings)
+        Catalog::new(&settings, None)
     }
 
     fn plan(catalog: &Catalog, health: &Health, model: &str) -> Vec<String> {
@@ -213,11 +214,26 @@ mod tests {
     }
 
     #[test]
+    fn an_unchanged_provider_stays_the_same_over_a_change() {
+        let mut settings =
+            Settings { providers: vec![provider("a", 1, &["x"]), provider("b", 2, &["y"])], ..Settings::default() };
+        let before = Catalog::new(&settings, None);
+        settings.providers[1].models.push("z".into());
+        let after = Catalog::new(&settings, Some(&before));
+        assert!(Arc::ptr_eq(&before.upstreams()[0], &after.upstreams()[0]));
+        assert!(!Arc::ptr_eq(&before.upstreams()[1], &after.upstreams()[1]));
+        // A setting that providers inherit changes those that do not say it themselves.
+        settings.connect_timeout = Duration::from_millis(1);
+        let again = Catalog::new(&settings, Some(&after));
+        assert!(!Arc::ptr_eq(&after.upstreams()[0], &again.upstreams()[0]));
+    }
+
+    #[test]
     fn the_demo_answers_everything_only_while_alone() {
-        let alone = Catalog::new(&Settings::default());
+        let alone = Catalog::new(&Settings::default(), None);
         assert_eq!(plan(&alone, &Health::default(), "whatever"), ["demo/whatever"]);
         let settings = Settings { providers: vec![provider("a", 0, &["x"])], ..Settings::default() };
-        let beside = Catalog::new(&settings);
+        let beside = Catalog::new(&settings, None);
         assert!(beside.plan("demo", &Health::default(), Instant::now()).is_err());
         let error = beside.plan("nope", &Health::default(), Instant::now()).unwrap_err();
         assert!(error.message.contains("`nope`"));
