@@ -95,7 +95,7 @@ pub struct Started {
     /// Name of the caller's key.
     pub key: Option<Arc<str>>,
     /// The client's program, by family.
-    pub client: Option<&'static str>,
+    pub client: Option<Arc<str>>,
     /// The client's id of its session.
     pub session: Option<Arc<str>>,
     /// The client's dialect.
@@ -161,7 +161,7 @@ impl Event {
             What::RequestStart(started) => json!({
                 "requestId": &*started.request_id,
                 "key": started.key.as_deref(),
-                "client": started.client,
+                "client": started.client.as_deref(),
                 "session": started.session.as_deref(),
                 "dialect": started.dialect.name(),
                 "endpoint": started.endpoint.name(),
@@ -176,7 +176,7 @@ impl Event {
                 "reason": reason,
             }),
             What::RequestFirst { request_id, ttft_ms } => json!({ "requestId": &**request_id, "ttftMs": ttft_ms }),
-            What::RequestEnd(row) => end(row),
+            What::RequestEnd(row) => shown(row),
             What::ConfigChanged { kind, id } => json!({ "kind": kind, "id": id }),
             What::ProviderState { provider, state, until_ms } => json!({
                 "provider": &**provider,
@@ -194,15 +194,15 @@ impl Event {
     }
 }
 
-/// A row as the API shows it.
-fn end(row: &UsageRow) -> Value {
+/// A row as the API shows it, here and in lists.
+pub fn shown(row: &UsageRow) -> Value {
     let mut fields = Map::new();
     let mut put = |key: &str, value: Value| drop(fields.insert(key.to_owned(), value));
     put("requestId", row.request_id.as_ref().into());
     put("startedAt", rfc3339(row.ts_ms).into());
     put("session", row.session.as_deref().into());
     put("key", row.key.as_deref().into());
-    put("client", row.client.into());
+    put("client", row.client.as_deref().into());
     put("provider", row.provider.as_deref().into());
     put("modelRequested", row.model_requested.as_ref().into());
     put("model", row.model.as_deref().into());
