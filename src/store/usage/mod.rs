@@ -15,6 +15,8 @@ mod retain;
 mod row;
 mod stats;
 mod sums;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use list::{Cursor, Filter, Logged, Page, Wanted, list, request};
