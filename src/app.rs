@@ -25,6 +25,11 @@ pub struct App {
     servers: Vec<tokio::task::JoinHandle<()>>,
     drain: watch::Sender<bool>,
     addr: SocketAddr,
+    shared: Arc<Shared>,
+    signals: Signals,
+    /// How long new connections are still served after the signal.
+    delay: Duration,
+    /// How long running exchanges may go on after that.
     grace: Duration,
     _lock: fs::File,
 }
@@ -35,13 +40,14 @@ impl App {
         let lock = boot::lock(&settings.data_dir)?;
         let layout = Layout::here(settings.lanes);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let limits = limits(&settings);
+        let limits = limits(&settings, layout.lanes);
         let timeouts = Timeouts { connect: settings.connect_timeout, ..Timeouts::default() };
         let roots = roots(settings.ca_file.as_deref())?;
         let egress = egress(&settings.proxy)?;
         let (drain, drained) = watch::channel(false);
         let mut addr = settings.addr;
-        let grace = settings.drain;
+        let delay = settings.drain_delay.min(settings.drain);
+        let grace = settings.drain - delay;
         let shared = Arc::new(Shared::new(Snapshot::new(settings, None), now));
         let (mut lanes, mut servers) = (Vec::new(), Vec::new());
         for _ in 0..layout.lanes {
@@ -58,8 +64,9 @@ impl App {
                 ..ClientConfig::default()
             })
             .map_err(io::Error::other)?;
-            let gateway = Arc::new(Gateway::new(shared.clone(), client));
             let server = Server::new(limits.clone(), timeouts.clone());
+            shared.metrics.lanes.add(server.monitor(), client.clone());
+            let gateway = Arc::new(Gateway::new(shared.clone(), client));
             let mut drained = drained.clone();
             let told = async move {
                 // An error means that the sender is gone, which is a reason to drain as well.
@@ -69,8 +76,14 @@ impl App {
             drop(entered);
             lanes.push(runtime);
         }
+        let Some(first) = lanes.first() else { return Err(io::Error::other("there is no lane")) };
+        // Before anybody is told that we are here: who hears that may send a signal at once.
+        let signals = {
+            let _entered = first.enter();
+            Signals::new()?
+        };
         greet(&shared, addr, layout);
-        Ok(Self { lanes, servers, drain, addr, grace, _lock: lock })
+        Ok(Self { lanes, servers, drain, addr, shared, signals, delay, grace, _lock: lock })
     }
 
     /// The address that clients use.
@@ -82,15 +95,20 @@ impl App {
     pub fn run(mut self) -> io::Result<()> {
         let Some(first) = self.lanes.first() else { return Ok(()) };
         first.block_on(async {
-            stop_signal().await?;
-            info!(grace_s = self.grace.as_secs_f32(), "draining");
+            self.signals.next().await;
+            self.shared.unready();
+            info!(delay_s = self.delay.as_secs_f32(), grace_s = self.grace.as_secs_f32(), "draining");
+            tokio::select! {
+                () = tokio::time::sleep(self.delay) => {}
+                // Whoever says it twice does not want to wait for others to notice.
+                () = self.signals.next(), if !self.delay.is_zero() => {}
+            }
             self.drain.send_replace(true);
             for server in self.servers.drain(..) {
                 // A server task cannot fail but by a panic, which is on the log already.
                 drop(server.await);
             }
-            io::Result::Ok(())
-        })?;
+        });
         info!("stopped");
         for lane in self.lanes.drain(..) {
             lane.shutdown_background();
@@ -99,11 +117,13 @@ impl App {
     }
 }
 
-fn limits(settings: &Settings) -> Limits {
+fn limits(settings: &Settings, lanes: usize) -> Limits {
     // `max_body` is kept by the gateway, which can say so in the client's dialect; the server would answer without a word.
     // A body that nobody asks for is never read beyond the little that keeps a connection in use.
     let body_bytes = usize::MAX >> 1;
-    Limits { body_bytes, connections: settings.max_connections, ..Limits::default() }
+    // Each lane has its share: the kernel spreads connections evenly between them.
+    let connections = settings.max_connections.div_ceil(lanes.max(1));
+    Limits { body_bytes, connections, ..Limits::default() }
 }
 
 fn egress(proxy: &str) -> io::Result<Egress> {
@@ -154,18 +174,43 @@ fn greet(shared: &Shared, addr: SocketAddr, layout: Layout) {
     println!("flow-router listening on http://{addr}");
 }
 
+/// Ears for SIGTERM and SIGINT. From the moment they exist the signals end the program in order only.
 #[cfg(unix)]
-async fn stop_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+#[derive(Debug)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
 }
 
-#[cfg(not(unix))]
-async fn stop_signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Ears for Ctrl-C.
+#[cfg(windows)]
+#[derive(Debug)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }

@@ -1,6 +1,6 @@
 //! Flow Router: the product behind the binaries. It decides; `proxy` moves bytes and `codecs` gives them meaning.
 //!
-//! Floors, from the ground up; a module uses floors below its own: settings, runtime · args, health, telemetry · vendor ·
+//! Floors, from the ground up; a module uses floors below its own: store · settings, runtime · args, health, telemetry · vendor ·
 //! route · gateway · boot · app (`tests/layers.rs` holds them to it).
 
 pub mod app;
@@ -11,5 +11,6 @@ pub mod health;
 pub mod route;
 pub mod runtime;
 pub mod settings;
+pub mod store;
 pub mod telemetry;
 pub mod vendor;

@@ -1,18 +1,12 @@
-//! The command line: what is checked, made, listed and refused, and how the program ends.
+//! The command line: what is checked, made, listed and refused.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use std::{fs, process::Output, sync::Arc};
+use std::{fs, process::Output};
 
-use codecs::dialect::Dialect;
 use flow_router::settings::{TABLE, fields::PROVIDER_KEYS};
-use support::{
-    Client, Router, Upstream,
-    router::{self, provider},
-    speech,
-};
-use tokio::sync::Notify;
+use support::{Router, router};
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
@@ -191,70 +185,4 @@ async fn a_second_program_on_the_same_folder_or_port_is_refused() {
     let third = router::run(dir.path(), &["--addr", &addr, "--lanes", "1"]);
     assert_eq!(third.status.code(), Some(1));
     assert!(text(&third).contains(&format!("cannot listen on {addr}")), "{}", text(&third));
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn a_signal_lets_running_streams_end() {
-    let (started, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, gate) = (started.clone(), go.clone());
-    let dialect = Dialect::OpenAiChat;
-    let upstream = Upstream::start(move |mut conn| {
-        let (tell, gate) = (tell.clone(), gate.clone());
-        async move {
-            conn.asked().await.unwrap();
-            let spoken = speech::stream(dialect);
-            conn.stream("text/event-stream").await;
-            conn.chunk(spoken.prologue.concat() + &spoken.content[0]).await;
-            tell.notify_one();
-            gate.notified().await;
-            conn.chunk(spoken.content[1].clone() + &spoken.end.concat()).await;
-            conn.end().await;
-        }
-    })
-    .await;
-    let mut router = Router::start(&provider("a", dialect, &upstream));
-    let mut idle = Client::connect(router.addr).await;
-    idle.request("GET", "/healthz", &[], b"").await;
-    assert_eq!(idle.answer().await.status, 200);
-    let mut client = Client::connect(router.addr).await;
-    let request = speech::request(dialect, "m", true);
-    client.request("POST", "/v1/chat/completions", &[], request.as_bytes()).await;
-    client.head().await;
-    started.notified().await;
-    router.terminate();
-    // Idle connections are closed at once, the running one is not.
-    assert!(idle.closed().await);
-    assert!(tokio::net::TcpStream::connect(router.addr).await.is_err(), "it still accepts");
-    go.notify_one();
-    let (body, complete) = client.rest().await;
-    assert!(complete);
-    let heard = speech::heard(dialect, &String::from_utf8(body).unwrap());
-    assert!(heard.ended && heard.text == speech::TEXT, "{heard:?}");
-    assert_eq!(router.ended().await.code(), Some(0));
-    assert!(router.log().contains("stopped"), "{}", router.log());
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn a_drain_has_an_end() {
-    let upstream = Upstream::start(|mut conn| async move {
-        conn.asked().await.unwrap();
-        conn.closed().await;
-    })
-    .await;
-    let config = provider("a", Dialect::OpenAiChat, &upstream);
-    let mut router = Router::start_with(&config, &["--drain", "100ms"]);
-    let mut client = Client::connect(router.addr).await;
-    let request = speech::request(Dialect::OpenAiChat, "m", true);
-    client.request("POST", "/v1/chat/completions", &[], request.as_bytes()).await;
-    support::within("the upstream", async {
-        while upstream.asked().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    router.terminate();
-    assert_eq!(router.ended().await.code(), Some(0));
-    assert!(client.closed().await);
 }

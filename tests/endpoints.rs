@@ -273,3 +273,79 @@ async fn the_demo_answers_every_dialect_out_of_the_box() {
     }
     assert!(router.log().contains("demo"), "{}", router.log());
 }
+
+#[tokio::test]
+async fn metrics_show_what_is_open_and_what_waits() {
+    let dialect = Dialect::OpenAiChat;
+    let go = Arc::new(Notify::new());
+    let gate = go.clone();
+    let upstream = Upstream::start(move |mut conn| {
+        let gate = gate.clone();
+        async move {
+            conn.asked().await.unwrap();
+            let spoken = speech::stream(dialect);
+            conn.stream("text/event-stream").await;
+            conn.chunk(spoken.prologue.concat()).await;
+            gate.notified().await;
+            conn.chunk(&spoken.content[0]).await;
+            gate.notified().await;
+            conn.chunk(spoken.content[1].clone() + &spoken.end.concat()).await;
+            conn.end().await;
+            conn.closed().await;
+        }
+    })
+    .await;
+    let flags = ["--hold-prologue", "1h", "--max-connections", "50", "--lanes", "1"];
+    let router = Router::start_with(&provider("a", dialect, &upstream), &flags);
+    // One connection for the stream, one for the questions; each question is itself a request.
+    let mut call = Client::connect(router.addr).await;
+    let request = speech::request(dialect, "m", true);
+    call.request("POST", &speech::path(dialect, "m", true), &[], request.as_bytes()).await;
+    let show = async |wanted: &[&str]| {
+        let text = Client::metrics(router.addr, wanted[0]).await;
+        for line in wanted {
+            assert!(text.lines().any(|own| own == *line), "`{line}` is not in\n{text}");
+        }
+    };
+    let in_use = |protocol: &str, state: &str, n: usize| {
+        format!("flow_router_upstream_connections{{lane=\"0\",protocol=\"{protocol}\",state=\"{state}\"}} {n}")
+    };
+    let steady = [
+        "flow_router_client_connections_limit{lane=\"0\"} 50",
+        "flow_router_client_connections_full_total{lane=\"0\"} 0",
+        "flow_router_accept_failures_total{lane=\"0\"} 0",
+        "flow_router_upstream_streams{lane=\"0\"} 0",
+        "flow_router_upstream_connecting{lane=\"0\"} 0",
+    ];
+    let busy = [in_use("http1", "in_use", 1), in_use("http1", "idle", 0), in_use("http2", "in_use", 0)];
+    let busy: Vec<_> = busy.iter().map(String::as_str).chain(steady).collect();
+    let requests = "flow_router_http_requests_open{lane=\"0\"} 2";
+    show(&[&["flow_router_holding 1", "flow_router_in_flight 1", requests], &busy[..]].concat()).await;
+    go.notify_one();
+    call.head().await;
+    call.until("Hello").await;
+    show(&[&["flow_router_holding 0", "flow_router_in_flight 1", requests], &busy[..]].concat()).await;
+    go.notify_one();
+    assert!(call.rest().await.1);
+    show(&[&in_use("http1", "idle", 1), &in_use("http1", "in_use", 0), "flow_router_in_flight 0"]).await;
+    // The connection of the last question may not be closed yet, this one and that of the stream are open.
+    show(&["flow_router_client_connections{lane=\"0\"} 2", "flow_router_http_requests_open{lane=\"0\"} 1"]).await;
+}
+
+#[tokio::test]
+async fn metrics_count_requests_that_wait_for_a_connection() {
+    // It accepts and never says a word of TLS.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = provider_at("a", Dialect::OpenAiChat, &format!("https://{}", silent.local_addr().unwrap()));
+    let router = Router::start_with(&config, &["--lanes", "1"]);
+    let request = speech::request(Dialect::OpenAiChat, "m", true);
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        let mut call = Client::connect(router.addr).await;
+        call.request("POST", "/v1/chat/completions", &[], request.as_bytes()).await;
+        calls.push(call);
+    }
+    Client::metrics(router.addr, "flow_router_upstream_connecting{lane=\"0\"} 3").await;
+    calls.pop();
+    Client::metrics(router.addr, "flow_router_upstream_connecting{lane=\"0\"} 2").await;
+}

@@ -21,7 +21,7 @@ use crate::{
         egress::Egress,
         resolve::Resolver,
     },
-    pool::{Pool, key::Origin},
+    pool::{Pool, count::PoolLoad, key::Origin},
     tls::connect::{Connector, Protocol},
 };
 
@@ -170,6 +170,11 @@ impl Client {
         Ok(Self { inner: Arc::new(Inner { config, dialer, pool }) })
     }
 
+    /// What its connections carry now. Takes the pool's lock for a moment: meant for metrics, not for every request.
+    pub fn load(&self) -> PoolLoad {
+        self.inner.pool.load()
+    }
+
     /// Sends one request and waits for the head of its answer. Dropping the future cancels the request: the socket is
     /// closed or the stream reset.
     ///
@@ -217,6 +222,7 @@ impl Inner {
         {
             return Ok(Lease::H1(conn));
         }
+        let _waits = self.pool.connecting();
         let turn = self.pool.turn(origin, deadline).await?;
         if turn.is_some()
             && let Some(claim) = self.pool.claim_h2(origin)
@@ -233,7 +239,7 @@ impl Inner {
                 Ok(Lease::H1(Box::new(h1::client::Conn::new(stream, forward, origin.clone(), limits, home))))
             }
             Protocol::Http2 => {
-                let conn = h2::client::Conn::start(dialed.stream, limits).await?;
+                let conn = h2::client::Conn::start(dialed.stream, limits, self.pool.h2_open.one()).await?;
                 Ok(Lease::H2(self.pool.share(origin, conn)))
             }
         }

@@ -22,7 +22,7 @@ pub use limits::{Limits, Timeouts};
 pub use message::{Method, RequestHead, ResponseHead, StatusCode, Version};
 
 pub use net::listen::listen;
-pub use server::Server;
+pub use server::{Monitor, Server, ServerLoad};
 
 // Client half.
 mod body;
@@ -33,7 +33,7 @@ mod tls;
 pub use body::Body;
 pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
 pub use net::egress::Egress;
-pub use pool::key::Origin;
+pub use pool::{count::PoolLoad, key::Origin};
 pub use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.

@@ -1,18 +1,26 @@
 //! Accepts connections, bounds their number, finds out which HTTP they speak and drains them in the end.
 //!
 //! Every connection is one task, owned and awaited by [`Server::serve`]: when that returns, nothing is left running.
+//!
+//! ```text
+//!   Serving ──drain──▶ Draining ──no exchange runs──▶ Closing ──all closed, or the grace is over──▶ end
+//! ```
+//!
+//! While it drains nobody listens, HTTP/2 clients have their GOAWAY, and what HTTP/1 clients still ask on connections
+//! that are open is answered with `connection: close`: closing idle ones at once would lose the request that is on its
+//! way, and HTTP/1 has no other way to say that the end is near.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::call::Handler;
@@ -23,19 +31,48 @@ use crate::{Limits, Timeouts};
 /// Pause after an `accept` that failed for want of descriptors or memory: trying at once would only burn the CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How near the end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Far away.
+    Serving,
+    /// No new connections; answers say that they are the last.
+    Draining,
+    /// Connections without an exchange close.
+    Closing,
+}
+
 /// What all connections of one server share.
 pub(crate) struct Shared {
     /// Bounds in size.
     pub(crate) limits: Limits,
     /// Bounds in time.
     pub(crate) timeouts: Timeouts,
+    /// What the stage says, for those who ask with every answer.
     draining: AtomicBool,
-    signal: watch::Sender<()>,
+    stage: watch::Sender<Stage>,
+    /// Exchanges that run.
+    exchanges: AtomicUsize,
+    /// Rung when the last exchange of a draining server has ended.
+    quiet: Notify,
+    connections: AtomicUsize,
+    full: AtomicU64,
+    accept_failures: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn new(limits: Limits, timeouts: Timeouts) -> Self {
-        Self { limits, timeouts, draining: AtomicBool::new(false), signal: watch::Sender::new(()) }
+        Self {
+            limits,
+            timeouts,
+            draining: AtomicBool::new(false),
+            stage: watch::Sender::new(Stage::Serving),
+            exchanges: AtomicUsize::new(0),
+            quiet: Notify::new(),
+            connections: AtomicUsize::new(0),
+            full: AtomicU64::new(0),
+            accept_failures: AtomicU64::new(0),
+        }
     }
 
     /// Whether the server wants to end.
@@ -43,16 +80,13 @@ impl Shared {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Resolves when the server wants to end.
-    pub(crate) fn drain(self: &Arc<Self>) -> Drain {
-        let shared = Arc::clone(self);
-        let mut signal = self.signal.subscribe();
+    /// Resolves when the server has come to `stage`.
+    pub(crate) fn ear(&self, stage: Stage) -> Drain {
+        let mut told = self.stage.subscribe();
         Drain {
             wait: Box::pin(async move {
-                // Subscribed before the flag is read: a signal between the two is seen by `changed`.
-                if !shared.is_draining() {
-                    let _ = signal.changed().await;
-                }
+                // An error means that the server is gone, which is an end as well.
+                drop(told.wait_for(|now| *now >= stage).await);
             }),
             over: false,
         }
@@ -60,12 +94,100 @@ impl Shared {
 
     /// Tells every connection that the server wants to end.
     pub(crate) fn start_drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-        self.signal.send_replace(());
+        // Before the count is looked at in `quiet`: either that sees an exchange, or the exchange sees this.
+        self.draining.store(true, Ordering::SeqCst);
+        self.stage.send_replace(Stage::Draining);
+    }
+
+    /// Has connections close that wait for a request.
+    pub(crate) fn close_idle(&self) {
+        self.stage.send_replace(Stage::Closing);
+    }
+
+    /// Resolves when no exchange runs; meant for a server that drains.
+    async fn quiet(&self) {
+        while self.exchanges.load(Ordering::SeqCst) > 0 {
+            // A bell that was rung in between is remembered.
+            self.quiet.notified().await;
+        }
+    }
+
+    /// Counts an exchange until what is returned is dropped.
+    pub(crate) fn begin_exchange(self: &Arc<Self>) -> Running {
+        self.exchanges.fetch_add(1, Ordering::SeqCst);
+        Running(Arc::clone(self))
     }
 }
 
-/// One connection's ear for the end. Made once per connection, so that waiting for the next request costs no
+/// An exchange that runs.
+pub(crate) struct Running(Arc<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.exchanges.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.draining.load(Ordering::SeqCst) {
+            self.0.quiet.notify_one();
+        }
+    }
+}
+
+/// A connection that is open.
+struct Open(Arc<Shared>);
+
+impl Open {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Looks at a server from outside. Costs the server nothing.
+#[derive(Clone)]
+pub struct Monitor {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Monitor").field(&self.load()).finish()
+    }
+}
+
+impl Monitor {
+    /// What the server carries now.
+    pub fn load(&self) -> ServerLoad {
+        let Shared { limits, exchanges, connections, full, accept_failures, .. } = &*self.shared;
+        ServerLoad {
+            connections: connections.load(Ordering::Relaxed),
+            limit: limits.connections,
+            exchanges: exchanges.load(Ordering::Relaxed),
+            full: full.load(Ordering::Relaxed),
+            accept_failures: accept_failures.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What a server carries at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLoad {
+    /// Client connections that are open.
+    pub connections: usize,
+    /// Most connections that are served at once.
+    pub limit: usize,
+    /// Requests whose answer is not complete.
+    pub exchanges: usize,
+    /// How often the limit stopped the server from accepting, since it was made.
+    pub full: u64,
+    /// Accepts that the system refused (descriptors, memory), since it was made.
+    pub accept_failures: u64,
+}
+
+/// One connection's ear for a stage. Made once per connection, so that waiting for the next request costs no
 /// registration.
 pub(crate) struct Drain {
     wait: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -73,7 +195,7 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Ready, and ready ever after, once the server wants to end.
+    /// Ready, and ready ever after, once the server has come to the stage.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.over {
             std::task::ready!(self.wait.as_mut().poll(cx));
@@ -109,8 +231,14 @@ impl Server {
         Self { shared: Arc::new(Shared::new(limits, timeouts)) }
     }
 
+    /// For those who want to know what the server carries.
+    pub fn monitor(&self) -> Monitor {
+        Monitor { shared: Arc::clone(&self.shared) }
+    }
+
     /// Serves `listener` until `drain` resolves; then stops accepting, tells live connections to end, waits up to
-    /// `grace` for their exchanges and cuts the rest.
+    /// `grace` for their exchanges and cuts the rest. As long as an exchange runs, requests that come on connections
+    /// which are open already are answered.
     ///
     /// HTTP/2 with prior knowledge is told from HTTP/1 by its first bytes.
     pub async fn serve<H: Handler>(
@@ -123,10 +251,21 @@ impl Server {
         let mut connections = JoinSet::new();
         let mut drain = pin!(drain);
         let permits = Arc::new(Semaphore::new(self.shared.limits.connections.min(Semaphore::MAX_PERMITS)));
+        // The wait below starts anew whenever a connection ends; it is counted once.
+        let mut full = false;
         loop {
             let accept = async {
                 // Above the cap, clients wait in the backlog: nothing is accepted that cannot be served.
-                let permit = Arc::clone(&permits).acquire_owned().await;
+                let permit = match Arc::clone(&permits).try_acquire_owned() {
+                    Ok(permit) => Ok(permit),
+                    Err(_) => {
+                        if !std::mem::replace(&mut full, true) {
+                            self.shared.full.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Arc::clone(&permits).acquire_owned().await
+                    }
+                };
+                full = false;
                 (permit, listener.accept().await)
             };
             tokio::select! {
@@ -138,13 +277,15 @@ impl Server {
                         let _ = socket.set_nodelay(true);
                         let shared = Arc::clone(&self.shared);
                         let handler = Arc::clone(&handler);
+                        let open = Open::new(&shared);
                         connections.spawn(async move {
-                            let _permit = permit;
+                            let _held = (permit, open);
                             connection(Accepted::Tcp(socket), peer, shared, handler).await;
                         });
                     }
                     Err(error) => {
                         tracing::warn!(%error, "accept failed");
+                        self.shared.accept_failures.fetch_add(1, Ordering::Relaxed);
                         if !is_of_connection(&error) {
                             tokio::time::sleep(ACCEPT_PAUSE).await;
                         }
@@ -154,7 +295,11 @@ impl Server {
         }
         drop(listener);
         self.shared.start_drain();
-        let all = async { while connections.join_next().await.is_some() {} };
+        let all = async {
+            self.shared.quiet().await;
+            self.shared.close_idle();
+            while connections.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(grace, all).await.is_err() {
             tracing::info!(left = connections.len(), "drain time is over");
             connections.shutdown().await;

@@ -21,7 +21,7 @@ use proxy::RequestHead;
 use super::{paths::GeminiPath, signatures::Signatures};
 use crate::{
     settings::KeyHash,
-    telemetry::metrics::{FailureLabels, Gaps, Metrics, RequestLabels},
+    telemetry::metrics::{FailureLabels, Gaps, Held, Metrics, RequestLabels},
     vendor::{Ask, Upstream},
 };
 
@@ -177,6 +177,11 @@ impl Ledger {
             first_token: None,
             added: None,
         }
+    }
+
+    /// Counts a stream whose beginning is held back, until what is returned is dropped.
+    pub(super) fn holding(&self) -> Held {
+        Held::on(&self.metrics.holding)
     }
 
     /// Notes who answers.

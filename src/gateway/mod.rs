@@ -18,7 +18,14 @@ mod relay;
 mod reply;
 mod signatures;
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 pub use admit::{KeyFault, client_address, hex, new_key, presented};
 use arc_swap::ArcSwap;
@@ -84,6 +91,8 @@ pub struct Shared {
     signatures: signatures::Signatures,
     /// When the process started, in Unix seconds.
     started: u64,
+    /// The process is about to end.
+    draining: AtomicBool,
 }
 
 impl Shared {
@@ -95,6 +104,7 @@ impl Shared {
             signatures: signatures::Signatures::default(),
             metrics: Arc::default(),
             started: now,
+            draining: AtomicBool::new(false),
         }
     }
 
@@ -113,6 +123,11 @@ impl Shared {
                 self.health.forget(&upstream.name);
             }
         }
+    }
+
+    /// Has `/readyz` say that others should be asked from now on. Everything is served as before.
+    pub fn unready(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 }
 
@@ -177,6 +192,10 @@ impl Gateway {
                 let mut body = Vec::new();
                 dialect.encode_error(&error, &request_id, &mut body);
                 reply::document(call, StatusCode::UPGRADE_REQUIRED, "application/json", body).await;
+            }
+            Operation::Ready if self.shared.draining.load(Ordering::Relaxed) => {
+                let text = "draining: this process is about to end\n";
+                reply::document(call, StatusCode::SERVICE_UNAVAILABLE, "text/plain", text).await;
             }
             Operation::Health | Operation::Ready => reply::document(call, StatusCode::OK, "text/plain", "ok\n").await,
             Operation::Metrics => {

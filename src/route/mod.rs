@@ -7,10 +7,12 @@
 //! ```
 
 pub mod cooldown;
+mod list;
 
 use std::{sync::Arc, time::Instant};
 
 use codecs::dialect::Dialect;
+use list::List;
 
 use crate::{
     health::Health,
@@ -50,7 +52,7 @@ pub struct Listed {
 #[derive(Debug)]
 pub struct Catalog {
     upstreams: Vec<Arc<Upstream>>,
-    aliases: Vec<(String, Vec<String>)>,
+    lists: Vec<List>,
     /// Answers any name, while nothing else is configured.
     catch_all: Option<Arc<Upstream>>,
     default_model: String,
@@ -82,16 +84,16 @@ impl Catalog {
             }
             upstreams.push(demo);
         }
-        let aliases = settings.aliases.iter().map(|alias| (alias.name.clone(), alias.models.clone())).collect();
-        Self { upstreams, aliases, catch_all, default_model: settings.default_model.clone() }
+        let lists = settings.aliases.iter().map(List::new).collect();
+        Self { upstreams, lists, catch_all, default_model: settings.default_model.clone() }
     }
 
     /// The candidates for `model`, best first, those that cool down last.
     pub fn plan(&self, model: &str, health: &Health, now: Instant) -> Result<Vec<Candidate>, NotFound> {
         let model = if model.is_empty() { self.default_model.as_str() } else { model };
         let mut candidates = Vec::new();
-        match self.aliases.iter().find(|(name, _)| name == model) {
-            Some((_, models)) => models.iter().for_each(|model| self.resolve(model, &mut candidates)),
+        match self.lists.iter().find(|list| list.name == model) {
+            Some(list) => list.ordered(|model| self.resolve(model, &mut candidates)),
             None => self.resolve(model, &mut candidates),
         }
         if candidates.is_empty() {
@@ -139,8 +141,8 @@ impl Catalog {
 
     /// The models that have names of their own: aliases, then listed models without patterns.
     pub fn listed(&self) -> Vec<Listed> {
-        let aliases = self.aliases.iter().map(|(id, _)| Listed { id: id.clone(), provider: "alias".to_owned() });
-        let mut all: Vec<Listed> = aliases.collect();
+        let lists = self.lists.iter().map(|list| Listed { id: list.name.clone(), provider: "alias".to_owned() });
+        let mut all: Vec<Listed> = lists.collect();
         for upstream in &self.upstreams {
             for model in upstream.provider.models.iter().filter(|model| !model.ends_with('*')) {
                 if all.iter().all(|listed| listed.id != *model) {

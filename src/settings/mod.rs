@@ -128,6 +128,8 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// Time for running exchanges to end at shutdown.
     pub drain: Duration,
+    /// Part of `drain` in which new connections are still served while `/readyz` says no.
+    pub drain_delay: Duration,
     /// Largest request body in bytes.
     pub max_body: usize,
     /// Client connections at once.
@@ -191,6 +193,7 @@ impl Default for Settings {
             stall_timeout: None,
             keep_alive: Duration::ZERO,
             drain: Duration::ZERO,
+            drain_delay: Duration::ZERO,
             max_body: 0,
             max_connections: 0,
             max_attempts: 0,

@@ -1,33 +1,11 @@
 //! Providers, aliases and keys as configured.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use codecs::dialect::{ChatFlavour, Dialect, Placeholder};
-use zeroize::Zeroizing;
 
 use super::{Fault, Settings, Source};
-
-/// A text that is never printed and is wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes a secret in.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    /// The secret, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
-    }
-}
+pub use crate::store::Secret;
 
 /// An upstream service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +125,8 @@ pub struct Alias {
     pub models: Vec<String>,
     /// How the order is made.
     pub strategy: Strategy,
+    /// How much each model weighs when they are shuffled; one that is missing weighs 1.
+    pub weights: Vec<u32>,
     /// Where it is defined, for messages.
     pub place: String,
     /// Where it is defined.
@@ -156,7 +136,7 @@ pub struct Alias {
 impl Alias {
     /// An alias whose models are tried in order.
     pub fn new(name: &str, models: Vec<String>, place: String, source: Source) -> Self {
-        Self { name: name.to_owned(), models, strategy: Strategy::Priority, place, source }
+        Self { name: name.to_owned(), models, strategy: Strategy::Priority, weights: Vec::new(), place, source }
     }
 }
 
@@ -167,7 +147,7 @@ pub enum Strategy {
     Priority,
     /// Each request begins with the next one; the rest follow as they are listed, and around.
     RoundRobin,
-    /// Shuffled for each request.
+    /// Shuffled for each request, by weight.
     Random,
 }
 

@@ -243,6 +243,18 @@ pub const TABLE: &[Row] = &[
         ..PLAIN
     },
     Row {
+        name: "drain_delay",
+        value: LIMIT,
+        default: "0",
+        help: "Part of drain in which new connections are still served while /readyz answers 503; for load balancers",
+        life: Life::Boot,
+        set: |s, text| {
+            s.drain_delay = value::duration(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
         name: "max_body",
         value: "SIZE",
         default: "64MiB",

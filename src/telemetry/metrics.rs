@@ -15,6 +15,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use super::load::Lanes;
+
 /// Bounds of time histograms in seconds.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
 /// Bounds for our own time in seconds.
@@ -61,6 +63,13 @@ pub struct TokenLabels {
     pub source: &'static str,
 }
 
+/// Labels of configurations.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ConfigurationLabels {
+    /// `applied` or `refused`.
+    pub result: &'static str,
+}
+
 type Times<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the process. Cheap to clone.
@@ -83,6 +92,12 @@ pub struct Metrics {
     pub added: Histogram,
     /// Candidates cooling down.
     pub cooling: Gauge,
+    /// Configurations that replaced another one, and those that were refused.
+    pub configurations: Family<ConfigurationLabels, Counter>,
+    /// Streams whose beginning is held back.
+    pub holding: Gauge,
+    /// The lanes, for what they carry.
+    pub lanes: Lanes,
 }
 
 fn seconds() -> Histogram {
@@ -100,6 +115,9 @@ impl Default for Metrics {
         let gap = seconds();
         let added = Histogram::new(ADDED);
         let cooling = Gauge::default();
+        let configurations = Family::default();
+        let holding = Gauge::default();
+        let lanes = Lanes::default();
         registry.register("requests", "Finished exchanges", requests.clone());
         registry.register("in_flight", "Exchanges in flight", in_flight.clone());
         registry.register("attempt_failures", "Failed attempts at upstreams", failures.clone());
@@ -115,12 +133,51 @@ impl Default for Metrics {
         );
         time(&mut registry, "chunk_gap", "Between two reads of one stream", gap.clone());
         time(&mut registry, "added", "Our own share of the time to the first byte", added.clone());
+        registry.register("configurations", "Changes of the configuration while running", configurations.clone());
         registry.register("cooling", "Providers and models cooling down", cooling.clone());
-        Self { registry: Arc::new(registry), requests, in_flight, failures, tokens, first_token, gap, added, cooling }
+        registry.register("holding", "Streams whose beginning is held back", holding.clone());
+        registry.register_collector(Box::new(lanes.clone()));
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            in_flight,
+            failures,
+            tokens,
+            first_token,
+            gap,
+            added,
+            cooling,
+            configurations,
+            holding,
+            lanes,
+        }
+    }
+}
+
+/// One more on a gauge, until it is dropped.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Held {
+    /// Counts one.
+    pub fn on(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
 impl Metrics {
+    /// Counts a configuration that was put in force, or that was not.
+    pub fn configuration(&self, result: &'static str) {
+        self.configurations.get_or_create(&ConfigurationLabels { result }).inc();
+    }
+
     /// The exposition in OpenMetrics text.
     pub fn render(&self) -> String {
         let mut text = String::new();

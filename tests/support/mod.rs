@@ -7,6 +7,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod client;
+pub(crate) mod h2;
 pub(crate) mod router;
 pub(crate) mod speech;
 pub(crate) mod upstream;

@@ -27,7 +27,7 @@ use crate::{
     Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry,
     client::{ClientConfig, Outbound},
     net::{egress::Proxy, stream::Stream},
-    pool::{Pool, key::Origin},
+    pool::{Pool, count::Counted, key::Origin},
     timer::Timer,
 };
 
@@ -56,6 +56,7 @@ pub(crate) struct Conn {
     forward: Option<Arc<Proxy>>,
     origin: Origin,
     home: Weak<Pool>,
+    _counted: Option<Counted>,
     /// Whether an exchange was completed on it.
     reused: bool,
     /// Stays armed from exchange to exchange, so that most of them never touch the runtime's timers.
@@ -96,6 +97,7 @@ impl Conn {
             upload: Position::default(),
             forward,
             origin,
+            _counted: home.upgrade().map(|pool| pool.h1_open.one()),
             home,
             reused: false,
             timer: Timer::default(),

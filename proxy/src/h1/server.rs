@@ -28,7 +28,7 @@ use super::head::{HeadReader, Request};
 use super::reply::Reply;
 use crate::call::{Call, Handler};
 use crate::net::accepted::Accepted;
-use crate::server::{Drain, Shared, catch_panic};
+use crate::server::{Drain, Shared, Stage, catch_panic};
 use crate::timer::Timer;
 use crate::{Error, Kind, Method, Phase, RequestHead, ResponseHead, StatusCode, Version};
 
@@ -79,7 +79,7 @@ pub(crate) struct Conn {
     pub(super) write: BytesMut,
     heads: HeadReader,
     pub(super) timer: Timer,
-    drain: Drain,
+    closing: Drain,
     /// The client's end of stream, or an error of its socket, was seen.
     pub(super) eof: bool,
     /// The last read filled the buffer: the next block is a large one.
@@ -96,7 +96,7 @@ impl std::fmt::Debug for Conn {
 /// What a connection waits for between two reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
-    /// A request; a drain ends the wait.
+    /// A request; the end of a drain ends the wait.
     Idle,
     Head,
     Body,
@@ -105,7 +105,7 @@ enum Wait {
 impl Conn {
     /// Takes a fresh connection over.
     pub(crate) fn new(io: Accepted, peer: SocketAddr, shared: Arc<Shared>) -> Self {
-        let drain = shared.drain();
+        let closing = shared.ear(Stage::Closing);
         Self {
             io,
             peer,
@@ -114,7 +114,7 @@ impl Conn {
             write: BytesMut::new(),
             heads: HeadReader::default(),
             timer: Timer::default(),
-            drain,
+            closing,
             eof: false,
             eager: false,
             exchange: Exchange {
@@ -201,6 +201,7 @@ impl Conn {
             self.refuse(kind).await;
             return false;
         }
+        let _running = self.shared.begin_exchange();
         let peer = self.peer;
         let received = Instant::now().into_std();
         let panicked = catch_panic(pin!(handler.handle(Call::h1(self, head, peer, received)))).await;
@@ -322,7 +323,7 @@ impl Conn {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Error::client(Kind::Closed))),
                 Poll::Pending => {}
             }
-            if wait == Wait::Idle && self.drain.poll(cx).is_ready() {
+            if wait == Wait::Idle && self.closing.poll(cx).is_ready() {
                 return Poll::Ready(Ok(false));
             }
             let timeouts = &self.shared.timeouts;

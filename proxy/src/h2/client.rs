@@ -30,7 +30,7 @@ use crate::{
     client::{ClientConfig, Outbound},
     h1::client::{STALE_WINDOW, is_hop_by_hop},
     net::stream::Stream,
-    pool::key::Origin,
+    pool::{count::Counted, key::Origin},
     timer::Timer,
 };
 
@@ -73,8 +73,8 @@ pub(crate) struct Claim {
 }
 
 impl Conn {
-    /// Speaks first and starts to drive the connection.
-    pub(crate) async fn start(stream: Stream, limits: &Limits) -> Result<Arc<Self>, Error> {
+    /// Speaks first and starts to drive the connection, which is counted as long as it is open.
+    pub(crate) async fn start(stream: Stream, limits: &Limits, counted: Counted) -> Result<Arc<Self>, Error> {
         let (send, driver) = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
@@ -90,6 +90,7 @@ impl Conn {
         let ended = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&ended);
         tokio::spawn(async move {
+            let _counted = counted;
             if let Err(error) = driver.await {
                 tracing::debug!(%error, "upstream http/2 connection ended");
             }
@@ -117,11 +118,14 @@ impl Conn {
         self.live.load(Ordering::Acquire)
     }
 
+    /// Whether it is closed, or lives on in its streams only.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     /// Whether it may carry another stream at all.
     pub(crate) fn is_usable(&self) -> bool {
-        !self.ended.load(Ordering::Acquire)
-            && self.opened.load(Ordering::Acquire) < STREAMS_MAX
-            && self.born.elapsed() < AGE_MAX
+        !self.has_ended() && self.opened.load(Ordering::Acquire) < STREAMS_MAX && self.born.elapsed() < AGE_MAX
     }
 
     /// Whether less than 80 % of what the peer allows is taken.

@@ -21,7 +21,7 @@ use super::set::Set;
 use crate::call::{Call, Handler, wrong_length};
 use crate::h1::framing::{bodiless, length};
 use crate::net::accepted::Rewind;
-use crate::server::{Shared, catch_panic};
+use crate::server::{Shared, Stage, catch_panic};
 use crate::timer::Timer;
 use crate::{Error, Headers, Kind, Method, Phase, ResponseHead, StatusCode};
 
@@ -69,7 +69,7 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
     let handshake = tokio::time::timeout(shared.timeouts.head, builder(&shared).handshake(io)).await;
     let Ok(Ok(mut connection)) = handshake else { return };
     let mut streams = Set::new();
-    let mut drain = shared.drain();
+    let mut drain = shared.ear(Stage::Draining);
     let mut timer = Timer::default();
     let mut leaving = false;
     let mut idle_until = Instant::now() + shared.timeouts.idle;
@@ -168,7 +168,9 @@ fn accept<H: Handler>(
         timer: Timer::default(),
     };
     let handler = Arc::clone(handler);
+    let running = shared.begin_exchange();
     Some(async move {
+        let _running = running;
         if catch_panic(pin!(handler.handle(Call::h2(stream, head, peer, received)))).await {
             tracing::error!(%peer, "handler panicked");
         }

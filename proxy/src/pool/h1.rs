@@ -24,6 +24,11 @@ impl<T> Idle<T> {
         Self { per_origin, total, count: 0, shelves: HashMap::new() }
     }
 
+    /// Connections that are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
     /// Keeps `conn`; returns what has to go for it, which is `conn` itself when nothing may be kept.
     pub(crate) fn put(&mut self, origin: Origin, conn: T, now: Instant) -> Option<T> {
         if self.per_origin == 0 || self.total == 0 {

@@ -39,6 +39,12 @@ impl Shared {
         conns.iter().min_by_key(|conn| conn.live()).map(Conn::claim)
     }
 
+    /// Connections without a stream, and streams on all of them.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let live = self.conns.values().flatten().filter(|conn| !conn.has_ended()).map(|conn| conn.live());
+        live.fold((0, 0), |(idle, streams), live| (idle + usize::from(live == 0), streams + live))
+    }
+
     /// Takes out what ended or carried nothing for `idle`.
     pub(crate) fn expire(&mut self, now: Instant, idle: Duration) -> Vec<Arc<Conn>> {
         let mut expired = Vec::new();

@@ -3,6 +3,7 @@
 //! One short lock, never held across an await; sockets are closed and probed outside of it. The pool dials nothing and
 //! decides nothing about retries. A connection is here only because somebody gave it back.
 
+pub(crate) mod count;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod key;
@@ -26,6 +27,7 @@ use crate::{
     h2::client::{Claim, Conn as H2Conn},
     tls::connect::Protocol,
 };
+use count::{Count, Counted, PoolLoad};
 use key::Origin;
 
 /// Origins whose protocol is remembered.
@@ -37,6 +39,11 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     idle: Duration,
     me: Weak<Pool>,
+    /// Connections that are open, idle or not.
+    pub(crate) h1_open: Count,
+    pub(crate) h2_open: Count,
+    /// Requests that wait for a connection.
+    connecting: Count,
 }
 
 #[derive(Debug)]
@@ -64,12 +71,41 @@ impl Pool {
             known: HashMap::new(),
             reaper: None,
         };
-        Arc::new_cyclic(|me| Self { state: Mutex::new(state), idle, me: me.clone() })
+        Arc::new_cyclic(|me| Self {
+            state: Mutex::new(state),
+            idle,
+            me: me.clone(),
+            h1_open: Count::default(),
+            h2_open: Count::default(),
+            connecting: Count::default(),
+        })
     }
 
     /// For connections to find their way back.
     pub(crate) fn home(&self) -> Weak<Pool> {
         self.me.clone()
+    }
+
+    /// Counts a request that waits for a connection, until what is returned is dropped.
+    pub(crate) fn connecting(&self) -> Counted {
+        self.connecting.one()
+    }
+
+    /// What it holds now.
+    pub(crate) fn load(&self) -> PoolLoad {
+        let (h1_idle, (h2_idle, h2_streams)) = {
+            let state = self.state();
+            (state.h1.len(), state.h2.load())
+        };
+        PoolLoad {
+            // The counts are read after the lock is let go: what was idle then may be gone by now.
+            h1_idle,
+            h1_in_use: self.h1_open.get().saturating_sub(h1_idle),
+            h2_idle,
+            h2_in_use: self.h2_open.get().saturating_sub(h2_idle),
+            h2_streams,
+            connecting: self.connecting.get(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{Script, text};
-use crate::{Limits, Server, Timeouts, listen};
+use crate::{Limits, Monitor, Server, ServerLoad, Timeouts, listen};
 
 struct Running {
     addr: SocketAddr,
     script: Arc<Script>,
     drain: oneshot::Sender<()>,
+    monitor: Monitor,
     server: JoinHandle<()>,
 }
 
@@ -25,6 +26,7 @@ fn start(limits: Limits, grace: Duration) -> Running {
     let script = Arc::new(Script::default());
     let (drain, drained) = oneshot::channel::<()>();
     let server = Server::new(limits, Timeouts::default());
+    let monitor = server.monitor();
     let handler = Arc::clone(&script);
     let server = tokio::spawn(async move {
         let drained = async {
@@ -32,7 +34,7 @@ fn start(limits: Limits, grace: Duration) -> Running {
         };
         server.serve(listener, handler, drained, grace).await;
     });
-    Running { addr, script, drain, server }
+    Running { addr, script, drain, monitor, server }
 }
 
 async fn ask(addr: SocketAddr, path: &str) -> TcpStream {
@@ -56,23 +58,28 @@ async fn rest(socket: &mut TcpStream) -> String {
 const IGNORED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nignored";
 
 #[tokio::test]
-async fn a_drain_closes_idle_connections_and_waits_for_busy_ones() {
-    let Running { addr, script, drain, server } = start(Limits::default(), Duration::from_secs(60));
+async fn a_drain_answers_on_open_connections_until_the_last_exchange_has_ended() {
+    let Running { addr, script, drain, server, .. } = start(Limits::default(), Duration::from_secs(60));
     let mut idle = ask(addr, "/ignore").await;
     assert_eq!(read(&mut idle, IGNORED.len()).await, IGNORED);
+    let mut asking = ask(addr, "/ignore").await;
+    assert_eq!(read(&mut asking, IGNORED.len()).await, IGNORED);
     let mut silent = TcpStream::connect(addr).await.unwrap();
     let mut busy = ask(addr, "/bell").await;
     let mut streaming = ask(addr, "/bell-stream").await;
     script.reached.notified().await;
-    while script.log().len() < 3 {
+    while script.log().len() < 4 {
         script.reached.notified().await;
     }
     drain.send(()).unwrap();
+    while TcpStream::connect(addr).await.is_ok() {}
+    asking.write_all(b"GET /ignore HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert_eq!(rest(&mut asking).await, "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\nignored");
+    let early = tokio::time::timeout(Duration::from_millis(50), idle.read_u8()).await;
+    assert!(early.is_err() && !server.is_finished(), "exchanges are running");
+    script.bell.notify_waiters();
     assert_eq!(rest(&mut idle).await, "");
     assert_eq!(rest(&mut silent).await, "");
-    assert!(TcpStream::connect(addr).await.is_err(), "nobody listens any more");
-    assert!(!server.is_finished());
-    script.bell.notify_waiters();
     assert_eq!(rest(&mut busy).await, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nrung");
     assert!(rest(&mut streaming).await.ends_with("\r\n0\r\n\r\n"));
     server.await.unwrap();
@@ -81,7 +88,7 @@ async fn a_drain_closes_idle_connections_and_waits_for_busy_ones() {
 
 #[tokio::test]
 async fn what_outlasts_the_grace_is_cut() {
-    let Running { addr, script, drain, server } = start(Limits::default(), Duration::from_millis(1));
+    let Running { addr, script, drain, server, .. } = start(Limits::default(), Duration::from_millis(1));
     let mut busy = ask(addr, "/bell-stream").await;
     script.reached.notified().await;
     drain.send(()).unwrap();
@@ -93,12 +100,14 @@ async fn what_outlasts_the_grace_is_cut() {
 #[tokio::test]
 async fn connections_above_the_cap_wait() {
     let limits = Limits { connections: 1, ..Limits::default() };
-    let Running { addr, script, drain, server } = start(limits, Duration::from_secs(60));
+    let Running { addr, script, drain, monitor, server } = start(limits, Duration::from_secs(60));
     let mut first = ask(addr, "/bell").await;
     script.reached.notified().await;
     let mut second = ask(addr, "/ignore").await;
     let early = tokio::time::timeout(Duration::from_millis(50), second.readable()).await;
     assert!(early.is_err(), "the second connection must not be served yet");
+    let load = ServerLoad { connections: 1, limit: 1, exchanges: 1, full: 1, accept_failures: 0 };
+    assert_eq!(monitor.load(), load);
     script.bell.notify_one();
     assert!(read(&mut first, 42).await.ends_with("rung"));
     drop(first);
@@ -106,11 +115,13 @@ async fn connections_above_the_cap_wait() {
     drain.send(()).unwrap();
     assert_eq!(rest(&mut second).await, "");
     server.await.unwrap();
+    // The second connection was the last that there was room for, too.
+    assert_eq!(monitor.load(), ServerLoad { connections: 0, exchanges: 0, full: 2, ..load });
 }
 
 #[tokio::test]
 async fn a_panic_leaves_other_connections_alone() {
-    let Running { addr, script, drain, server } = start(Limits::default(), Duration::from_secs(60));
+    let Running { addr, script, drain, server, .. } = start(Limits::default(), Duration::from_secs(60));
     let mut waiting = ask(addr, "/bell").await;
     script.reached.notified().await;
     let mut failing = ask(addr, "/panic").await;

@@ -15,7 +15,7 @@ use h2::{
     server::{Builder, SendResponse},
 };
 use http::{HeaderMap, HeaderValue, Request, Response};
-use proxy::{Client, ClientConfig, Kind, Method, Origin, Outbound, Phase, Retry, Timeouts};
+use proxy::{Client, ClientConfig, Kind, Method, Origin, Outbound, Phase, PoolLoad, Retry, Timeouts};
 use tokio::{net::TcpStream, sync::Notify};
 
 use crate::support::{Authority, fetch, get, https, listen, post};
@@ -170,8 +170,10 @@ async fn heads_bodies_and_trailers_pass() {
         assert_eq!(response.head.headers.all("x-twice").collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(response.body.trailers().unwrap().text("x-sum"), Some("9"));
         assert_eq!(response.timing.reused, reused);
+        assert_eq!(server.client.load(), PoolLoad { h2_in_use: 1, h2_streams: 1, ..PoolLoad::default() });
     }
     assert_eq!(server.connections(), 1);
+    assert_eq!(server.client.load(), PoolLoad { h2_idle: 1, ..PoolLoad::default() });
 }
 
 #[tokio::test]

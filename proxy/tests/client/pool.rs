@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use proxy::{Client, ClientConfig, Kind, Limits, Retry, Timeouts};
+use proxy::{Client, ClientConfig, Kind, Limits, PoolLoad, Retry, Timeouts};
 use tokio::{io::AsyncWriteExt, join};
 
 use crate::support::{client, closed, fetch, get, listen, post, read_request, serve};
@@ -204,4 +204,32 @@ async fn a_body_outlives_its_client() {
         assert_eq!(body.collect(100_000).await.unwrap(), vec![b'a'; 100_000]);
     };
     join!(server, request);
+}
+
+#[tokio::test]
+async fn the_load_says_what_is_idle_and_what_is_in_use() {
+    let (listener, origin) = listen().await;
+    let client = client();
+    let none = PoolLoad::default();
+    assert_eq!(client.load(), none);
+    let server = async {
+        let (mut first, _) = listener.accept().await.unwrap();
+        serve(&mut first, OK).await;
+        let (mut second, _) = listener.accept().await.unwrap();
+        serve(&mut second, OK).await;
+        (first, second)
+    };
+    let requests = async {
+        let one = client.send(get(&origin)).await.unwrap();
+        let two = client.send(get(&origin)).await.unwrap();
+        (one, two)
+    };
+    let (_peers, (mut one, two)) = join!(server, requests);
+    assert_eq!(client.load(), PoolLoad { h1_in_use: 2, ..none });
+    one.body.collect(10).await.unwrap();
+    drop(one);
+    assert_eq!(client.load(), PoolLoad { h1_in_use: 1, h1_idle: 1, ..none });
+    // Dropped before its end: closed.
+    drop(two);
+    assert_eq!(client.load(), PoolLoad { h1_idle: 1, ..none });
 }

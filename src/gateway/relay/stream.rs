@@ -55,6 +55,7 @@ pub(super) async fn relay<'a>(
     let mut pipe = Pipe::new(&answer, exchange.client);
     let mut ready = Vec::new();
     let mut timer = pin!(sleep_until((Instant::now() + FAR).into()));
+    let holding = exchange.ledger.holding();
     let hold_until = answer.response.timing.head + answer.candidate.upstream.hold;
     let call =
         match hold(call, &mut source, &mut answer.response.body, &mut pipe, &mut ready, hold_until, timer.as_mut())
@@ -64,6 +65,7 @@ pub(super) async fn relay<'a>(
             Held::Gone => return Ok(()),
             Held::Failed(call, failure) => return Err((call, *failure)),
         };
+    drop(holding);
     let content_type = match exchange.json_array {
         true => "application/json",
         false => exchange.client.stream_content_type(),
