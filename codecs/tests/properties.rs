@@ -81,7 +81,7 @@ fn answer() -> impl Strategy<Value = Answer> {
             cache_write: write,
             output,
             reasoning: r.min(output),
-            cache_write_1h: 0,
+            ..Usage::default()
         });
     (prop::collection::vec(part, 0..6), prop::collection::vec(0usize..8, 32), 0u8..5, usage)
         .prop_map(|(parts, turns, finish, usage)| Answer { parts, turns, finish, usage })

@@ -8,14 +8,27 @@
 //!
 //! Texts that repeat (providers, models, keys, clients) are stored once, in `dim`. An unknown price is NULL, never 0.
 
+mod list;
+mod names;
 mod queue;
+mod retain;
 mod row;
+mod stats;
+mod sums;
+#[cfg(test)]
+mod tests;
 mod write;
 
+pub use list::{Cursor, Filter, Logged, Page, Wanted, list, request};
+pub use names::Names;
 pub use queue::{QUEUE_ROWS, Queue};
+pub use retain::Limits;
 pub use row::{Endpoint, Outcome, UsageRow};
+pub use stats::{Percentiles, Stats, stats};
+pub use sums::{By, Chart, Group, Series, Step, Sum, Sums, chart, last_seen, sums};
 
 pub(super) use queue::{Rows, queue};
+pub(super) use retain::retain;
 pub(super) use write::{Dims, write};
 
 /// The tables of usage, a part of the first migration.

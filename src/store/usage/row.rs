@@ -29,7 +29,7 @@ pub struct UsageRow {
     /// The client's address.
     pub client_ip: Option<IpAddr>,
     /// The client's program, by family: `claude-code`, `codex`.
-    pub client: Option<&'static str>,
+    pub client: Option<Arc<str>>,
     /// The client's dialect.
     pub dialect: Dialect,
     /// The provider's dialect.

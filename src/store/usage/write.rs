@@ -112,7 +112,7 @@ pub(crate) fn write(tx: &Transaction<'_>, dims: &mut Dims, rows: &[UsageRow]) ->
         let requested = dims.some(tx, Kind::Model, Some(&row.model_requested))?;
         let model = dims.some(tx, Kind::Model, row.model.as_deref())?;
         let alias = dims.some(tx, Kind::Alias, row.alias.as_deref())?;
-        let client = dims.some(tx, Kind::Client, row.client)?;
+        let client = dims.some(tx, Kind::Client, row.client.as_deref())?;
         let error = row.error.as_deref().map(|error| short(error, UsageRow::ERROR_BYTES_MAX));
         log.execute(params![
             row.ts_ms,
@@ -209,7 +209,7 @@ pub(super) mod tests {
             model: Some("large-2".into()),
             alias: None,
             client_ip: Some([127, 0, 0, 1].into()),
-            client: Some("codex"),
+            client: Some("codex".into()),
             dialect: Dialect::OpenAiResponses,
             dialect_upstream: Some(Dialect::Anthropic),
             endpoint: Endpoint::Chat,
