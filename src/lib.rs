@@ -14,4 +14,5 @@ pub mod runtime;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
+pub mod usage;
 pub mod vendor;
