@@ -20,7 +20,7 @@ use std::{
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use flow_router::{
-    gateway::{Gateway, Shared},
+    gateway::{Gateway, Shared, Snapshot},
     runtime,
     settings::{self, Sources},
 };
@@ -217,7 +217,7 @@ impl Router {
                 let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let client = Client::new(ClientConfig::default()).unwrap();
-                let gateway = Arc::new(Gateway::new(Arc::new(Shared::new(settings, 0)), client));
+                let gateway = Arc::new(Gateway::new(Arc::new(Shared::new(Snapshot::new(settings, None), 0)), client));
                 let server = Server::new(Limits::default(), Timeouts::default());
                 server.serve(listener, gateway, async { drop(stopped.await) }, Duration::ZERO).await;
             });

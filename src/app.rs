@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     boot,
-    gateway::{Gateway, Shared},
+    gateway::{Gateway, Shared, Snapshot},
     runtime::{Layout, lane},
     settings::Settings,
 };
@@ -48,7 +48,7 @@ impl App {
         let mut addr = settings.addr;
         let delay = settings.drain_delay.min(settings.drain);
         let grace = settings.drain - delay;
-        let shared = Arc::new(Shared::new(settings, now));
+        let shared = Arc::new(Shared::new(Snapshot::new(settings, None), now));
         let (mut lanes, mut servers) = (Vec::new(), Vec::new());
         for _ in 0..layout.lanes {
             let runtime = lane(layout.workers)?;
@@ -159,7 +159,8 @@ fn bind_error(addr: SocketAddr, error: &io::Error) -> io::Error {
 
 /// The ready line, for people and for scripts that wait for it; and what is served.
 fn greet(shared: &Shared, addr: SocketAddr, layout: Layout) {
-    let names: Vec<_> = shared.catalog.upstreams().iter().map(|upstream| &*upstream.name).collect();
+    let snapshot = shared.snapshot();
+    let names: Vec<_> = snapshot.catalog.upstreams().iter().map(|upstream| &*upstream.name).collect();
     info!(
         version = env!("CARGO_PKG_VERSION"),
         lanes = layout.lanes,
@@ -167,7 +168,7 @@ fn greet(shared: &Shared, addr: SocketAddr, layout: Layout) {
         providers = names.join(","),
         "started"
     );
-    if shared.catalog.demo_only() {
+    if snapshot.catalog.demo_only() {
         warn!("no provider is configured: the embedded demo answers every request, with no model behind it");
     }
     println!("flow-router listening on http://{addr}");

@@ -1,72 +1,22 @@
-//! From the command line to valid settings: reads the file, the environment and the keys that are kept.
+//! From the command line to valid settings; the data folder, its lock, and the keys that are kept in a file.
 
 use std::{
     fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use crate::{
     args::Args,
     gateway::{hex, new_key},
-    settings::{self, Fault, Settings, Sources},
+    settings::{self, Fault, KEYS_FILE, Settings, Sources},
 };
 
-/// File of callers' keys in the data folder; digests only.
-const KEYS_FILE: &str = "keys.toml";
-/// File of settings in the data folder, read if it is there.
-const CONFIG_FILE: &str = "config.toml";
-
-/// Reads everything that `args` leads to.
-pub fn load(args: &Args) -> Result<Settings, Vec<Fault>> {
-    let env: Vec<(String, String)> =
-        std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect();
-    let mut sources = Sources { flags: args.flags.clone(), env, file: None };
-    let named = args.config.clone().or_else(|| std::env::var_os("FLOW_ROUTER_CONFIG").map(PathBuf::from));
-    // The data folder can only come from flags and environment: the file in it cannot say where it is.
-    let data_dir = settings::load(&sources)?.data_dir;
-    let path = named.clone().unwrap_or_else(|| data_dir.join(CONFIG_FILE));
-    match fs::read_to_string(&path) {
-        Ok(text) => sources.file = Some((path, text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {}
-        Err(error) => return Err(vec![unreadable(&path, &error)]),
-    }
-    let mut settings = settings::load(&sources)?;
-    let kept = settings.data_dir.join(KEYS_FILE);
-    match fs::read_to_string(&kept) {
-        Ok(text) => {
-            let keys = Sources { file: Some((kept, text)), ..Sources::default() };
-            settings.keys.extend(settings::load(&keys)?.keys);
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(vec![unreadable(&kept, &error)]),
-    }
-    exposed(&mut settings)?;
-    Ok(settings)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Fault {
-    Fault { place: path.display().to_string(), message: format!("cannot be read: {error}") }
-}
-
-/// Beyond loopback everybody on the network could spend the user's money: a key must exist, and is asked for.
-fn exposed(settings: &mut Settings) -> Result<(), Vec<Fault>> {
-    if settings.addr.ip().is_loopback() {
-        if settings.require_key && settings.keys.is_empty() {
-            let message = "there is no key yet: make one with `flow-router key NAME`".to_owned();
-            return Err(vec![Fault { place: "require_key".to_owned(), message }]);
-        }
-        return Ok(());
-    }
-    if settings.keys.is_empty() {
-        let message = format!(
-            "{} can be reached from other machines and no key exists: make one with `flow-router key NAME` first",
-            settings.addr
-        );
-        return Err(vec![Fault { place: "addr".to_owned(), message }]);
-    }
-    settings.require_key = true;
-    Ok(())
+/// Reads everything that `args` leads to, but for the store.
+pub fn load(args: &Args) -> Result<(Sources, Settings), Vec<Fault>> {
+    let sources = Sources::read(args.flags.clone(), args.config.clone())?;
+    let settings = settings::load(&sources)?;
+    Ok((sources, settings))
 }
 
 /// Makes a key, keeps its digest and returns the key, which is nowhere else.
@@ -137,11 +87,11 @@ mod tests {
         let faults = load(&args(dir.path(), &[("addr", "0.0.0.0:2402")])).unwrap_err();
         assert!(faults[0].message.contains("flow-router key"), "{faults:?}");
         let key = make_key(dir.path(), "laptop").unwrap();
-        let settings = load(&args(dir.path(), &[("addr", "0.0.0.0:2402")])).unwrap();
+        let (_, settings) = load(&args(dir.path(), &[("addr", "0.0.0.0:2402")])).unwrap();
         assert!(settings.require_key);
-        assert_eq!(settings.keys[0].name, "laptop");
+        assert_eq!(&*settings.keys[0].name, "laptop");
         let kept = fs::read_to_string(dir.path().join(KEYS_FILE)).unwrap();
-        assert!(!kept.contains(&key) && !kept.contains(key.trim_start_matches("fr-")));
+        assert!(!kept.contains(&key) && !kept.contains(key.trim_start_matches("flr_")));
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

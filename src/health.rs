@@ -126,6 +126,12 @@ impl Health {
         }
     }
 
+    /// Drops everything that is held against a provider.
+    pub fn forget(&self, provider: &str) {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|key, _| &*key.provider != provider);
+    }
+
     /// Number of pairs and providers cooling down at `now`.
     pub fn cooling(&self, now: Instant) -> usize {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner).values().filter(|lock| lock.until > now).count()
@@ -153,6 +159,11 @@ mod tests {
         assert!(health.cooling_until(&p, &other, now + Duration::from_secs(6)).is_none());
         health.succeeded(&p, &m);
         assert!(health.cooling_until(&p, &m, now).is_none());
+        for provider in [&p, &other] {
+            health.failed(provider, &m, (Scope::Network, fixed), now);
+        }
+        health.forget(&p);
+        assert!(health.cooling_until(&p, &m, now).is_none() && health.cooling_until(&other, &m, now).is_some());
     }
 
     #[test]

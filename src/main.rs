@@ -6,7 +6,7 @@ use flow_router::{
     app::App,
     args::{self, Action, Args},
     boot,
-    settings::{Settings, TABLE, file::PROVIDER_KEYS, presets::PRESETS},
+    settings::{Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
 
@@ -23,10 +23,12 @@ fn main() -> ExitCode {
         print_settings();
         return ExitCode::SUCCESS;
     }
-    let settings = match (&args.action, boot::load(&args)) {
-        (_, Ok(settings)) => settings,
+    let (_sources, settings) = match (&args.action, boot::load(&args)) {
+        (_, Ok(both)) => both,
         // Making the first key is the way out of "no key exists".
-        (Action::Key { .. }, Err(_)) => Settings { data_dir: data_dir(&args), ..Settings::default() },
+        (Action::Key { .. }, Err(_)) => {
+            (Sources::default(), Settings { data_dir: data_dir(&args), ..Settings::default() })
+        }
         (_, Err(faults)) => {
             for fault in &faults {
                 eprintln!("error: {fault}");
@@ -69,7 +71,9 @@ fn key(settings: &Settings, name: &str) -> ExitCode {
     match boot::make_key(&settings.data_dir, name) {
         Ok(key) => {
             println!("{key}");
-            eprintln!("This key is shown once; only its digest is kept. Restart a running gateway to let it in.");
+            eprintln!(
+                "This key is shown once; only its digest is kept. A running gateway lets it in after a SIGHUP or a restart."
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -112,15 +116,16 @@ fn print_settings() {
     println!(
         "# Settings\n\nMade by `flow-router settings`; [configuration.md](configuration.md) explains.\n\n## Settings\n"
     );
-    println!("| key | flag | variable | value | default | meaning |\n|---|---|---|---|---|---|");
+    println!("| key | flag | variable | value | default | change | meaning |\n|---|---|---|---|---|---|---|");
     for row in TABLE {
         let (flag, variable, value) = (row.flag(), row.variable(), row.value.replace('|', "\\|"));
         let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };
-        println!("| `{}` | `--{flag}` | `{variable}` | {value} | {default} | {} |", row.name, row.help);
+        let life = row.life.name();
+        println!("| `{}` | `--{flag}` | `{variable}` | {value} | {default} | {life} | {} |", row.name, row.help);
     }
     println!("\n## Keys of `[providers.NAME]`\n\n| key | meaning |\n|---|---|");
-    for (key, meaning) in PROVIDER_KEYS {
-        println!("| `{key}` | {meaning} |");
+    for field in PROVIDER_KEYS {
+        println!("| `{}` | {} |", field.name, field.help);
     }
     println!("\n## Presets\n\n| preset | dialect | address | key from | plain model names |\n|---|---|---|---|---|");
     for preset in PRESETS {

@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, process::Output};
 
-use flow_router::settings::{TABLE, file::PROVIDER_KEYS};
+use flow_router::settings::{TABLE, fields::PROVIDER_KEYS};
 use support::{Router, router};
 
 fn text(output: &Output) -> String {
@@ -62,7 +62,7 @@ sha256 = "zz"
         "c.toml:7:11: `anthropik` is not allowed here: use openai_chat, openai_responses, anthropic, gemini, ollama",
         "c.toml:8:12: `ftp://x` is not a base URL",
         "c.toml:10:12: expected a whole number, found",
-        "c.toml:11:11: expected text, found a value of type integer",
+        "c.toml:11:10: expected text, found a value of type integer",
         "c.toml:12:3: unknown key `base_ulr`: did you mean `base_url`?",
         "c.toml:13:12: `hard` is not allowed here: use effort, type, type_effort, enable, reasoning",
         "c.toml:14:10: expected true or false, found a value of type integer",
@@ -147,8 +147,8 @@ fn help_and_settings_list_every_setting() {
         assert!(settings.contains(&row.variable()), "{} is not in `settings`", row.name);
         assert!(help.contains(row.help.split(',').next().unwrap().split(':').next().unwrap()), "{}", row.name);
     }
-    for (key, _) in PROVIDER_KEYS {
-        assert!(settings.contains(&format!("| `{key}` |")), "{key} is not in `settings`");
+    for field in PROVIDER_KEYS {
+        assert!(settings.contains(&format!("| `{}` |", field.name)), "{} is not in `settings`", field.name);
     }
     let unknown = router::run(dir.path(), &["--no-such-flag", "1"]);
     assert_eq!(unknown.status.code(), Some(2));
@@ -167,9 +167,9 @@ fn keys_are_shown_once_and_open_the_network() {
 
     let made = router::run(dir.path(), &["key", "laptop"]);
     let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
-    assert!(made.status.success() && key.starts_with("fr-") && key.len() == 67, "{key}");
+    assert!(made.status.success() && key.starts_with("flr_") && key.len() == 68, "{key}");
     let kept = fs::read_to_string(dir.path().join("data/keys.toml")).unwrap();
-    assert!(kept.contains("laptop") && !kept.contains(&key[3..]));
+    assert!(kept.contains("laptop") && !kept.contains(&key[4..]));
     let second = String::from_utf8(router::run(dir.path(), &["key", "phone"]).stdout).unwrap();
     assert_ne!(second.trim(), key);
 

@@ -86,7 +86,7 @@ fn answer() -> impl Strategy<Value = Answer> {
             cache_write: write,
             output,
             reasoning: r.min(output),
-            cache_write_1h: 0,
+            ..Usage::default()
         });
     let scores = prop_oneof![Just(vec![0]), prop::collection::vec(0usize..3, 1..8)];
     (prop::collection::vec(part, 0..6), prop::collection::vec(0usize..8, 32), scores, 0u8..5, usage)

@@ -3,44 +3,116 @@
 //! A gateway on loopback is reachable from every web page that the user opens. Two checks keep pages out: a foreign
 //! `Origin` is refused, and so is a `Host` that is neither an address nor a known name (DNS rebinding).
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use aws_lc_rs::digest;
 use proxy::RequestHead;
 
 use super::paths::query_value;
-use crate::settings::{KeyHash, Settings};
+use crate::{
+    route::Candidate,
+    settings::{Cidr, KeyHash, Scope, Settings},
+};
+
+/// How keys begin that we make.
+const KEY_PREFIX: &str = "flr_";
+/// How those began that earlier versions made, and their length.
+const KEY_BEFORE: (&str, usize) = ("fr-", 67);
 
 /// Why a caller is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// No key, or a wrong one.
     Key(&'static str),
-    /// Called under a foreign name or from a foreign page.
+    /// Called under a foreign name, from a foreign page or address, or with a key that does not reach that far.
     Place(String),
+}
+
+/// What is wrong with a key that looks like one of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyFault {
+    /// Nobody has it.
+    Unknown,
+    /// It was taken back.
+    Revoked,
+    /// Its time is over.
+    Expired,
+}
+
+impl KeyFault {
+    /// In words, for the one who presented it.
+    pub fn message(self) -> &'static str {
+        match self {
+            KeyFault::Unknown => "this key is unknown here: make one with `flow-router key NAME`",
+            KeyFault::Revoked => "this key has been revoked",
+            KeyFault::Expired => "this key has expired",
+        }
+    }
 }
 
 /// The rules of admission.
 #[derive(Debug)]
 pub(super) struct Admission {
     required: bool,
-    keys: Vec<KeyHash>,
+    /// Keys by digest. A lookup tells nothing by its time: who wants to choose a digest must invert SHA-256.
+    keys: HashMap<[u8; 32], Arc<KeyHash>>,
     hosts: Vec<String>,
+    proxies: Vec<Cidr>,
 }
 
 impl Admission {
     /// Rules as configured.
     pub(super) fn new(settings: &Settings) -> Self {
-        Self { required: settings.require_key, keys: settings.keys.clone(), hosts: settings.allowed_hosts.clone() }
+        let mut keys = HashMap::with_capacity(settings.keys.len());
+        for key in &settings.keys {
+            // Of two entries for one key the first one counts: files come before the store.
+            keys.entry(key.sha256).or_insert_with(|| Arc::new(key.clone()));
+        }
+        Self {
+            required: settings.require_key,
+            keys,
+            hosts: settings.allowed_hosts.clone(),
+            proxies: settings.trusted_proxies.clone(),
+        }
     }
 
-    /// Checks one request; returns the name of the caller's key, if it presented one of ours.
-    pub(super) fn check(&self, head: &RequestHead) -> Result<Option<&str>, Refusal> {
-        let caller = match self.keys.is_empty() {
+    /// The key that `token` is; `None` if it is none of ours and does not look like one, such as a vendor's key that the
+    /// client has anyway.
+    pub(super) fn key(&self, token: &str) -> Result<Option<&Arc<KeyHash>>, KeyFault> {
+        let ours = token.starts_with(KEY_PREFIX) || token.starts_with(KEY_BEFORE.0) && token.len() == KEY_BEFORE.1;
+        let found = match self.keys.is_empty() {
             true => None,
-            false => presented(head).and_then(|key| self.owner(&key)),
+            false => self.keys.get(digest::digest(&digest::SHA256, token.as_bytes()).as_ref()),
         };
-        if caller.is_some() {
+        match found {
+            Some(key) if !key.is_active => Err(KeyFault::Revoked),
+            // The clock is asked only for keys that run out.
+            Some(key) if key.expires_at_ms.is_some() && key.is_expired(now_ms()) => Err(KeyFault::Expired),
+            None if ours => Err(KeyFault::Unknown),
+            found => Ok(found),
+        }
+    }
+
+    /// Checks one request; returns the caller's key, if it presented one of ours.
+    pub(super) fn check(&self, head: &RequestHead, peer: SocketAddr) -> Result<Option<&Arc<KeyHash>>, Refusal> {
+        let presented = presented(head);
+        let key = presented.as_deref().map_or(Ok(None), |token| self.key(token));
+        let key = key.map_err(|fault| Refusal::Key(fault.message()))?;
+        if let Some(key) = key {
+            if !key.allowed_cidrs.is_empty() {
+                let address = client_address(head, peer, &self.proxies);
+                if !key.may_come_from(address) {
+                    return Err(Refusal::Place(format!("the key {} may not be used from {address}", key.name)));
+                }
+            }
             // A key is proof enough: no page knows it.
-            return Ok(caller);
+            return Ok(Some(key));
         }
         if let Some(origin) = head.headers.text("origin") {
             let host = origin.split_once("://").map_or(origin, |(_, host)| host);
@@ -59,44 +131,86 @@ impl Admission {
         }
     }
 
-    fn owner(&self, key: &str) -> Option<&str> {
-        let digest = digest::digest(&digest::SHA256, key.as_bytes());
-        // Every entry is compared, so that the time says nothing about which one it is.
-        self.keys.iter().fold(None, |found, entry| {
-            let equal = verify_slices_are_equal(&entry.sha256, digest.as_ref()).is_ok();
-            if equal { Some(entry.name.as_str()) } else { found }
-        })
-    }
-
     /// Whether `authority` (host and maybe port) is an IP address, localhost or configured.
     fn known(&self, authority: &str) -> bool {
         let host = match authority.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
             None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
         };
-        host.parse::<std::net::IpAddr>().is_ok()
+        host.parse::<IpAddr>().is_ok()
             || host.eq_ignore_ascii_case("localhost")
             || host.to_ascii_lowercase().ends_with(".localhost")
             || self.hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host))
     }
 }
 
-/// The key in any of the places where clients put theirs.
-fn presented(head: &RequestHead) -> Option<String> {
+/// Checks that a key reaches as far as one of `scopes`, if there are any. Who needs no key has no limits.
+pub(super) fn scope(key: Option<&Arc<KeyHash>>, scopes: &[Scope]) -> Result<(), Refusal> {
+    match key {
+        Some(key) if !scopes.is_empty() && !scopes.iter().any(|scope| key.scopes.allow(*scope)) => {
+            Err(Refusal::Place(format!("the key {} is not made for this", key.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes the candidates away that a key may not use. `asked` is the model as the client named it.
+pub(super) fn narrow(key: Option<&Arc<KeyHash>>, asked: &str, candidates: &mut Vec<Candidate>) -> Result<(), Refusal> {
+    let Some(key) = key.filter(|key| key.is_restricted()) else { return Ok(()) };
+    let mut by = "provider";
+    candidates.retain(|candidate| {
+        let provider = &candidate.upstream.provider;
+        let whole = format!("{}/{}", provider.name, candidate.model);
+        let model = key.may_use_model([asked, &candidate.model, &whole]);
+        if !model {
+            by = "model";
+        }
+        model && key.may_use_provider([&*provider.id, &provider.name, provider.preset.unwrap_or_default()])
+    });
+    match candidates.is_empty() {
+        true => Err(Refusal::Place(format!("the key {} may not use the {by} that `{asked}` leads to", key.name))),
+        false => Ok(()),
+    }
+}
+
+/// Where a request comes from: the peer, or what a trusted reverse proxy says of it.
+pub fn client_address(head: &RequestHead, peer: SocketAddr, trusted: &[Cidr]) -> IpAddr {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(*address));
+    let peer = peer.ip().to_canonical();
+    if !is_trusted(&peer) {
+        return peer;
+    }
+    // Each proxy appends whom it saw: from the right, the first one that is not ours. What a client wrote stands further
+    // to the left.
+    let said = head.headers.text("x-forwarded-for").unwrap_or_default();
+    let mut hops = said.rsplit(',').map_while(|hop| hop.trim().parse::<IpAddr>().ok());
+    hops.find(|hop| !is_trusted(hop)).map_or(peer, |hop| hop.to_canonical())
+}
+
+/// The clock, in milliseconds since the epoch.
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The key in any of the places where clients put theirs; one that looks like ours before all others.
+pub fn presented(head: &RequestHead) -> Option<Cow<'_, str>> {
     let headers = &head.headers;
     let bearer = headers.text("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let header = bearer.or_else(|| headers.text("x-api-key")).or_else(|| headers.text("x-goog-api-key"));
-    header.map(str::to_owned).or_else(|| query_value(head.query(), "key").map(|key| key.into_owned()))
+    let fields = [bearer, headers.text("x-api-key"), headers.text("x-goog-api-key")];
+    let ours = fields.into_iter().flatten().find(|token| token.starts_with(KEY_PREFIX));
+    let field = ours.or_else(|| fields.into_iter().flatten().next());
+    field.map(Cow::Borrowed).or_else(|| query_value(head.query(), "key"))
 }
 
 /// A new key and its digest: 32 random bytes, shown once.
 pub fn new_key() -> Option<(String, [u8; 32])> {
     let mut random = [0u8; 32];
     aws_lc_rs::rand::fill(&mut random).ok()?;
-    let key = format!("fr-{}", hex(&random));
+    let key = format!("{KEY_PREFIX}{}", hex(&random));
     let digest = digest::digest(&digest::SHA256, key.as_bytes());
     let mut sha256 = [0u8; 32];
     sha256.copy_from_slice(digest.as_ref());
@@ -116,6 +230,7 @@ mod tests {
     use proxy::{Headers, Method, Version};
 
     use super::*;
+    use crate::settings::{Provider, Source};
 
     fn head(host: &str, fields: &[(&str, &str)]) -> RequestHead {
         let mut headers = Headers::new();
@@ -131,29 +246,91 @@ mod tests {
         }
     }
 
+    const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
+
+    fn keyed(change: impl FnOnce(&mut KeyHash)) -> (String, Admission) {
+        let (key, sha256) = new_key().unwrap();
+        let mut hash = KeyHash::new("id", "me", sha256, Source::Store);
+        change(&mut hash);
+        (key, Admission::new(&Settings { keys: vec![hash], ..Settings::default() }))
+    }
+
     #[test]
     fn pages_and_foreign_names_are_refused() {
         let admission = Admission::new(&Settings::default());
+        let check =
+            |host: &str, fields: &[(&str, &str)]| admission.check(&head(host, fields), HERE).map(|key| key.cloned());
         for host in ["127.0.0.1:2402", "localhost:2402", "[::1]:2402", "x.localhost", "host.docker.internal:1", ""] {
-            assert_eq!(admission.check(&head(host, &[])), Ok(None), "{host}");
+            assert_eq!(check(host, &[]), Ok(None), "{host}");
         }
-        assert!(matches!(admission.check(&head("evil.example", &[])), Err(Refusal::Place(_))));
-        let page = head("127.0.0.1:2402", &[("origin", "https://evil.example")]);
-        assert!(matches!(admission.check(&page), Err(Refusal::Place(_))));
-        assert_eq!(admission.check(&head("127.0.0.1", &[("origin", "http://localhost:3000")])), Ok(None));
+        assert!(matches!(check("evil.example", &[]), Err(Refusal::Place(_))));
+        assert!(matches!(check("127.0.0.1:2402", &[("origin", "https://evil.example")]), Err(Refusal::Place(_))));
+        assert_eq!(check("127.0.0.1", &[("origin", "http://localhost:3000")]), Ok(None));
     }
 
     #[test]
     fn keys_are_found_wherever_clients_put_them() {
-        let (key, sha256) = new_key().unwrap();
-        let settings =
-            Settings { require_key: true, keys: vec![KeyHash { name: "me".into(), sha256 }], ..Settings::default() };
-        let admission = Admission::new(&settings);
+        let (key, admission) = keyed(|_| {});
+        assert!(key.starts_with("flr_") && key.len() == 68);
         let bearer = format!("bearer {key}");
-        for field in [("authorization", bearer.as_str()), ("x-api-key", &key), ("x-goog-api-key", &key)] {
-            assert_eq!(admission.check(&head("evil.example", &[field])), Ok(Some("me")));
+        for fields in [
+            &[("authorization", bearer.as_str())][..],
+            &[("x-api-key", &key)],
+            &[("x-goog-api-key", &key)],
+            &[("authorization", "Bearer sk-ant-vendor"), ("x-api-key", &key)],
+        ] {
+            let found = admission.check(&head("evil.example", fields), HERE).unwrap();
+            assert_eq!(found.map(|key| &*key.id), Some("id"));
         }
-        let wrong = head("127.0.0.1", &[("x-api-key", "fr-wrong")]);
-        assert!(matches!(admission.check(&wrong), Err(Refusal::Key(_))));
+    }
+
+    #[test]
+    fn a_key_of_our_form_must_be_good_even_where_none_is_needed() {
+        let refused = |admission: &Admission, key: &str| {
+            matches!(admission.check(&head("127.0.0.1", &[("x-api-key", key)]), HERE), Err(Refusal::Key(_)))
+        };
+        let (key, admission) = keyed(|_| {});
+        assert!(!refused(&admission, &key) && !refused(&admission, "sk-vendor"));
+        assert!(refused(&admission, "flr_wrong") && refused(&admission, &format!("fr-{}", "0".repeat(64))));
+        assert!(refused(&Admission::new(&Settings::default()), &key), "also where there are no keys at all");
+        let (key, admission) = keyed(|hash| hash.is_active = false);
+        assert!(refused(&admission, &key));
+        let (key, admission) = keyed(|hash| hash.expires_at_ms = Some(now_ms() - 1));
+        assert!(refused(&admission, &key));
+        let (key, admission) = keyed(|hash| hash.expires_at_ms = Some(now_ms() + 60_000));
+        assert!(!refused(&admission, &key));
+    }
+
+    #[test]
+    fn addresses_are_the_peers_unless_a_trusted_proxy_speaks() {
+        let (key, admission) = keyed(|hash| hash.allowed_cidrs = vec!["127.0.0.0/8".parse().unwrap()]);
+        let from = |peer: [u8; 4]| admission.check(&head("x", &[("x-api-key", &key)]), SocketAddr::from((peer, 1)));
+        assert!(from([127, 0, 0, 1]).is_ok());
+        assert!(matches!(from([10, 0, 0, 1]), Err(Refusal::Place(_))));
+        let trusted: Vec<Cidr> = vec!["127.0.0.1".parse().unwrap()];
+        let forwarded = head("x", &[("x-forwarded-for", "6.6.6.6, 10.1.2.3, 127.0.0.1")]);
+        assert_eq!(client_address(&forwarded, HERE, &trusted), IpAddr::from([10, 1, 2, 3]));
+        assert_eq!(client_address(&forwarded, HERE, &[]), HERE.ip());
+        assert_eq!(client_address(&head("x", &[("x-forwarded-for", "?, nonsense")]), HERE, &trusted), HERE.ip());
+    }
+
+    #[test]
+    fn scopes_and_lists_narrow_what_a_key_reaches() {
+        let mut hash = KeyHash::new("id", "me", [0; 32], Source::Store);
+        hash.allowed_models = vec!["gpt-*".into()];
+        hash.allowed_providers = vec!["openai".into()];
+        let key = Arc::new(hash);
+        assert!(scope(Some(&key), &[Scope::Inference]).is_ok() && scope(None, &[Scope::Admin]).is_ok());
+        assert!(scope(Some(&key), &[Scope::MetricsRead]).is_err());
+        let candidate = |name: &str, model: &str| {
+            let provider = Provider::new(name, codecs::dialect::Dialect::OpenAiChat, "http://x");
+            let upstream = Arc::new(crate::vendor::Upstream::new(&provider, &Settings::default()));
+            Candidate { upstream, model: model.into() }
+        };
+        let mut both = vec![candidate("openai", "gpt-5"), candidate("other", "gpt-5")];
+        assert!(narrow(Some(&key), "gpt-5", &mut both).is_ok());
+        assert_eq!(both.len(), 1);
+        assert!(narrow(Some(&key), "o9", &mut vec![candidate("openai", "o9")]).is_err());
+        assert!(narrow(None, "o9", &mut vec![candidate("openai", "o9")]).is_ok());
     }
 }

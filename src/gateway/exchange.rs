@@ -20,6 +20,7 @@ use proxy::RequestHead;
 
 use super::{paths::GeminiPath, signatures::Signatures};
 use crate::{
+    settings::KeyHash,
     telemetry::metrics::{FailureLabels, Gaps, Held, Metrics, RequestLabels},
     vendor::{Ask, Upstream},
 };
@@ -49,6 +50,8 @@ pub(super) struct Exchange {
     pub json_array: bool,
     /// When the last byte of the body was there.
     pub complete: Instant,
+    /// The caller's key, if it presented one.
+    pub key: Option<Arc<KeyHash>>,
     /// Signatures of this caller's earlier answers.
     pub(super) memory: Memory,
     /// Settles the exchange when it ends, however it ends.

@@ -27,7 +27,8 @@ use std::{
     time::Instant,
 };
 
-pub use admit::{hex, new_key};
+pub use admit::{KeyFault, client_address, hex, new_key, presented};
+use arc_swap::ArcSwap;
 use attempt::Failure;
 use bytes::Bytes;
 use codecs::{
@@ -43,24 +44,49 @@ use tracing::debug;
 use crate::{
     health::{Cooldown, Health, Scope},
     route::{Candidate, Catalog, cooldown::judge_broken},
-    settings::Settings,
+    settings::{KeyHash, Settings},
     telemetry::metrics::Metrics,
     vendor::Ask,
 };
 
-/// What all lanes share.
+/// What requests are decided by: one valid configuration, immutable. A request takes the one of its first moment and
+/// keeps it to its end, so that a change never meets a running exchange.
 #[derive(Debug)]
-pub struct Shared {
+pub struct Snapshot {
     /// Settings.
     pub settings: Settings,
     /// Providers and aliases.
     pub catalog: Catalog,
+    /// Who may call.
+    admission: admit::Admission,
+}
+
+impl Snapshot {
+    /// Builds a snapshot from valid settings. Providers that are the same in `before` stay the same here, with their
+    /// counters.
+    pub fn new(settings: Settings, before: Option<&Snapshot>) -> Self {
+        Self {
+            catalog: Catalog::new(&settings, before.map(|before| &before.catalog)),
+            admission: admit::Admission::new(&settings),
+            settings,
+        }
+    }
+
+    /// The caller's key that `token` is; `None` if it is none of ours and does not look like one.
+    pub fn key(&self, token: &str) -> Result<Option<&Arc<KeyHash>>, KeyFault> {
+        self.admission.key(token)
+    }
+}
+
+/// What all lanes share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration of the next request. Replaced as a whole; reading takes no lock.
+    snapshot: ArcSwap<Snapshot>,
     /// Who is cooling down.
     pub health: Health,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Who may call.
-    admission: admit::Admission,
     /// Signatures kept for clients that drop them.
     signatures: signatures::Signatures,
     /// When the process started, in Unix seconds.
@@ -70,17 +96,32 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Builds the shared part from valid settings. `now` is in Unix seconds.
-    pub fn new(settings: Settings, now: u64) -> Self {
+    /// Builds the shared part around the first snapshot. `now` is in Unix seconds.
+    pub fn new(snapshot: Snapshot, now: u64) -> Self {
         Self {
-            catalog: Catalog::new(&settings),
-            admission: admit::Admission::new(&settings),
+            snapshot: ArcSwap::from_pointee(snapshot),
             health: Health::default(),
             signatures: signatures::Signatures::default(),
             metrics: Arc::default(),
             started: now,
             draining: AtomicBool::new(false),
-            settings,
+        }
+    }
+
+    /// The present configuration.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Puts a configuration in force for the next request; running ones keep theirs. What is held against a provider
+    /// that has changed or gone is forgotten: a new credential must not wait for the old one's cooldown.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        let before = self.snapshot.swap(snapshot.clone());
+        for upstream in before.catalog.upstreams() {
+            let stays = snapshot.catalog.upstreams().iter().any(|other| Arc::ptr_eq(other, upstream));
+            if !stays {
+                self.health.forget(&upstream.name);
+            }
         }
     }
 
@@ -106,37 +147,43 @@ impl Gateway {
     async fn serve(&self, mut call: Call<'_, Fresh>) {
         let head = call.take_head();
         let request_id = exchange::unique();
+        let snapshot = self.shared.snapshot();
         let operation = match find(&head) {
             Ok(operation) => operation,
             Err(miss) => return missed(call, &head, miss, &request_id).await,
         };
         let dialect = operation.dialect();
-        // Probes of process managers carry no key and come under any name.
-        let caller = match self.shared.admission.check(&head) {
-            Ok(caller) => caller.unwrap_or_default().into(),
-            Err(_) if matches!(operation, Operation::Health | Operation::Ready) => "".into(),
+        // Whoever watches this machine from itself needs no scope.
+        let watched = operation == Operation::Metrics && call.peer().ip().is_loopback();
+        let scopes = if watched { &[] } else { operation.scopes() };
+        let admitted = snapshot.admission.check(&head, call.peer());
+        let key = match admitted.and_then(|key| admit::scope(key, scopes).map(|()| key.cloned())) {
+            Ok(key) => key,
+            // Probes of process managers carry no key and come under any name.
+            Err(_) if matches!(operation, Operation::Health | Operation::Ready) => None,
             Err(refusal) => return refused(call, dialect, refusal, &request_id).await,
         };
         match operation {
             Operation::Chat(dialect, path) => {
-                let request =
-                    Incoming { head, dialect, path, ask: Ask::Chat { stream: false }, id: request_id, caller };
-                self.chat(call, request).await;
+                let request = Incoming { head, dialect, path, ask: Ask::Chat { stream: false }, id: request_id, key };
+                self.chat(call, request, &snapshot).await;
             }
             Operation::Generate => {
                 let dialect = Dialect::Ollama;
-                let request = Incoming { head, dialect, path: None, ask: Ask::Generate, id: request_id, caller };
-                self.chat(call, request).await;
+                let request = Incoming { head, dialect, path: None, ask: Ask::Generate, id: request_id, key };
+                self.chat(call, request, &snapshot).await;
             }
             Operation::CountTokens(dialect, path) => {
-                let request = Incoming { head, dialect, path, ask: Ask::CountTokens, id: request_id, caller };
-                self.chat(call, request).await;
+                let request = Incoming { head, dialect, path, ask: Ask::CountTokens, id: request_id, key };
+                self.chat(call, request, &snapshot).await;
             }
-            Operation::Models(dialect) => models::list(call, &self.shared.catalog, dialect, self.shared.started).await,
+            Operation::Models(dialect) => {
+                models::list(call, (&self.shared, &snapshot, key.as_ref()), dialect).await;
+            }
             Operation::Model(dialect, name) => {
-                models::one(call, &self.shared, dialect, &name, &request_id).await;
+                models::one(call, (&self.shared, &snapshot, key.as_ref()), dialect, &name, &request_id).await;
             }
-            Operation::Show => models::show(call, &self.shared, &request_id).await,
+            Operation::Show => models::show(call, (&self.shared, &snapshot, key.as_ref()), &request_id).await,
             Operation::Version => models::version(call).await,
             Operation::Running => reply::json(call, r#"{"models":[]}"#).await,
             Operation::Root => reply::document(call, StatusCode::OK, "text/plain", "Ollama is running").await,
@@ -162,14 +209,14 @@ impl Gateway {
     }
 
     /// Chat, completion or token count: everything that has a body with a model in it.
-    async fn chat(&self, mut call: Call<'_, Fresh>, request: Incoming) {
-        let Incoming { head, dialect, path, ask, id, caller } = request;
+    async fn chat(&self, mut call: Call<'_, Fresh>, request: Incoming, snapshot: &Snapshot) {
+        let Incoming { head, dialect, path, ask, id, key } = request;
         let shared = &*self.shared;
         let mut ledger = Ledger::open(&shared.metrics, dialect);
         let json_array = dialect == Dialect::Gemini
             && path.as_ref().is_some_and(|path| path.stream)
             && paths::query_value(head.query(), "alt").as_deref() != Some("sse");
-        let read = match read(&mut call, &head, shared.settings.max_body).await {
+        let read = match read(&mut call, &head, snapshot.settings.max_body).await {
             Ok(body) => understood(&body, dialect, path).map(|scanned| (body, scanned)),
             Err(error) => Err(error),
         };
@@ -193,10 +240,14 @@ impl Gateway {
             ask,
             json_array,
             complete: Instant::now(),
-            memory: exchange::Memory { store: shared.signatures.clone(), caller },
+            memory: exchange::Memory {
+                store: shared.signatures.clone(),
+                caller: key.as_ref().map_or_else(|| "".into(), |key| key.id.clone()),
+            },
+            key,
             ledger,
         });
-        let candidates = match shared.catalog.plan(&exchange.model, &shared.health, Instant::now()) {
+        let mut candidates = match snapshot.catalog.plan(&exchange.model, &shared.health, Instant::now()) {
             Ok(candidates) => candidates,
             Err(miss) => {
                 exchange.ledger.outcome(ErrorKind::NotFound.name());
@@ -205,24 +256,34 @@ impl Gateway {
                 return reply::error(call, dialect, &error, &exchange.id).await;
             }
         };
-        if ask == Ask::CountTokens {
-            return count_tokens::answer(call, &mut exchange, &candidates[0], &self.client, &shared.settings).await;
+        if let Err(refusal) = admit::narrow(exchange.key.as_ref(), &exchange.model, &mut candidates) {
+            exchange.ledger.outcome(ErrorKind::Permission.name());
+            return refused(call, dialect, refusal, &exchange.id).await;
         }
-        self.route(call, exchange, &candidates).await;
+        if ask == Ask::CountTokens {
+            return count_tokens::answer(call, &mut exchange, &candidates[0], &self.client, &snapshot.settings).await;
+        }
+        self.route(call, exchange, &candidates, &snapshot.settings).await;
     }
 
     /// Tries the candidates in order.
-    async fn route(&self, mut call: Call<'_, Fresh>, mut exchange: Box<Exchange>, candidates: &[Candidate]) {
+    async fn route(
+        &self,
+        mut call: Call<'_, Fresh>,
+        mut exchange: Box<Exchange>,
+        candidates: &[Candidate],
+        settings: &Settings,
+    ) {
         let shared = &*self.shared;
         let mut last: Option<(Failure, &Candidate)> = None;
         let mut attempts = 0;
-        for candidate in candidates.iter().take(shared.settings.max_attempts) {
+        for candidate in candidates.iter().take(settings.max_attempts) {
             attempts += 1;
             exchange.ledger.answered_by(&candidate.upstream);
             let tried = if demo::is_demo(candidate) {
                 demo::answer(call, &mut exchange, candidate, attempts).await
             } else {
-                attempt::attempt(call, &mut exchange, candidate, attempts, &self.client, &shared.settings).await
+                attempt::attempt(call, &mut exchange, candidate, attempts, &self.client, settings).await
             };
             match tried {
                 Ok(()) => {
@@ -278,8 +339,8 @@ struct Incoming {
     path: Option<paths::GeminiPath>,
     ask: Ask,
     id: String,
-    /// Name of the caller's key, or empty.
-    caller: Arc<str>,
+    /// The caller's key, if it has one.
+    key: Option<Arc<KeyHash>>,
 }
 
 impl Handler for Gateway {

@@ -1,5 +1,7 @@
 //! Model lists in every dialect, and Ollama's questions about models.
 
+use std::{sync::Arc, time::Instant};
+
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use codecs::{
@@ -9,8 +11,12 @@ use codecs::{
 };
 use proxy::{Call, Fresh};
 
-use super::{Shared, admit::hex, reply};
-use crate::route::{Catalog, Listed};
+use super::{
+    Shared, Snapshot,
+    admit::{hex, narrow},
+    reply,
+};
+use crate::{route::Listed, settings::KeyHash};
 
 /// Context window that is claimed for models of which nothing is known.
 const CONTEXT_TOKENS: u64 = 128_000;
@@ -21,9 +27,17 @@ const OLLAMA_VERSION: &str = "0.12.6";
 
 type Out<'o> = Writer<'o, Vec<u8>>;
 
-/// Answers with the whole list.
-pub(super) async fn list(call: Call<'_, Fresh>, catalog: &Catalog, dialect: Dialect, started: u64) {
-    let models = catalog.listed();
+/// Who asks, of which configuration.
+type Asked<'a> = (&'a Shared, &'a Snapshot, Option<&'a Arc<KeyHash>>);
+
+/// Answers with the list of what the caller may use.
+pub(super) async fn list(call: Call<'_, Fresh>, asked: Asked<'_>, dialect: Dialect) {
+    let (shared, snapshot, key) = asked;
+    let started = shared.started;
+    let mut models = snapshot.catalog.listed();
+    if key.is_some_and(|key| key.is_restricted()) {
+        models.retain(|model| known(asked, &model.id).is_some());
+    }
     let mut body = Vec::with_capacity(64 + 160 * models.len());
     let mut w = Writer::new(&mut body);
     w.begin_object();
@@ -54,15 +68,16 @@ pub(super) async fn list(call: Call<'_, Fresh>, catalog: &Catalog, dialect: Dial
 }
 
 /// Answers with one model, if its name leads anywhere.
-pub(super) async fn one(call: Call<'_, Fresh>, shared: &Shared, dialect: Dialect, name: &str, request_id: &str) {
-    let Some(model) = known(shared, name) else { return unknown(call, dialect, name, request_id).await };
+pub(super) async fn one(call: Call<'_, Fresh>, asked: Asked<'_>, dialect: Dialect, name: &str, request_id: &str) {
+    let Some(model) = known(asked, name) else { return unknown(call, dialect, name, request_id).await };
     let mut body = Vec::with_capacity(256);
-    entry(&mut Writer::new(&mut body), dialect, &model, shared.started);
+    entry(&mut Writer::new(&mut body), dialect, &model, asked.0.started);
     reply::json(call, body).await;
 }
 
-fn known(shared: &Shared, name: &str) -> Option<Listed> {
-    let candidates = shared.catalog.plan(name, &shared.health, std::time::Instant::now()).ok()?;
+fn known((shared, snapshot, key): Asked<'_>, name: &str) -> Option<Listed> {
+    let mut candidates = snapshot.catalog.plan(name, &shared.health, Instant::now()).ok()?;
+    narrow(key, name, &mut candidates).ok()?;
     let provider = candidates.first()?.upstream.name.to_string();
     Some(Listed { id: name.to_owned(), provider })
 }
@@ -115,7 +130,7 @@ fn capabilities(w: &mut Out<'_>) {
 }
 
 /// Ollama's `/api/show`: editors read capabilities and context length from it.
-pub(super) async fn show(mut call: Call<'_, Fresh>, shared: &Shared, request_id: &str) {
+pub(super) async fn show(mut call: Call<'_, Fresh>, asked: Asked<'_>, request_id: &str) {
     let body = call.body(64 * 1024).await.unwrap_or_default();
     let raw = Raw::parse(&body).ok();
     let name = raw.and_then(|raw| raw.get_text("model").or_else(|| raw.get_text("name")));
@@ -123,7 +138,9 @@ pub(super) async fn show(mut call: Call<'_, Fresh>, shared: &Shared, request_id:
         let error = ApiError::invalid("model", "the body must be an object with the member `model`");
         return reply::error(call, Dialect::Ollama, &error, request_id).await;
     };
-    let Some(model) = known(shared, &name) else { return unknown(call, Dialect::Ollama, &name, request_id).await };
+    let Some(model) = known(asked, &name) else {
+        return unknown(call, Dialect::Ollama, &name, request_id).await;
+    };
     let mut out = Vec::with_capacity(512);
     let mut w = Writer::new(&mut out);
     w.begin_object();
@@ -132,7 +149,7 @@ pub(super) async fn show(mut call: Call<'_, Fresh>, shared: &Shared, request_id:
     w.key("model_info").begin_object().key("general.architecture").string("flow-router");
     w.key("flow-router.context_length").number(CONTEXT_TOKENS).end_object();
     capabilities(&mut w);
-    w.key("modified_at").string(&rfc3339(shared.started)).end_object();
+    w.key("modified_at").string(&rfc3339(asked.0.started)).end_object();
     reply::json(call, out).await;
 }
 
@@ -150,7 +167,7 @@ fn rfc3339(unix_seconds: u64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::settings::Settings;
+    use crate::{route::Catalog, settings::Settings};
 
     #[test]
     fn entries_have_every_dialects_members() {
@@ -173,7 +190,7 @@ mod tests {
 
     #[test]
     fn an_empty_configuration_lists_the_demo() {
-        let listed = Catalog::new(&Settings::default()).listed();
+        let listed = Catalog::new(&Settings::default(), None).listed();
         assert!(listed.iter().any(|model| model.id == crate::route::DEMO));
     }
 }

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use codecs::dialect::Dialect;
 use proxy::{Headers, Method};
 
+use crate::settings::Scope;
+
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -64,6 +66,18 @@ impl Operation {
             | Self::Model(dialect, _) => *dialect,
             Self::Generate | Self::Show | Self::Version | Self::Running | Self::Root => Dialect::Ollama,
             Self::ResponsesSocket | Self::Health | Self::Ready | Self::Metrics => Dialect::OpenAiChat,
+        }
+    }
+}
+
+impl Operation {
+    /// What a key must be made for, one of these; nothing where every key will do.
+    pub(super) fn scopes(&self) -> &'static [Scope] {
+        match self {
+            Self::Chat(..) | Self::Generate | Self::CountTokens(..) => &[Scope::Inference],
+            Self::Models(_) | Self::Model(..) | Self::Show => &[Scope::ModelsRead, Scope::Inference],
+            Self::Metrics => &[Scope::MetricsRead],
+            Self::Version | Self::Running | Self::Root | Self::ResponsesSocket | Self::Health | Self::Ready => &[],
         }
     }
 }

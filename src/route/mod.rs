@@ -7,10 +7,12 @@
 //! ```
 
 pub mod cooldown;
+mod list;
 
 use std::{sync::Arc, time::Instant};
 
 use codecs::dialect::Dialect;
+use list::List;
 
 use crate::{
     health::Health,
@@ -50,17 +52,22 @@ pub struct Listed {
 #[derive(Debug)]
 pub struct Catalog {
     upstreams: Vec<Arc<Upstream>>,
-    aliases: Vec<(String, Vec<String>)>,
+    lists: Vec<List>,
     /// Answers any name, while nothing else is configured.
     catch_all: Option<Arc<Upstream>>,
     default_model: String,
 }
 
 impl Catalog {
-    /// Builds the catalog from valid settings.
-    pub fn new(settings: &Settings) -> Self {
-        let mut upstreams: Vec<_> =
-            settings.providers.iter().map(|provider| Arc::new(Upstream::new(provider, settings))).collect();
+    /// Builds the catalog from valid settings. An upstream that is the same in `before` is taken from there, so that
+    /// its counters, and what compares it by address, go on.
+    pub fn new(settings: &Settings, before: Option<&Catalog>) -> Self {
+        let kept = before.map_or(&[][..], |before| &before.upstreams);
+        let upstream = |provider: &Provider| {
+            let new = Upstream::new(provider, settings);
+            kept.iter().find(|old| old.is_same(&new)).cloned().unwrap_or_else(|| Arc::new(new))
+        };
+        let mut upstreams: Vec<_> = settings.providers.iter().map(upstream).collect();
         upstreams.sort_by_key(|upstream| upstream.provider.priority);
         let demo_on = match settings.demo {
             Demo::Auto => settings.providers.is_empty(),
@@ -71,22 +78,22 @@ impl Catalog {
         if demo_on {
             let mut provider = Provider::new(DEMO, Dialect::OpenAiChat, "demo://embedded");
             provider.models = vec![DEMO.to_owned()];
-            let demo = Arc::new(Upstream::new(&provider, settings));
+            let demo = upstream(&provider);
             if upstreams.is_empty() {
                 catch_all = Some(demo.clone());
             }
             upstreams.push(demo);
         }
-        let aliases = settings.aliases.iter().map(|alias| (alias.name.clone(), alias.models.clone())).collect();
-        Self { upstreams, aliases, catch_all, default_model: settings.default_model.clone() }
+        let lists = settings.aliases.iter().map(List::new).collect();
+        Self { upstreams, lists, catch_all, default_model: settings.default_model.clone() }
     }
 
     /// The candidates for `model`, best first, those that cool down last.
     pub fn plan(&self, model: &str, health: &Health, now: Instant) -> Result<Vec<Candidate>, NotFound> {
         let model = if model.is_empty() { self.default_model.as_str() } else { model };
         let mut candidates = Vec::new();
-        match self.aliases.iter().find(|(name, _)| name == model) {
-            Some((_, models)) => models.iter().for_each(|model| self.resolve(model, &mut candidates)),
+        match self.lists.iter().find(|list| list.name == model) {
+            Some(list) => list.ordered(|model| self.resolve(model, &mut candidates)),
             None => self.resolve(model, &mut candidates),
         }
         if candidates.is_empty() {
@@ -134,8 +141,8 @@ impl Catalog {
 
     /// The models that have names of their own: aliases, then listed models without patterns.
     pub fn listed(&self) -> Vec<Listed> {
-        let aliases = self.aliases.iter().map(|(id, _)| Listed { id: id.clone(), provider: "alias".to_owned() });
-        let mut all: Vec<Listed> = aliases.collect();
+        let lists = self.lists.iter().map(|list| Listed { id: list.name.clone(), provider: "alias".to_owned() });
+        let mut all: Vec<Listed> = lists.collect();
         for upstream in &self.upstreams {
             for model in upstream.provider.models.iter().filter(|model| !model.ends_with('*')) {
                 if all.iter().all(|listed| listed.id != *model) {
@@ -165,7 +172,7 @@ mod tests {
     use super::*;
     use crate::{
         health::{Cooldown, Scope},
-        settings::Alias,
+        settings::{Alias, Source},
     };
 
     fn provider(name: &str, priority: i64, models: &[&str]) -> Provider {
@@ -178,14 +185,10 @@ mod tests {
     fn catalog() -> Catalog {
         let settings = Settings {
             providers: vec![provider("b", 2, &["gpt-*", "*"]), provider("a", 1, &["gpt-*", "x"])],
-            aliases: vec![Alias {
-                name: "fast".into(),
-                models: vec!["b/one".into(), "x".into()],
-                place: String::new(),
-            }],
+            aliases: vec![Alias::new("fast", vec!["b/one".into(), "x".into()], String::new(), Source::File)],
             ..Settings::default()
         };
-        Catalog::new(&settings)
+        Catalog::new(&settings, None)
     }
 
     fn plan(catalog: &Catalog, health: &Health, model: &str) -> Vec<String> {
@@ -213,11 +216,26 @@ mod tests {
     }
 
     #[test]
+    fn an_unchanged_provider_stays_the_same_over_a_change() {
+        let mut settings =
+            Settings { providers: vec![provider("a", 1, &["x"]), provider("b", 2, &["y"])], ..Settings::default() };
+        let before = Catalog::new(&settings, None);
+        settings.providers[1].models.push("z".into());
+        let after = Catalog::new(&settings, Some(&before));
+        assert!(Arc::ptr_eq(&before.upstreams()[0], &after.upstreams()[0]));
+        assert!(!Arc::ptr_eq(&before.upstreams()[1], &after.upstreams()[1]));
+        // A setting that providers inherit changes those that do not say it themselves.
+        settings.connect_timeout = Duration::from_millis(1);
+        let again = Catalog::new(&settings, Some(&after));
+        assert!(!Arc::ptr_eq(&after.upstreams()[0], &again.upstreams()[0]));
+    }
+
+    #[test]
     fn the_demo_answers_everything_only_while_alone() {
-        let alone = Catalog::new(&Settings::default());
+        let alone = Catalog::new(&Settings::default(), None);
         assert_eq!(plan(&alone, &Health::default(), "whatever"), ["demo/whatever"]);
         let settings = Settings { providers: vec![provider("a", 0, &["x"])], ..Settings::default() };
-        let beside = Catalog::new(&settings);
+        let beside = Catalog::new(&settings, None);
         assert!(beside.plan("demo", &Health::default(), Instant::now()).is_err());
         let error = beside.plan("nope", &Health::default(), Instant::now()).unwrap_err();
         assert!(error.message.contains("`nope`"));

@@ -1,15 +1,13 @@
 //! The environment: `FLOW_ROUTER_*` for settings, and the vendors' own key variables for providers.
 
-use super::{Fault, Secret, Settings, file::from_preset, presets::PRESETS, table::TABLE, value};
+use super::{Fault, Secret, Settings, Source, fields::from_preset, presets::PRESETS, table::TABLE, told::Told, value};
 
 /// Puts the environment over what the file said.
-pub(super) fn apply(settings: &mut Settings, env: &[(String, String)], faults: &mut Vec<Fault>) {
+pub(super) fn apply(settings: &mut Settings, told: &mut Told, env: &[(String, String)], faults: &mut Vec<Fault>) {
     for (name, text) in env.iter().filter(|(name, _)| name.starts_with("FLOW_ROUTER_")) {
         match TABLE.iter().find(|row| row.variable() == *name) {
             Some(row) => {
-                if let Err(message) = (row.set)(settings, text) {
-                    faults.push(Fault { place: name.clone(), message });
-                }
+                faults.extend(told.tell(settings, row, text, Source::Environment, name.clone()).err());
             }
             // Other programs use the prefix too (and `FLOW_ROUTER_CONFIG` names the file): only what looks like a typing
             // error is one.
@@ -30,7 +28,7 @@ pub(super) fn apply(settings: &mut Settings, env: &[(String, String)], faults: &
         });
         let configured = settings.providers.iter().any(|provider| provider.name == preset.id);
         if let (Some(key), false) = (key, configured) {
-            let mut provider = from_preset(preset.id, preset);
+            let mut provider = from_preset(preset.id, preset, Source::Environment);
             provider.api_key = Some(Secret::new(key));
             // What the file says comes first.
             provider.priority = 100;

@@ -1,19 +1,31 @@
-//! What the program was told: flags over environment over file over defaults, merged once and then immutable.
+//! What the program was told: flags over environment over file over store over defaults, merged into one value that is
+//! immutable. A change makes a new one.
 //!
 //! Every setting is one row of [`table::TABLE`]; flags, variables, file keys, `--help` and the documentation are made
-//! from it. Providers, aliases and keys come from the file, providers also from the environment.
+//! from it. Providers, aliases and keys come from the file and from the store, providers also from the environment.
 
-pub mod env;
-pub mod file;
+mod cidr;
+mod env;
+pub mod fields;
+mod file;
+mod keys;
+mod merge;
 pub mod presets;
 pub mod provider;
+mod sources;
 pub mod table;
+mod told;
 pub mod value;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use provider::{Alias, KeyHash, Provider, Secret};
-pub use table::{Row, TABLE};
+pub use cidr::Cidr;
+pub use keys::{KeyHash, SCOPES, Scope, Scopes};
+pub use merge::{Merged, Stored, StoredProvider, load, merge};
+pub use provider::{Alias, Provider, Secret, Strategy};
+pub use sources::{KEYS_FILE, Sources};
+pub use table::{Life, Row, TABLE};
+pub use told::{Effective, Source};
 
 /// When the embedded demo provider answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +54,47 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// How people log in to manage the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Not at all: who is on this machine manages it.
+    None,
+    /// With the password.
+    Password,
+    /// At an identity provider.
+    Oidc,
+}
+
+/// OpenID Connect, as configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Oidc {
+    /// Address of the identity provider, without a trailing slash; empty = none.
+    pub issuer: String,
+    /// Our name there.
+    pub client_id: String,
+    /// Our secret there, if there is one.
+    pub client_secret: Option<Secret>,
+    /// What is asked for.
+    pub scopes: Vec<String>,
+    /// Verified addresses that are let in.
+    pub allowed_emails: Vec<String>,
+    /// Domains of verified addresses that are let in.
+    pub allowed_domains: Vec<String>,
+    /// Subjects that are let in.
+    pub allowed_subjects: Vec<String>,
+}
+
+/// How long usage is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Days for rows of single requests.
+    pub days: u32,
+    /// Rows of single requests at most.
+    pub rows: u64,
+    /// Days for sums by the quarter of an hour.
+    pub usage_days: u32,
 }
 
 /// All settings, valid.
@@ -101,6 +154,26 @@ pub struct Settings {
     pub early_calls: bool,
     /// Whether `max_tokens` is raised for Anthropic upstreams when a request is translated.
     pub adjust_max_tokens: bool,
+    /// Whether the management API may change nothing.
+    pub read_only: bool,
+    /// Whether management needs a login on this machine too.
+    pub require_login: bool,
+    /// How people log in.
+    pub auth_mode: AuthMode,
+    /// Whether other machines may manage.
+    pub remote_management: bool,
+    /// Address from elsewhere, without a trailing slash; empty = none.
+    pub public_url: String,
+    /// Reverse proxies that are believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// OpenID Connect.
+    pub oidc: Oidc,
+    /// Whether a row is kept per attempt.
+    pub usage_log: bool,
+    /// How long usage is kept.
+    pub retention: Retention,
+    /// IANA name of the time zone in which days begin; empty = the system's.
+    pub timezone: String,
     /// Configured providers, in order.
     pub providers: Vec<Provider>,
     /// Aliases.
@@ -139,6 +212,16 @@ impl Default for Settings {
             echo_model: false,
             early_calls: false,
             adjust_max_tokens: true,
+            read_only: false,
+            require_login: false,
+            auth_mode: AuthMode::None,
+            remote_management: false,
+            public_url: String::new(),
+            trusted_proxies: Vec::new(),
+            oidc: Oidc::default(),
+            usage_log: true,
+            retention: Retention::default(),
+            timezone: String::new(),
             providers: Vec::new(),
             aliases: Vec::new(),
             keys: Vec::new(),
@@ -164,34 +247,4 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.place, self.message)
     }
-}
-
-/// Where settings come from.
-#[derive(Debug, Default)]
-pub struct Sources {
-    /// Settings given as flags: row name and text.
-    pub flags: Vec<(&'static str, String)>,
-    /// The environment.
-    pub env: Vec<(String, String)>,
-    /// The file's name and text.
-    pub file: Option<(PathBuf, String)>,
-}
-
-/// Merges the sources and reports every fault at once.
-pub fn load(sources: &Sources) -> Result<Settings, Vec<Fault>> {
-    let mut settings = Settings::default();
-    let mut faults = Vec::new();
-    if let Some((path, text)) = &sources.file {
-        file::apply(&mut settings, &path.display().to_string(), text, &sources.env, &mut faults);
-    }
-    env::apply(&mut settings, &sources.env, &mut faults);
-    for (name, text) in &sources.flags {
-        if let Some(row) = table::row(name)
-            && let Err(message) = (row.set)(&mut settings, text)
-        {
-            faults.push(Fault { place: format!("--{}", row.flag()), message });
-        }
-    }
-    provider::check_aliases(&settings, &mut faults);
-    if faults.is_empty() { Ok(settings) } else { Err(faults) }
 }

@@ -1,37 +1,21 @@
 //! Providers, aliases and keys as configured.
 
-use std::{fmt, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use codecs::dialect::{ChatFlavour, Dialect, Placeholder, ThinkingForm};
-use zeroize::Zeroizing;
 
-use super::{Fault, Settings};
-
-/// A text that is never printed and is wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes a secret in.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    /// The secret, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
-    }
-}
+use super::{Fault, Settings, Source};
+pub use crate::store::Secret;
 
 /// An upstream service.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provider {
+    /// Id: the row's in the store, `file:NAME` or `environment:NAME` elsewhere.
+    pub id: Arc<str>,
+    /// Where it is defined.
+    pub source: Source,
+    /// Id of the known service that it is, if it is one.
+    pub preset: Option<&'static str>,
     /// Name, unique; the prefix in `provider/model`.
     pub name: String,
     /// Its wire language.
@@ -84,6 +68,9 @@ impl Provider {
     /// A provider with nothing but what every one has.
     pub fn new(name: impl Into<String>, dialect: Dialect, base_url: impl Into<String>) -> Self {
         Self {
+            id: "".into(),
+            source: Source::Default,
+            preset: None,
             name: name.into(),
             dialect,
             base_url: base_url.into(),
@@ -148,21 +135,36 @@ pub struct Alias {
     pub name: String,
     /// `provider/model` or plain model names, tried in order.
     pub models: Vec<String>,
-    /// Where it is defined.
+    /// How the order is made.
+    pub strategy: Strategy,
+    /// How much each model weighs when they are shuffled; one that is missing weighs 1.
+    pub weights: Vec<u32>,
+    /// Where it is defined, for messages.
     pub place: String,
+    /// Where it is defined.
+    pub source: Source,
 }
 
-/// A caller's key, as a digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyHash {
-    /// What people call it.
-    pub name: String,
-    /// SHA-256 of the key.
-    pub sha256: [u8; 32],
+impl Alias {
+    /// An alias whose models are tried in order.
+    pub fn new(name: &str, models: Vec<String>, place: String, source: Source) -> Self {
+        Self { name: name.to_owned(), models, strategy: Strategy::Priority, weights: Vec::new(), place, source }
+    }
+}
+
+/// How the models of one name are ordered for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// As listed.
+    Priority,
+    /// Each request begins with the next one; the rest follow as they are listed, and around.
+    RoundRobin,
+    /// Shuffled for each request, by weight.
+    Random,
 }
 
 /// Aliases may name models only, not other aliases, and `provider/` prefixes that exist.
-pub(super) fn check_aliases(settings: &Settings, faults: &mut Vec<Fault>) {
+pub(super) fn check_aliases(settings: &Settings, faults: &mut Vec<(Source, Fault)>) {
     for alias in &settings.aliases {
         for model in &alias.models {
             let message = if settings.aliases.iter().any(|other| other.name == *model) {
@@ -172,7 +174,7 @@ pub(super) fn check_aliases(settings: &Settings, faults: &mut Vec<Fault>) {
             } else {
                 format!("alias `{}`: no provider serves `{model}`; use provider/model or a listed model", alias.name)
             };
-            faults.push(Fault { place: alias.place.clone(), message });
+            faults.push((alias.source, Fault { place: alias.place.clone(), message }));
         }
     }
 }

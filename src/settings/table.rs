@@ -2,7 +2,26 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::{Demo, LogFormat, Settings, Unsupported, value};
+use super::{AuthMode, Demo, LogFormat, Secret, Settings, Unsupported, value};
+
+/// When a change of a setting takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// At the next start.
+    Boot,
+    /// With the next request.
+    Live,
+}
+
+impl Life {
+    /// The word in documentation and API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Life::Boot => "boot",
+            Life::Live => "live",
+        }
+    }
+}
 
 /// One setting.
 pub struct Row {
@@ -14,6 +33,13 @@ pub struct Row {
     pub default: &'static str,
     /// One line for `--help` and the documentation.
     pub help: &'static str,
+    /// When a change takes effect.
+    pub life: Life,
+    /// Whether the management API may keep a value in the store. What says where the store is, or who may write to it,
+    /// cannot come from there.
+    pub stored: bool,
+    /// Whether the value is a secret: sealed in the store, and never shown.
+    pub secret: bool,
     /// Puts a text into the settings.
     pub set: fn(&mut Settings, &str) -> Result<(), String>,
 }
@@ -35,6 +61,18 @@ pub fn row(name: &str) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.name == name)
 }
 
+/// What most rows have in common.
+const PLAIN: Row = Row {
+    name: "",
+    value: "",
+    default: "",
+    help: "",
+    life: Life::Live,
+    stored: true,
+    secret: false,
+    set: |_, _| Ok(()),
+};
+
 /// A duration where zero means "no limit".
 const LIMIT: &str = "DURATION";
 
@@ -45,6 +83,7 @@ pub const TABLE: &[Row] = &[
         value: "IP:PORT",
         default: "127.0.0.1:2402",
         help: "Address to listen on. Beyond loopback a key is needed",
+        life: Life::Boot,
         set: |s, text| {
             s.addr = text
                 .trim()
@@ -53,16 +92,20 @@ pub const TABLE: &[Row] = &[
                 .map_err(|_| format!("`{text}` is not an address: use IP:PORT, such as 127.0.0.1:2402"))?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "data_dir",
         value: "DIR",
         default: "~/.flow_router",
         help: "Folder for everything that the program keeps",
+        life: Life::Boot,
+        stored: false,
         set: |s, text| {
             s.data_dir = home_path(text);
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "log",
@@ -74,16 +117,19 @@ pub const TABLE: &[Row] = &[
             s.log = text.to_owned();
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "log_format",
         value: "text|json",
         default: "text",
         help: "Form of log lines",
+        life: Life::Boot,
         set: |s, text| {
             s.log_format = value::word(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "require_key",
@@ -94,6 +140,7 @@ pub const TABLE: &[Row] = &[
             s.require_key = value::boolean(text)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "allowed_hosts",
@@ -104,6 +151,7 @@ pub const TABLE: &[Row] = &[
             s.allowed_hosts = value::list(text);
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "default_model",
@@ -114,6 +162,7 @@ pub const TABLE: &[Row] = &[
             s.default_model = text.trim().to_owned();
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "demo",
@@ -124,6 +173,7 @@ pub const TABLE: &[Row] = &[
             s.demo = value::word(text, &[("auto", Demo::Auto), ("on", Demo::On), ("off", Demo::Off)])?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "hold_prologue",
@@ -134,6 +184,7 @@ pub const TABLE: &[Row] = &[
             s.hold_prologue = value::duration(text)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "connect_timeout",
@@ -144,6 +195,7 @@ pub const TABLE: &[Row] = &[
             s.connect_timeout = value::duration(text)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "first_byte_timeout",
@@ -154,6 +206,7 @@ pub const TABLE: &[Row] = &[
             s.first_byte_timeout = value::duration(text)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "stall_timeout",
@@ -164,6 +217,7 @@ pub const TABLE: &[Row] = &[
             s.stall_timeout = if text.trim() == "auto" { None } else { Some(value::duration(text)?) };
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "keep_alive",
@@ -174,26 +228,31 @@ pub const TABLE: &[Row] = &[
             s.keep_alive = value::duration(text)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "drain",
         value: LIMIT,
         default: "30s",
         help: "Time for running exchanges to end at shutdown",
+        life: Life::Boot,
         set: |s, text| {
             s.drain = value::duration(text)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "drain_delay",
         value: LIMIT,
         default: "0",
         help: "Part of drain in which new connections are still served while /readyz answers 503; for load balancers",
+        life: Life::Boot,
         set: |s, text| {
             s.drain_delay = value::duration(text)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "max_body",
@@ -204,16 +263,19 @@ pub const TABLE: &[Row] = &[
             s.max_body = value::size(text)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "max_connections",
         value: "N",
         default: "16384",
         help: "Client connections at once; further ones wait",
+        life: Life::Boot,
         set: |s, text| {
             s.max_connections = value::whole(text, 1)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "max_attempts",
@@ -224,22 +286,26 @@ pub const TABLE: &[Row] = &[
             s.max_attempts = value::whole(text, 1)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "lanes",
         value: "N",
         default: "0",
         help: "Runtimes with a listener of their own; 0 = one per eight cores",
+        life: Life::Boot,
         set: |s, text| {
             s.lanes = value::whole(text, 0)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "proxy",
         value: "env|direct|URL",
         default: "env",
         help: "Way to upstreams: env = HTTPS_PROXY and friends, or an http:// or socks5:// URL",
+        life: Life::Boot,
         set: |s, text| {
             let text = text.trim();
             let known = ["http://", "socks5://", "socks5h://"].iter().any(|scheme| text.starts_with(scheme));
@@ -249,16 +315,19 @@ pub const TABLE: &[Row] = &[
             s.proxy = text.to_owned();
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "ca_file",
         value: "FILE",
         default: "",
         help: "PEM certificates to trust besides the bundled roots",
+        life: Life::Boot,
         set: |s, text| {
             s.ca_file = (!text.trim().is_empty()).then(|| home_path(text));
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "estimate_usage",
@@ -269,6 +338,7 @@ pub const TABLE: &[Row] = &[
             s.estimate_usage = value::boolean(text)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "usage_pad",
@@ -279,6 +349,7 @@ pub const TABLE: &[Row] = &[
             s.usage_pad = value::whole(text, 0)? as u64;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "echo_model",
@@ -289,6 +360,7 @@ pub const TABLE: &[Row] = &[
             s.echo_model = value::boolean(text)?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "ollama_tools_row",
@@ -299,6 +371,7 @@ pub const TABLE: &[Row] = &[
             s.early_calls = value::word(text, &[("last", false), ("early", true)])?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "unsupported",
@@ -309,6 +382,7 @@ pub const TABLE: &[Row] = &[
             s.unsupported = value::word(text, &[("drop", Unsupported::Drop), ("refuse", Unsupported::Refuse)])?;
             Ok(())
         },
+        ..PLAIN
     },
     Row {
         name: "adjust_max_tokens",
@@ -319,8 +393,234 @@ pub const TABLE: &[Row] = &[
             s.adjust_max_tokens = value::boolean(text)?;
             Ok(())
         },
+        ..PLAIN
+    },
+    Row {
+        name: "read_only",
+        value: "BOOL",
+        default: "false",
+        help: "Refuse changes by the management API: the configuration is the file's alone (GitOps)",
+        stored: false,
+        set: |s, text| {
+            s.read_only = value::boolean(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "require_login",
+        value: "BOOL",
+        default: "false",
+        help: "Ask for a login also on this machine before anything is managed",
+        set: |s, text| {
+            s.require_login = value::boolean(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "auth_mode",
+        value: "none|password|oidc",
+        default: "none",
+        help: "How people log in to manage the gateway",
+        set: |s, text| {
+            let words = [("none", AuthMode::None), ("password", AuthMode::Password), ("oidc", AuthMode::Oidc)];
+            s.auth_mode = value::word(text, &words)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "remote_management",
+        value: "BOOL",
+        default: "false",
+        help: "Allow management from other machines; needs a login",
+        set: |s, text| {
+            s.remote_management = value::boolean(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "public_url",
+        value: "URL",
+        default: "",
+        help: "Address under which people reach the gateway from elsewhere: scheme, host and maybe port and path",
+        set: |s, text| {
+            s.public_url = address(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "trusted_proxies",
+        value: "CIDR,…",
+        default: "",
+        help: "Reverse proxies whose X-Forwarded-For is believed",
+        set: |s, text| {
+            s.trusted_proxies = value::list(text).iter().map(|item| item.parse()).collect::<Result<_, _>>()?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_issuer",
+        value: "URL",
+        default: "",
+        help: "OpenID Connect: address of the identity provider",
+        set: |s, text| {
+            s.oidc.issuer = address(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_client_id",
+        value: "TEXT",
+        default: "",
+        help: "OpenID Connect: our name at the identity provider",
+        set: |s, text| {
+            s.oidc.client_id = text.trim().to_owned();
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_client_secret",
+        value: "TEXT",
+        default: "",
+        help: "OpenID Connect: our secret at the identity provider, if it gave one",
+        secret: true,
+        set: |s, text| {
+            let text = text.trim();
+            s.oidc.client_secret = (!text.is_empty()).then(|| Secret::new(text));
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_scopes",
+        value: "TEXT,…",
+        default: "openid,email,profile",
+        help: "OpenID Connect: what is asked for",
+        set: |s, text| {
+            s.oidc.scopes = value::list(text);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_allowed_emails",
+        value: "TEXT,…",
+        default: "",
+        help: "OpenID Connect: verified addresses that are let in",
+        set: |s, text| {
+            s.oidc.allowed_emails = value::list(text);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_allowed_domains",
+        value: "TEXT,…",
+        default: "",
+        help: "OpenID Connect: domains of verified addresses that are let in",
+        set: |s, text| {
+            s.oidc.allowed_domains = value::list(text);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_allowed_subjects",
+        value: "TEXT,…",
+        default: "",
+        help: "OpenID Connect: subjects that are let in",
+        set: |s, text| {
+            s.oidc.allowed_subjects = value::list(text);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "usage_log",
+        value: "BOOL",
+        default: "true",
+        help: "Keep one row per attempt: who, which model, how many tokens, what it cost; never what was said",
+        set: |s, text| {
+            s.usage_log = value::boolean(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "retention_days",
+        value: "N",
+        default: "30",
+        help: "Days for which the rows of single requests are kept",
+        set: |s, text| {
+            s.retention.days = whole32(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "retention_rows",
+        value: "N",
+        default: "1000000",
+        help: "Rows of single requests that are kept at most",
+        set: |s, text| {
+            s.retention.rows = value::whole(text, 1)? as u64;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "retention_usage_days",
+        value: "N",
+        default: "90",
+        help: "Days for which sums are kept by the quarter of an hour; older ones are kept by the day",
+        set: |s, text| {
+            s.retention.usage_days = whole32(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "timezone",
+        value: "ZONE",
+        default: "",
+        help: "Time zone in which days begin, such as Europe/Berlin; empty = the system's",
+        set: |s, text| {
+            let text = text.trim();
+            if !text.is_empty() {
+                jiff::tz::TimeZone::get(text).map_err(|_| format!("`{text}` is not a time zone: use Europe/Berlin"))?;
+            }
+            s.timezone = text.to_owned();
+            Ok(())
+        },
+        ..PLAIN
     },
 ];
+
+/// A number of days.
+fn whole32(text: &str) -> Result<u32, String> {
+    let days = value::whole(text, 1)?;
+    u32::try_from(days).map_err(|_| format!("`{}` is too large", text.trim()))
+}
+
+/// An HTTP address without query, or nothing.
+fn address(text: &str) -> Result<String, String> {
+    let text = text.trim().trim_end_matches('/');
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let wrong = || format!("`{text}` is not an address: use http:// or https://, a host, and no query");
+    let parsed = url::Url::parse(text).map_err(|_| wrong())?;
+    let plain = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
+    let bare = parsed.query().is_none() && parsed.fragment().is_none() && parsed.username().is_empty();
+    if plain && bare { Ok(text.to_owned()) } else { Err(wrong()) }
+}
 
 /// A path with a leading `~` resolved.
 fn home_path(text: &str) -> PathBuf {

@@ -67,6 +67,15 @@ pub fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
+/// The message for a key that nobody knows.
+pub fn unknown<'a>(name: &str, allowed: impl IntoIterator<Item = &'a str>) -> String {
+    let allowed: Vec<_> = allowed.into_iter().collect();
+    match nearest(name, allowed.iter().copied(), 3) {
+        Some(near) => format!("unknown key `{name}`: did you mean `{near}`?"),
+        None => format!("unknown key `{name}`: allowed are {}", allowed.join(", ")),
+    }
+}
+
 /// The allowed name that is most like `name`, if it differs in at most `reach` letters.
 pub fn nearest<'a>(name: &str, allowed: impl IntoIterator<Item = &'a str>, reach: usize) -> Option<&'a str> {
     allowed

@@ -63,6 +63,13 @@ pub struct TokenLabels {
     pub source: &'static str,
 }
 
+/// Labels of configurations.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ConfigurationLabels {
+    /// `applied` or `refused`.
+    pub result: &'static str,
+}
+
 type Times<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the process. Cheap to clone.
@@ -85,6 +92,8 @@ pub struct Metrics {
     pub added: Histogram,
     /// Candidates cooling down.
     pub cooling: Gauge,
+    /// Configurations that replaced another one, and those that were refused.
+    pub configurations: Family<ConfigurationLabels, Counter>,
     /// Streams whose beginning is held back.
     pub holding: Gauge,
     /// The lanes, for what they carry.
@@ -106,6 +115,7 @@ impl Default for Metrics {
         let gap = seconds();
         let added = Histogram::new(ADDED);
         let cooling = Gauge::default();
+        let configurations = Family::default();
         let holding = Gauge::default();
         let lanes = Lanes::default();
         registry.register("requests", "Finished exchanges", requests.clone());
@@ -123,6 +133,7 @@ impl Default for Metrics {
         );
         time(&mut registry, "chunk_gap", "Between two reads of one stream", gap.clone());
         time(&mut registry, "added", "Our own share of the time to the first byte", added.clone());
+        registry.register("configurations", "Changes of the configuration while running", configurations.clone());
         registry.register("cooling", "Providers and models cooling down", cooling.clone());
         registry.register("holding", "Streams whose beginning is held back", holding.clone());
         registry.register_collector(Box::new(lanes.clone()));
@@ -136,6 +147,7 @@ impl Default for Metrics {
             gap,
             added,
             cooling,
+            configurations,
             holding,
             lanes,
         }
@@ -161,6 +173,11 @@ impl Drop for Held {
 }
 
 impl Metrics {
+    /// Counts a configuration that was put in force, or that was not.
+    pub fn configuration(&self, result: &'static str) {
+        self.configurations.get_or_create(&ConfigurationLabels { result }).inc();
+    }
+
     /// The exposition in OpenMetrics text.
     pub fn render(&self) -> String {
         let mut text = String::new();

@@ -87,6 +87,12 @@ impl Upstream {
         }
     }
 
+    /// Whether requests to `other` would be the same ones.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let limits = |upstream: &Self| (upstream.hold, upstream.first_byte, upstream.stall, upstream.connect);
+        self.provider == other.provider && limits(self) == limits(other)
+    }
+
     /// Its wire language.
     pub fn dialect(&self) -> Dialect {
         self.provider.dialect

@@ -16,6 +16,16 @@ pub struct Usage {
     pub reasoning: u64,
     /// The part of `cache_write` with a lifetime of one hour (Anthropic bills it differently).
     pub cache_write_1h: u64,
+    /// The part of `uncached` that is audio. Vendors price it apart from text; zero where none is reported.
+    pub audio_in: u64,
+    /// The part of `cache_read` that is audio.
+    pub audio_cached: u64,
+    /// The part of `output` that is audio.
+    pub audio_out: u64,
+    /// The part of `uncached` that is images.
+    pub image_in: u64,
+    /// The part of `output` that is images.
+    pub image_out: u64,
 }
 
 impl Usage {

@@ -9,6 +9,7 @@ use crate::{
 /// Reads a `usageMetadata`; missing members are zero.
 pub(super) fn read(value: Raw<'_>) -> Usage {
     let (mut prompt, mut cached, mut tools, mut visible, mut thoughts) = (0, 0, 0, 0, 0);
+    let (mut asked, mut kept, mut made) = (Kinds::default(), Kinds::default(), Kinds::default());
     for (key, value) in value.members() {
         let Text::Escaped(key) = key else { continue };
         let counter = match key {
@@ -17,6 +18,18 @@ pub(super) fn read(value: Raw<'_>) -> Usage {
             "toolUsePromptTokenCount" | "tool_use_prompt_token_count" => &mut tools,
             "candidatesTokenCount" | "candidates_token_count" => &mut visible,
             "thoughtsTokenCount" | "thoughts_token_count" => &mut thoughts,
+            "promptTokensDetails" | "prompt_tokens_details" => {
+                asked = Kinds::of(value);
+                continue;
+            }
+            "cacheTokensDetails" | "cache_tokens_details" => {
+                kept = Kinds::of(value);
+                continue;
+            }
+            "candidatesTokensDetails" | "candidates_tokens_details" => {
+                made = Kinds::of(value);
+                continue;
+            }
             _ => continue,
         };
         *counter = expect::count(value).unwrap_or(0);
@@ -26,7 +39,36 @@ pub(super) fn read(value: Raw<'_>) -> Usage {
         cache_read: cached,
         output: visible.saturating_add(thoughts),
         reasoning: thoughts,
+        audio_in: asked.audio.saturating_sub(kept.audio),
+        audio_cached: kept.audio,
+        audio_out: made.audio,
+        image_in: asked.image.saturating_sub(kept.image),
+        image_out: made.image,
         ..Usage::default()
+    }
+}
+
+/// Tokens of the kinds that are priced apart, from a list of `{modality, tokenCount}`.
+#[derive(Default)]
+struct Kinds {
+    audio: u64,
+    image: u64,
+}
+
+impl Kinds {
+    fn of(list: Raw<'_>) -> Self {
+        let mut kinds = Self::default();
+        for entry in list.elements() {
+            let Some(modality) = entry.get_text("modality") else { continue };
+            let sum = match modality {
+                Text::Escaped("AUDIO") => &mut kinds.audio,
+                Text::Escaped("IMAGE") => &mut kinds.image,
+                _ => continue,
+            };
+            let count = entry.get("tokenCount").or_else(|| entry.get("token_count")).and_then(expect::count);
+            *sum = sum.saturating_add(count.unwrap_or(0));
+        }
+        kinds
     }
 }
 
@@ -59,6 +101,15 @@ mod tests {
         .unwrap();
         let usage = read(raw);
         assert_eq!((usage.uncached, usage.cache_read, usage.output, usage.reasoning), (12, 93, 30, 10));
+        let raw = Raw::parse_str(
+            r#"{"promptTokenCount":100,"cachedContentTokenCount":40,"candidatesTokenCount":1300,
+                "promptTokensDetails":[{"modality":"TEXT","tokenCount":30},{"modality":"AUDIO","tokenCount":70}],
+                "cacheTokensDetails":[{"modality":"AUDIO","tokenCount":40}],
+                "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":1290},{"modality":7},3]}"#,
+        )
+        .unwrap();
+        let kinds = read(raw);
+        assert_eq!((kinds.uncached, kinds.audio_in, kinds.audio_cached, kinds.image_out), (60, 30, 40, 1290));
         let mut out = Vec::new();
         write(&usage, &mut Writer::new(&mut out));
         let expected = r#"{"promptTokenCount":105,"candidatesTokenCount":20,"totalTokenCount":135,"cachedContentTokenCount":93,"thoughtsTokenCount":10}"#;

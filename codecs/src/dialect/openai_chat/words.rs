@@ -33,6 +33,7 @@ pub(super) fn read_usage(value: Raw<'_>) -> Option<Usage> {
     }
     let (mut input, mut output, mut reasoning) = (None, None, None);
     let (mut cached, mut cached_beside, mut hits, mut written, mut created) = (None, None, None, None, None);
+    let (mut heard, mut seen, mut spoken, mut drawn) = (None, None, None, None);
     for (key, value) in value.members() {
         let Text::Escaped(key) = key else { continue };
         match key {
@@ -47,14 +48,19 @@ pub(super) fn read_usage(value: Raw<'_>) -> Option<Usage> {
                         Text::Escaped("cached_tokens") => cached = count(value),
                         Text::Escaped("cache_write_tokens") => written = count(value),
                         Text::Escaped("cache_creation_tokens") => created = count(value),
+                        Text::Escaped("audio_tokens") => heard = count(value),
+                        Text::Escaped("image_tokens") => seen = count(value),
                         _ => {}
                     }
                 }
             }
             "completion_tokens_details" => {
                 for (key, value) in value.members() {
-                    if let Text::Escaped("reasoning_tokens") = key {
-                        reasoning = count(value);
+                    match key {
+                        Text::Escaped("reasoning_tokens") => reasoning = count(value),
+                        Text::Escaped("audio_tokens") => spoken = count(value),
+                        Text::Escaped("image_tokens") => drawn = count(value),
+                        _ => {}
                     }
                 }
             }
@@ -63,13 +69,21 @@ pub(super) fn read_usage(value: Raw<'_>) -> Option<Usage> {
     }
     let cache_read = cached.or(hits).or(cached_beside).unwrap_or(0);
     let cache_write = written.or(created).unwrap_or(0);
+    let uncached = input.unwrap_or(0).saturating_sub(cache_read).saturating_sub(cache_write);
+    // How much of the sound was cached is not said: what does not fit beside the cached tokens was.
+    let heard = heard.unwrap_or(0);
     Some(Usage {
-        uncached: input.unwrap_or(0).saturating_sub(cache_read).saturating_sub(cache_write),
+        uncached,
         cache_read,
         cache_write,
         output: output.unwrap_or(0),
         reasoning: reasoning.unwrap_or(0),
-        cache_write_1h: 0,
+        audio_in: heard.min(uncached),
+        audio_cached: heard.saturating_sub(uncached).min(cache_read),
+        audio_out: spoken.unwrap_or(0),
+        image_in: seen.unwrap_or(0).min(uncached),
+        image_out: drawn.unwrap_or(0),
+        ..Usage::default()
     })
 }
 
@@ -81,9 +95,20 @@ pub(super) fn write_usage(usage: &Usage, w: &mut Writer<'_, impl Sink>) {
     w.key("total_tokens").number(usage.total());
     w.key("prompt_tokens_details").begin_object();
     w.key("cached_tokens").number(usage.cache_read).key("cache_write_tokens").number(usage.cache_write);
+    some(w, "audio_tokens", usage.audio_in.saturating_add(usage.audio_cached));
+    some(w, "image_tokens", usage.image_in);
     w.end_object();
     w.key("completion_tokens_details").begin_object().key("reasoning_tokens").number(usage.reasoning);
+    some(w, "audio_tokens", usage.audio_out);
+    some(w, "image_tokens", usage.image_out);
     w.end_object().end_object();
+}
+
+/// A counter that most answers have no use for.
+fn some(w: &mut Writer<'_, impl Sink>, key: &str, count: u64) {
+    if count > 0 {
+        w.key(key).number(count);
+    }
 }
 
 /// An error kind, its type, its code and its HTTP status.

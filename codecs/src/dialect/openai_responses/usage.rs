@@ -20,6 +20,8 @@ pub(super) fn read(usage: Raw<'_>) -> Usage {
             write = value.get("cache_write_tokens").or_else(|| value.get("cache_creation_tokens")).map(count);
         } else if key.is("output_tokens_details") {
             counts.reasoning = value.get("reasoning_tokens").map_or(0, count);
+            counts.audio_out = value.get("audio_tokens").map_or(0, count);
+            counts.image_out = value.get("image_tokens").map_or(0, count);
         }
     }
     counts.cache_read = read;

@@ -504,7 +504,7 @@ fn round_trip_and_document() {
         part(4, Open::Text),
         delta(4, Field::Text, "cut"),
         Event::Stop { part: 4 },
-        Event::Usage(Usage { uncached: 1, cache_read: 2, cache_write: 3, output: 4, reasoning: 2, cache_write_1h: 0 }),
+        Event::Usage(Usage { uncached: 1, cache_read: 2, cache_write: 3, output: 4, reasoning: 2, ..Usage::default() }),
         Event::Finish(Finish::Length),
         Event::End,
     ];

@@ -1,0 +1,323 @@
+//! The database: everything that must survive the program, and the only place that speaks SQL.
+//!
+//! One thread writes ([`Store::write`], and usage rows in batches), two read ([`Store::read`]); callers wait for channels,
+//! never for SQLite. The path of requests uses neither: it reads a snapshot in memory and pushes into [`usage::Queue`].
+//!
+//! ```text
+//!   API ──write──▶ commands (256) ──┐                       ┌─▶ db/data.sqlite ◀── readers ◀──read── API
+//!   exchanges ──▶ usage::Queue ─────┴──▶ writer thread ─────┘         │
+//!                 (65,536 rows, full = dropped and counted)           └──▶ backups/  (own connection)
+//! ```
+//!
+//! What each table holds is in one file of that name: how rows look in Rust, and the statements. Secrets are sealed by the
+//! [`Vault`]. What is *not* here: rules about configuration (`settings`), and what is kept in memory.
+
+mod connect;
+mod error;
+pub(crate) mod files;
+mod reader;
+mod rows;
+mod schema;
+mod upkeep;
+mod vault;
+mod writer;
+
+pub mod audit;
+pub mod backup;
+pub mod combos;
+pub mod config;
+pub mod keys;
+pub mod pricing;
+pub mod providers;
+pub mod sessions;
+pub mod settings;
+pub mod tags;
+pub mod usage;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc as std_mpsc},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use rusqlite::Connection;
+
+pub use config::{ConfigRows, load_config};
+pub use error::{OpenError, StoreError};
+pub use schema::{MigrationRow, migrations};
+pub use vault::{Resealed, Secret, Vault};
+pub use writer::Change;
+
+use reader::Readers;
+use writer::{Command, Gauges, Parts, Write, Writer};
+
+/// Folder of the database in the data folder.
+const FOLDER: &str = "db";
+/// The database in it.
+const FILE: &str = "data.sqlite";
+/// How long a write waits for another program's lock.
+const BUSY: Duration = Duration::from_secs(5);
+/// Longest end of a store that nobody closes.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// Where and how to open a store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The data folder. It is made if it is missing.
+    pub dir: PathBuf,
+    /// Migrate even if the snapshot before it cannot be made.
+    pub migrate_without_backup: bool,
+    /// How long a write waits for another program's lock.
+    pub busy: Duration,
+}
+
+impl Options {
+    /// The usual ones.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), migrate_without_backup: false, busy: BUSY }
+    }
+
+    /// The database's file.
+    pub fn database(&self) -> PathBuf {
+        self.dir.join(FOLDER).join(FILE)
+    }
+}
+
+/// The store. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    vault: Vault,
+    usage: usage::Queue,
+    gauges: Arc<Gauges>,
+    /// `Err` with the reason if the database cannot be used.
+    database: Result<Database, String>,
+}
+
+#[derive(Debug)]
+struct Database {
+    path: PathBuf,
+    commands: mpsc::Sender<Command>,
+    readers: Readers,
+    closing: watch::Sender<Option<Instant>>,
+    /// Hung up by the writer's thread when it has ended.
+    ended: Mutex<std_mpsc::Receiver<()>>,
+}
+
+/// How the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// What is wrong, if anything is.
+    pub state: State,
+    /// Usage rows that wait to be written.
+    pub backlog_rows: u64,
+    /// Usage rows that were given up since the start.
+    pub dropped_rows: u64,
+    /// Usage rows written since the start.
+    pub written_rows: u64,
+    /// How long the oldest row in the writer's hands has been waiting.
+    pub lag: Duration,
+    /// Rows of the last batch.
+    pub last_batch: u64,
+    /// Size of the database's file, in bytes.
+    pub database_bytes: u64,
+    /// Size of its write-ahead log, in bytes.
+    pub wal_bytes: u64,
+}
+
+/// Whether the store works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It does.
+    Ok,
+    /// It does not, or not wholly; the text says why.
+    Degraded(String),
+}
+
+impl Store {
+    /// Opens the database and the vault of a data folder, makes them if they are missing, and migrates.
+    ///
+    /// # Errors
+    /// [`OpenError::Newer`] should end the program; after any other, [`Store::degraded`] lets requests go on.
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        let path = options.database();
+        let unusable = |error: std::io::Error| OpenError::Unusable { path: path.clone(), error: error.into() };
+        files::private_dir(&options.dir.join(FOLDER)).map_err(unusable)?;
+        let mut conn = connect::writer(&path, options.busy)?;
+        schema::bring_up(&mut conn, options)?;
+        let sealed = vault::holds_secrets(&conn)
+            .map_err(|error| OpenError::Unusable { path: path.clone(), error: error.into() })?;
+        let vault = Vault::load(&options.dir, !sealed)?;
+
+        let (commands, waiting) = mpsc::channel(writer::COMMANDS);
+        let (closing, closed) = watch::channel(None);
+        let (ending, ended) = std_mpsc::channel();
+        let (usage, rows) = usage::queue();
+        let gauges = Arc::new(Gauges::new());
+        let writer = Writer::new(Parts {
+            path: path.clone(),
+            busy: options.busy,
+            conn,
+            commands: waiting,
+            rows,
+            closing: closed,
+            gauges: Arc::clone(&gauges),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
+        thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                runtime.block_on(writer.run());
+                drop(ending);
+            })
+            .map_err(unusable)?;
+        let readers = Readers::start(path.clone()).map_err(unusable)?;
+        let database = Ok(Database { path, commands, readers, closing, ended: Mutex::new(ended) });
+        Ok(Self { inner: Arc::new(Inner { dir: options.dir.clone(), vault, usage, gauges, database }) })
+    }
+
+    /// A store without a database: every call answers with `reason`, usage is counted and dropped, requests go on.
+    ///
+    /// # Errors
+    /// Only if the system has no randomness.
+    pub fn degraded(reason: impl Into<String>) -> Result<Self, StoreError> {
+        let inner = Inner {
+            dir: PathBuf::new(),
+            vault: Vault::passing()?,
+            usage: usage::Queue::closed(),
+            gauges: Arc::new(Gauges::new()),
+            database: Err(reason.into()),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn database(&self) -> Result<&Database, StoreError> {
+        self.inner.database.as_ref().map_err(|reason| StoreError::Degraded(reason.clone()))
+    }
+
+    /// Runs `change` on the writer's thread, in a transaction of its own. When this returns `Ok` it is on the disk.
+    ///
+    /// # Errors
+    /// What `change` says, or why the transaction could not be written; then nothing of it is kept.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Change<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let database = self.database()?;
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Write { change: Some(change), value: None, reply });
+        database.commands.send(Command::Change(job)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs `query` on a reader's thread. All its statements see the same state.
+    ///
+    /// # Errors
+    /// What `query` says; [`StoreError::Deadline`] after five seconds.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.database()?.readers.read(query).await
+    }
+
+    /// The queue for usage rows.
+    pub fn usage(&self) -> usage::Queue {
+        self.inner.usage.clone()
+    }
+
+    /// Seals and opens secrets.
+    pub fn vault(&self) -> &Vault {
+        &self.inner.vault
+    }
+
+    /// The data folder.
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// How the store is.
+    pub fn status(&self) -> Status {
+        let inner = &*self.inner;
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        let (state, database_bytes, wal_bytes) = match &inner.database {
+            Err(reason) => (State::Degraded(reason.clone()), 0, 0),
+            Ok(database) => {
+                let state = inner.gauges.trouble().map_or(State::Ok, |error| State::Degraded(error.to_string()));
+                (state, size(&database.path), size(&wal_of(&database.path)))
+            }
+        };
+        let count = |gauge: &std::sync::atomic::AtomicU64| gauge.load(Ordering::Relaxed);
+        Status {
+            state,
+            backlog_rows: inner.usage.waiting() as u64 + count(&inner.gauges.held),
+            dropped_rows: inner.usage.dropped() + count(&inner.gauges.lost),
+            written_rows: count(&inner.gauges.written),
+            lag: inner.gauges.lag(),
+            last_batch: count(&inner.gauges.batch),
+            database_bytes,
+            wal_bytes,
+        }
+    }
+
+    /// Seals every secret with a new key. Old keys stay in the key file, for older backups, unless `forget_old`.
+    ///
+    /// # Errors
+    /// As [`Store::write`]; then both keys stay and nothing is lost.
+    pub async fn rotate(&self, forget_old: bool) -> Result<Resealed, StoreError> {
+        let vault = self.vault().clone();
+        self.write(move |change| {
+            vault.append_key()?;
+            let count = vault.seal_again(change)?;
+            if forget_old {
+                // Only behind the commit: until then rows on the disk need them.
+                let vault = vault.clone();
+                change.after_commit(move || {
+                    if let Err(error) = vault.forget_old() {
+                        tracing::error!(%error, "old keys could not be removed from the key file");
+                    }
+                });
+            }
+            Ok(count)
+        })
+        .await
+    }
+
+    /// Takes no more, writes what waits, and leaves the database as one file. Waits for that as long as `deadline`, and
+    /// blocks its thread meanwhile.
+    pub fn close(&self, deadline: Duration) {
+        let Ok(database) = &self.inner.database else { return };
+        let until = Instant::now() + deadline;
+        database.closing.send_replace(Some(until));
+        // Nothing is ever sent: the end is that the other side hangs up.
+        let ended = database.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(deadline) == Err(std_mpsc::RecvTimeoutError::Timeout) {
+            tracing::error!("the store did not end in time");
+        }
+    }
+}
+
+/// The log beside a database.
+fn wal_of(path: &Path) -> PathBuf {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
+}
+
+/// Unix milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A new id: a UUIDv7, so that ids sort by age.
+pub fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

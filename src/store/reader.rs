@@ -1,0 +1,117 @@
+//! Two threads that answer queries. They cannot write, and no query takes longer than its deadline.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{StoreError, connect};
+
+/// Threads, and connections.
+const READERS: usize = 2;
+/// Queries that may wait; further callers wait before the queue.
+const WAITING: usize = 64;
+/// Longest query.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Steps of SQLite's machine between two looks at the clock: about a millisecond.
+const STEPS: i32 = 10_000;
+/// How long a reader waits for a lock; in a write-ahead log only recovery takes one.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// A query. It gets the connection, or why there is none, and answers its caller itself.
+type Query = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
+
+/// The callers' side.
+#[derive(Debug, Clone)]
+pub(super) struct Readers {
+    queries: mpsc::Sender<Query>,
+}
+
+impl Readers {
+    /// Starts the threads. They end when the last clone is dropped.
+    pub(super) fn start(path: PathBuf) -> std::io::Result<Self> {
+        let (queries, waiting) = mpsc::channel(WAITING);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for number in 0..READERS {
+            let (path, waiting) = (path.clone(), Arc::clone(&waiting));
+            thread::Builder::new().name(format!("store-reader-{number}")).spawn(move || read(&path, &waiting))?;
+        }
+        Ok(Self { queries })
+    }
+
+    /// Runs `query` on a reader's thread. A caller that is dropped leaves the query to its deadline.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Query = Box::new(move |conn| {
+            // The receiver may be gone: then nobody wants to know.
+            if !reply.is_closed() {
+                let _ = reply.send(conn.and_then(query));
+            }
+        });
+        self.queries.send(job).await.map_err(|_| StoreError::Closed)?;
+        // A query that panicked took its reply along.
+        answer.await.map_err(|_| StoreError::Other("the query ended unexpectedly".to_owned()))?
+    }
+}
+
+/// When the running query must end.
+#[derive(Clone)]
+struct Clock {
+    began: Instant,
+    /// Milliseconds after `began`.
+    limit: Arc<AtomicU64>,
+}
+
+impl Clock {
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn read(path: &std::path::Path, waiting: &Mutex<mpsc::Receiver<Query>>) {
+    let clock = Clock { began: Instant::now(), limit: Arc::default() };
+    let mut conn: Option<Connection> = None;
+    loop {
+        // The other reader waits for the lock while this one waits for a query: one of them is woken per query.
+        let query = waiting.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(query) = query else { return };
+        if conn.is_none() {
+            match open(path, &clock) {
+                Ok(opened) => conn = Some(opened),
+                Err(error) => {
+                    query(Err(error.into()));
+                    continue;
+                }
+            }
+        }
+        let Some(open) = &conn else { continue };
+        clock.limit.store(clock.now() + DEADLINE.as_millis() as u64, Ordering::Relaxed);
+        let run = std::panic::AssertUnwindSafe(|| match open.unchecked_transaction() {
+            // All statements of a query see the same state.
+            Ok(tx) => query(Ok(&tx)),
+            Err(error) => query(Err(error.into())),
+        });
+        // A panic of the query is its caller's fault, not the next caller's; the connection may be in any state.
+        if std::panic::catch_unwind(run).is_err() {
+            conn = None;
+        }
+    }
+}
+
+fn open(path: &std::path::Path, clock: &Clock) -> rusqlite::Result<Connection> {
+    let mut conn = connect::reader(path, BUSY)?;
+    let clock = clock.clone();
+    conn.progress_handler(STEPS, Some(move || clock.now() > clock.limit.load(Ordering::Relaxed)))?;
+    Ok(conn)
+}

@@ -1,0 +1,336 @@
+//! The tables, and the way from every released version of them to this one.
+//!
+//! A migration is never changed once it is released: a new one is appended. Each runs in a transaction of its own together
+//! with its record, so that a crash leaves the version before or the version after.
+
+use std::time::Instant;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::{OpenError, Options, StoreError, now_ms, usage};
+
+/// `FLWR`, in the header of every database of ours.
+pub(super) const APPLICATION_ID: i32 = 0x464C_5752;
+
+/// One step of the schema.
+pub(super) struct Migration {
+    /// Position, from 1.
+    pub(super) id: u32,
+    /// What it does.
+    pub(super) name: &'static str,
+    /// Its statements.
+    pub(super) sql: &'static [&'static str],
+}
+
+/// All steps, in order.
+pub(super) const MIGRATIONS: &[Migration] = &[Migration { id: 1, name: "first tables", sql: &[FIRST, usage::SCHEMA] }];
+
+/// The version of databases of this program.
+pub(super) const HEAD: u32 = MIGRATIONS.len() as u32;
+
+/// Configuration, sessions and the audit log. Money is in nano-USD, prices in pico-USD per token, times in Unix
+/// milliseconds. Ids are UUIDv7.
+const FIRST: &str = "
+CREATE TABLE schema_migrations (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    checksum BLOB NOT NULL,
+    applied_at_ms INTEGER NOT NULL,
+    app_version TEXT NOT NULL,
+    duration_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE settings (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL CHECK (json_valid(value)),
+    secret BLOB,
+    updated_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE providers (
+    id TEXT PRIMARY KEY,
+    provider TEXT NOT NULL,
+    name TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    auth_type TEXT NOT NULL CHECK (auth_type IN ('api_key', 'subscription', 'oauth', 'cookie', 'none')),
+    format TEXT,
+    base_url TEXT,
+    email TEXT,
+    priority INTEGER NOT NULL,
+    is_active INTEGER NOT NULL CHECK (is_active IN (0, 1)),
+    models TEXT NOT NULL CHECK (json_valid(models)),
+    data TEXT NOT NULL CHECK (json_valid(data)),
+    secret BLOB,
+    created_at_ms INTEGER NOT NULL,
+    updated_at_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX providers_order ON providers (priority, name);
+
+CREATE TABLE model_aliases (
+    alias TEXT PRIMARY KEY COLLATE NOCASE,
+    provider_id TEXT REFERENCES providers (id),
+    model TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    updated_at_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX model_aliases_provider ON model_aliases (provider_id);
+
+CREATE TABLE combos (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    strategy TEXT NOT NULL CHECK (strategy IN ('priority', 'round_robin', 'random', 'cost_optimal')),
+    sticky TEXT NOT NULL CHECK (sticky IN ('none', 'session', 'key')),
+    fallback_on TEXT NOT NULL CHECK (json_valid(fallback_on)),
+    is_active INTEGER NOT NULL CHECK (is_active IN (0, 1)),
+    description TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    updated_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE combo_models (
+    combo_id TEXT NOT NULL REFERENCES combos (id) ON DELETE CASCADE,
+    pos INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    provider_id TEXT REFERENCES providers (id),
+    weight INTEGER NOT NULL,
+    enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+    PRIMARY KEY (combo_id, pos)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX combo_models_provider ON combo_models (provider_id);
+
+CREATE TABLE tags (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    color TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    updated_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE taggings (
+    tag_id TEXT NOT NULL REFERENCES tags (id) ON DELETE CASCADE,
+    target_kind TEXT NOT NULL,
+    target_id TEXT NOT NULL,
+    PRIMARY KEY (tag_id, target_kind, target_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX taggings_target ON taggings (target_kind, target_id);
+
+CREATE TABLE pricing (
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    input INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    cache_read INTEGER,
+    cache_write INTEGER,
+    cache_write_1h INTEGER,
+    reasoning INTEGER,
+    audio_in INTEGER,
+    image_in INTEGER,
+    tiers TEXT CHECK (json_valid(tiers)),
+    source TEXT NOT NULL,
+    updated_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (provider, model)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE api_keys (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    hash BLOB NOT NULL UNIQUE,
+    prefix TEXT NOT NULL,
+    scopes TEXT NOT NULL CHECK (json_valid(scopes)),
+    allowed_providers TEXT NOT NULL CHECK (json_valid(allowed_providers)),
+    allowed_models TEXT NOT NULL CHECK (json_valid(allowed_models)),
+    allowed_cidrs TEXT NOT NULL CHECK (json_valid(allowed_cidrs)),
+    daily_cap INTEGER,
+    weekly_cap INTEGER,
+    monthly_cap INTEGER,
+    rpm INTEGER,
+    tpm INTEGER,
+    concurrency INTEGER,
+    expires_at_ms INTEGER,
+    is_active INTEGER NOT NULL CHECK (is_active IN (0, 1)),
+    last_used_ms INTEGER,
+    created_at_ms INTEGER NOT NULL,
+    updated_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE auth_sessions (
+    token_hash BLOB PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    method TEXT NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    last_seen_ms INTEGER NOT NULL,
+    ip TEXT,
+    user_agent TEXT
+) STRICT;
+CREATE INDEX auth_sessions_expiry ON auth_sessions (expires_at_ms);
+
+CREATE TABLE audit_log (
+    id INTEGER PRIMARY KEY,
+    ts_ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    ip TEXT,
+    action TEXT NOT NULL,
+    target TEXT,
+    detail TEXT CHECK (json_valid(detail))
+) STRICT;
+CREATE INDEX audit_log_time ON audit_log (ts_ms);
+";
+
+impl Migration {
+    /// SHA-256 of its statements.
+    fn checksum(&self) -> Vec<u8> {
+        digest(&SHA256, self.sql.concat().as_bytes()).as_ref().to_vec()
+    }
+}
+
+/// A migration and whether a database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationRow {
+    /// Position, from 1.
+    pub id: u32,
+    /// What it does.
+    pub name: String,
+    /// When it was applied, in Unix milliseconds; `None` if it is pending.
+    pub applied_at_ms: Option<i64>,
+    /// The program's version that applied it.
+    pub app_version: Option<String>,
+}
+
+/// Every migration that this program knows, with what `conn`'s database says about it.
+pub fn migrations(conn: &Connection) -> Result<Vec<MigrationRow>, StoreError> {
+    let mut select = conn.prepare("SELECT applied_at_ms, app_version FROM schema_migrations WHERE id = ?1")?;
+    let mut rows = Vec::with_capacity(MIGRATIONS.len());
+    for migration in MIGRATIONS {
+        let applied = select.query_row([migration.id], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (applied_at_ms, app_version) = match applied {
+            Ok((at, version)) => (Some(at), Some(version)),
+            Err(rusqlite::Error::QueryReturnedNoRows) => (None, None),
+            Err(error) => return Err(error.into()),
+        };
+        rows.push(MigrationRow { id: migration.id, name: migration.name.to_owned(), applied_at_ms, app_version });
+    }
+    Ok(rows)
+}
+
+/// The version of a database; 0 is an empty one.
+pub(super) fn version(conn: &Connection) -> rusqlite::Result<u32> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings a database to this program's version, with a snapshot before. Refuses a newer one.
+pub(super) fn bring_up(conn: &mut Connection, options: &Options) -> Result<(), OpenError> {
+    let path = options.database();
+    let unusable = |error: rusqlite::Error| OpenError::Unusable { path: path.clone(), error: error.into() };
+    let found = version(conn).map_err(unusable)?;
+    if found > HEAD {
+        return Err(OpenError::Newer { path, found, known: HEAD, backup: None });
+    }
+    let applied = migrate(conn, MIGRATIONS)?;
+    if found == 0 {
+        note(conn, "instance_id", &super::new_id()).map_err(unusable)?;
+        note(conn, "created_at_ms", &now_ms().to_string()).map_err(unusable)?;
+    } else if applied > 0 {
+        let faults = faults(conn).map_err(unusable)?;
+        if !faults.is_empty() {
+            return Err(OpenError::Unusable { path, error: StoreError::Corrupt(faults.join("; ")) });
+        }
+        conn.execute_batch("PRAGMA optimize").map_err(unusable)?;
+    }
+    for name in changed(conn).map_err(unusable)? {
+        debug_assert!(false, "the released migration `{name}` was changed");
+        tracing::warn!(name, "the database was made with other statements than this program's");
+    }
+    Ok(())
+}
+
+/// Keeps a fact about the database.
+pub(super) fn note(conn: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+    conn.execute("INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2", [key, value])?;
+    Ok(())
+}
+
+/// Applies what is pending of `steps`. Returns how many there were.
+pub(super) fn migrate(conn: &mut Connection, steps: &[Migration]) -> Result<usize, OpenError> {
+    let failed = |step: &Migration, error: rusqlite::Error| OpenError::Migration {
+        id: step.id,
+        name: step.name,
+        error: error.into(),
+    };
+    let mut applied = 0;
+    for step in steps {
+        let started = Instant::now();
+        let done: rusqlite::Result<bool> = (|| {
+            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Inside the transaction: another program may have done it while this one waited for the lock.
+            if version(&tx)? >= step.id {
+                return Ok(false);
+            }
+            for sql in step.sql {
+                tx.execute_batch(sql)?;
+            }
+            tx.execute(
+                "INSERT INTO schema_migrations (id, name, checksum, applied_at_ms, app_version, duration_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    step.id,
+                    step.name,
+                    step.checksum(),
+                    now_ms(),
+                    env!("CARGO_PKG_VERSION"),
+                    i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX),
+                ],
+            )?;
+            tx.pragma_update(None, "user_version", step.id)?;
+            tx.commit()?;
+            Ok(true)
+        })();
+        applied += usize::from(done.map_err(|error| failed(step, error))?);
+    }
+    Ok(applied)
+}
+
+/// Names of applied migrations whose statements differ from this program's.
+pub(super) fn changed(conn: &Connection) -> rusqlite::Result<Vec<&'static str>> {
+    let mut select = conn.prepare("SELECT checksum FROM schema_migrations WHERE id = ?1")?;
+    let mut names = Vec::new();
+    for step in MIGRATIONS {
+        let kept: Option<Vec<u8>> = match select.query_row([step.id], |row| row.get(0)) {
+            Err(rusqlite::Error::QueryReturnedNoRows) => None,
+            found => Some(found?),
+        };
+        if kept.is_some_and(|kept| kept != step.checksum()) {
+            names.push(step.name);
+        }
+    }
+    Ok(names)
+}
+
+/// What is wrong with a database, in SQLite's words; empty if nothing is.
+pub(super) fn faults(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut faults: Vec<String> = Vec::new();
+    conn.pragma(None, "integrity_check", 10, |row| {
+        let line: String = row.get(0)?;
+        if line != "ok" {
+            faults.push(line);
+        }
+        Ok(())
+    })?;
+    conn.pragma_query(None, "foreign_key_check", |row| {
+        if faults.len() < 20 {
+            faults.push(format!(
+                "{} refers to a missing row of {}",
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(2)?
+            ));
+        }
+        Ok(())
+    })?;
+    Ok(faults)
+}

@@ -1,0 +1,520 @@
+//! Sums over time: from buckets, so that a chart of months reads thousands of rows and not millions.
+//!
+//! A bucket is a quarter of an hour (a day, when it is old): times are as exact as that. What buckets do not know, the alias
+//! and the client, is summed over the log itself, as far back as it goes. Sums count requests by their last attempt, and
+//! tokens and money of all.
+
+use std::{collections::BTreeMap, ops::AddAssign, sync::Arc};
+
+use jiff::{Timestamp, ToSpan, Zoned, tz::TimeZone};
+use rusqlite::{Connection, Row};
+
+use super::{
+    Names,
+    names::matching,
+    row::Endpoint,
+    write::{BUCKET_SECONDS, Kind},
+};
+
+/// Intervals of one answer at most: 60 days by hours, or six years by days.
+const INTERVALS: usize = 2_200;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Requests.
+    pub requests: u64,
+    /// Those of them that did not end well.
+    pub errors: u64,
+    /// Attempts after which another one followed.
+    pub retried: u64,
+    /// Attempts that used tokens without a known price: the cost is too low by them.
+    pub unpriced: u64,
+    /// Input tokens beside the caches.
+    pub tokens_in: u64,
+    /// Output tokens, reasoning included.
+    pub tokens_out: u64,
+    /// Input tokens read from a cache.
+    pub tokens_cache_read: u64,
+    /// Input tokens written to a cache.
+    pub tokens_cache_write: u64,
+    /// Reasoning tokens, a part of the output.
+    pub tokens_reasoning: u64,
+    /// Known cost in nano-USD.
+    pub cost: i64,
+    /// Durations of all requests together, in milliseconds.
+    pub duration_ms: u64,
+    /// Times to the first content of all requests that have one, in milliseconds.
+    pub ttft_ms: u64,
+    /// How many have one.
+    pub ttft_n: u64,
+}
+
+impl AddAssign for Sums {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.retried += other.retried;
+        self.unpriced += other.unpriced;
+        self.tokens_in += other.tokens_in;
+        self.tokens_out += other.tokens_out;
+        self.tokens_cache_read += other.tokens_cache_read;
+        self.tokens_cache_write += other.tokens_cache_write;
+        self.tokens_reasoning += other.tokens_reasoning;
+        self.cost = self.cost.saturating_add(other.cost);
+        self.duration_ms += other.duration_ms;
+        self.ttft_ms += other.ttft_ms;
+        self.ttft_n += other.ttft_n;
+    }
+}
+
+impl Sums {
+    /// Mean duration of a request in milliseconds.
+    pub fn mean_duration_ms(&self) -> Option<u64> {
+        self.duration_ms.checked_div(self.requests)
+    }
+
+    /// Mean time to the first content in milliseconds.
+    pub fn mean_ttft_ms(&self) -> Option<u64> {
+        self.ttft_ms.checked_div(self.ttft_n)
+    }
+
+    /// Which part of the input came from a cache, from 0 to 1.
+    pub fn cache_hit(&self) -> Option<f64> {
+        let input = self.tokens_in + self.tokens_cache_read + self.tokens_cache_write;
+        (input > 0).then(|| self.tokens_cache_read as f64 / input as f64)
+    }
+
+    const BUCKETS: &str = "sum(n), sum(n_err), sum(n_retried), sum(n_unpriced), sum(tok_in), sum(tok_out),
+        sum(tok_cache_read), sum(tok_cache_write), sum(tok_reasoning), sum(cost), sum(dur_sum), sum(ttft_sum), sum(ttft_n)";
+    /// The same over the log. Endpoint 3 counts tokens and costs nothing.
+    const LOG: &str = "sum(attempt = attempts), sum(attempt = attempts AND outcome <> 0), sum(attempt <> attempts),
+        sum(cost IS NULL AND endpoint <> 3 AND tok_in + tok_out + tok_cache_read + tok_cache_write > 0),
+        sum(tok_in), sum(tok_out), sum(tok_cache_read), sum(tok_cache_write), sum(tok_reasoning), sum(cost),
+        sum(iif(attempt = attempts, dur_ms, 0)), sum(iif(attempt = attempts, ttft_ms, 0)),
+        sum(attempt = attempts AND ttft_ms IS NOT NULL)";
+
+    /// Reads 13 columns from `at` on. The sum of no rows is NULL.
+    fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
+        let number = |column: usize| row.get::<_, Option<i64>>(at + column).map(Option::unwrap_or_default);
+        let count = |column: usize| number(column).map(|number| u64::try_from(number).unwrap_or(0));
+        Ok(Self {
+            requests: count(0)?,
+            errors: count(1)?,
+            retried: count(2)?,
+            unpriced: count(3)?,
+            tokens_in: count(4)?,
+            tokens_out: count(5)?,
+            tokens_cache_read: count(6)?,
+            tokens_cache_write: count(7)?,
+            tokens_reasoning: count(8)?,
+            cost: number(9)?,
+            duration_ms: count(10)?,
+            ttft_ms: count(11)?,
+            ttft_n: count(12)?,
+        })
+    }
+}
+
+/// What sums are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    /// The provider.
+    Provider,
+    /// The model that was used.
+    Model,
+    /// The caller's key.
+    Key,
+    /// What was asked.
+    Endpoint,
+    /// The alias; from the log.
+    Alias,
+    /// The client's family; from the log.
+    Client,
+}
+
+impl By {
+    /// Its column in buckets and in the log.
+    fn columns(self) -> (Option<&'static str>, &'static str) {
+        match self {
+            Self::Provider => (Some("conn_id"), "conn_id"),
+            Self::Model => (Some("model"), "coalesce(model_up, model_req)"),
+            Self::Key => (Some("key_id"), "key_id"),
+            Self::Endpoint => (Some("endpoint"), "endpoint"),
+            Self::Alias => (None, "alias"),
+            Self::Client => (None, "client"),
+        }
+    }
+}
+
+/// Steps of time, in a time zone: a day has 23 to 25 hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+}
+
+/// What to sum.
+#[derive(Debug, Clone)]
+pub struct Sum {
+    /// From when on, in Unix milliseconds; rounded down to a quarter of an hour.
+    pub from_ms: i64,
+    /// Until when, in Unix milliseconds; what began before it counts.
+    pub to_ms: i64,
+    /// Apart for each of these.
+    pub by: Vec<By>,
+    /// Apart for each hour or day.
+    pub step: Option<Step>,
+    /// Whose hours and days.
+    pub zone: TimeZone,
+    /// Only this provider's.
+    pub provider: Option<String>,
+}
+
+/// What a sum is the sum of. What was not asked for, and what has no name, is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// Begin of the hour or day, in Unix milliseconds.
+    pub start_ms: Option<i64>,
+    /// See [`By`].
+    pub provider: Option<Arc<str>>,
+    /// See [`By`].
+    pub model: Option<Arc<str>>,
+    /// See [`By`].
+    pub key: Option<Arc<str>>,
+    /// See [`By`].
+    pub endpoint: Option<Arc<str>>,
+    /// See [`By`].
+    pub alias: Option<Arc<str>>,
+    /// See [`By`].
+    pub client: Option<Arc<str>>,
+}
+
+impl Group {
+    fn set(&mut self, by: By, name: Option<Arc<str>>) {
+        match by {
+            By::Provider => self.provider = name,
+            By::Model => self.model = name,
+            By::Key => self.key = name,
+            By::Endpoint => self.endpoint = name,
+            By::Alias => self.alias = name,
+            By::Client => self.client = name,
+        }
+    }
+
+    fn of(&self, by: By) -> Option<&Arc<str>> {
+        match by {
+            By::Provider => self.provider.as_ref(),
+            By::Model => self.model.as_ref(),
+            By::Key => self.key.as_ref(),
+            By::Endpoint => self.endpoint.as_ref(),
+            By::Alias => self.alias.as_ref(),
+            By::Client => self.client.as_ref(),
+        }
+    }
+}
+
+/// The sums of all groups that have any, ordered by time and names. Without groups it is one sum, or none.
+pub fn sums(conn: &Connection, what: &Sum) -> rusqlite::Result<Vec<(Group, Sums)>> {
+    let mut names = Names::default();
+    let mut found = BTreeMap::new();
+    let provider = match &what.provider {
+        Some(provider) => {
+            let ids = matching(conn, Kind::Provider, provider)?;
+            let ids: Vec<_> = ids.iter().map(i64::to_string).collect();
+            format!(" AND conn_id IN ({})", ids.join(","))
+        }
+        None => String::new(),
+    };
+    let in_buckets = what.by.iter().all(|by| by.columns().0.is_some());
+    let columns: Vec<_> = what
+        .by
+        .iter()
+        .map(|by| match by.columns() {
+            (Some(column), _) if in_buckets => column,
+            (_, column) => column,
+        })
+        .collect();
+    let select: String = columns.iter().map(|column| format!("{column}, ")).collect();
+    // Constants would be taken for the numbers of columns.
+    let group = if columns.is_empty() { String::new() } else { format!(" GROUP BY {}", columns.join(", ")) };
+    let sql = match in_buckets {
+        true => {
+            let sums = Sums::BUCKETS;
+            format!("SELECT {select}{sums} FROM usage_bucket WHERE start >= ?1 AND start < ?2{provider}{group}")
+        }
+        false => {
+            let sums = Sums::LOG;
+            format!("SELECT {select}{sums} FROM request_log WHERE ts_ms >= ?1 AND ts_ms < ?2{provider}{group}")
+        }
+    };
+    let mut select = conn.prepare(&sql)?;
+    for (start, end) in intervals(what) {
+        let bounds = match in_buckets {
+            true => [start.div_euclid(1_000 * BUCKET_SECONDS) * BUCKET_SECONDS, end.div_euclid(1_000)],
+            false => [start, end],
+        };
+        let mut rows = select.query(bounds)?;
+        while let Some(row) = rows.next()? {
+            let sums = Sums::read(row, what.by.len())?;
+            if sums == Sums::default() {
+                continue;
+            }
+            let mut group = Group { start_ms: what.step.map(|_| start), ..Group::default() };
+            for (at, by) in what.by.iter().enumerate() {
+                let id: Option<i64> = row.get(at)?;
+                let name = match by {
+                    By::Endpoint => id.and_then(Endpoint::of).map(|endpoint| endpoint.name().into()),
+                    _ => names.of(conn, id)?,
+                };
+                group.set(*by, name);
+            }
+            *found.entry(group).or_insert_with(Sums::default) += sums;
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The intervals of an answer, in Unix milliseconds; the first one begins at the step that holds `from`.
+fn intervals(what: &Sum) -> Vec<(i64, i64)> {
+    let Some(step) = what.step else { return vec![(what.from_ms, what.to_ms)] };
+    let mut out = Vec::new();
+    let Some(mut at) = begin(what.from_ms, step, &what.zone) else { return out };
+    while at.timestamp().as_millisecond() < what.to_ms && out.len() < INTERVALS {
+        let span = match step {
+            Step::Hour => 1.hour(),
+            Step::Day => 1.day(),
+        };
+        let next = match step {
+            // By the calendar: the day may begin at another hour than the one before.
+            Step::Day => at.checked_add(span).and_then(|next| next.start_of_day()),
+            Step::Hour => at.checked_add(span),
+        };
+        let Ok(next) = next else { break };
+        out.push((at.timestamp().as_millisecond(), next.timestamp().as_millisecond().min(what.to_ms)));
+        at = next;
+    }
+    out
+}
+
+/// The begin of the hour or day that holds a time.
+fn begin(ms: i64, step: Step, zone: &TimeZone) -> Option<Zoned> {
+    let time = Timestamp::from_millisecond(ms).ok()?.to_zoned(zone.clone());
+    match step {
+        Step::Day => time.start_of_day().ok(),
+        Step::Hour => time.with().minute(0).second(0).subsec_nanosecond(0).build().ok(),
+    }
+}
+
+/// Sums over time, with zeros where nothing was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    /// Begins of the intervals, in Unix milliseconds.
+    pub starts_ms: Vec<i64>,
+    /// One for all, or one for each name.
+    pub series: Vec<Series>,
+}
+
+/// A line of a chart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Of what; `None` for all together, and for what has no name.
+    pub name: Option<Arc<str>>,
+    /// One for each interval.
+    pub points: Vec<Sums>,
+}
+
+/// A chart of `what`, which must have a step; its first group, if it has one, splits it into lines.
+pub fn chart(conn: &Connection, what: &Sum) -> rusqlite::Result<Chart> {
+    let starts_ms: Vec<_> = intervals(what).into_iter().map(|(start, _)| start).collect();
+    let split = what.by.first().copied();
+    let mut lines: BTreeMap<Option<Arc<str>>, Vec<Sums>> = BTreeMap::new();
+    if split.is_none() {
+        lines.insert(None, vec![Sums::default(); starts_ms.len()]);
+    }
+    for (group, sums) in sums(conn, what)? {
+        let name = split.and_then(|by| group.of(by)).cloned();
+        let points = lines.entry(name).or_insert_with(|| vec![Sums::default(); starts_ms.len()]);
+        let at = group.start_ms.and_then(|start| starts_ms.binary_search(&start).ok());
+        if let Some(point) = at.and_then(|at| points.get_mut(at)) {
+            *point += sums;
+        }
+    }
+    let series = lines.into_iter().map(|(name, points)| Series { name, points }).collect();
+    Ok(Chart { starts_ms, series })
+}
+
+/// When a provider was last asked, in Unix milliseconds.
+pub fn last_seen(conn: &Connection, provider: &str) -> rusqlite::Result<Option<i64>> {
+    let mut last = None;
+    for id in matching(conn, Kind::Provider, provider)? {
+        let mut select = conn.prepare_cached("SELECT max(ts_ms) FROM request_log WHERE conn_id = ?1")?;
+        last = last.max(select.query_row([id], |row| row.get(0))?);
+    }
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{
+        super::{
+            Dims, UsageRow,
+            write::tests::{database, insert, row},
+        },
+        *,
+    };
+
+    const HOUR: i64 = 3_600_000;
+
+    fn ms(time: &str) -> i64 {
+        time.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
+    fn sum(from_ms: i64, to_ms: i64, by: &[By]) -> Sum {
+        Sum { from_ms, to_ms, by: by.to_vec(), step: None, zone: TimeZone::UTC, provider: None }
+    }
+
+    /// Two providers, a failed attempt, and a row without a price.
+    fn sample() -> Connection {
+        let mut conn = database();
+        let other = |row: UsageRow| UsageRow { provider: Some("other".into()), ..row };
+        let rows = [
+            row(0),
+            row(HOUR),
+            other(UsageRow {
+                attempt: 1,
+                attempts: 2,
+                cost: None,
+                tokens_in: 0,
+                tokens_out: 0,
+                tokens_cache_read: 0,
+                tokens_cache_write: 0,
+                ..row(HOUR)
+            }),
+            other(UsageRow { attempt: 2, attempts: 2, cost: None, client: None, ..row(HOUR + 1) }),
+            UsageRow {
+                outcome: super::super::Outcome::Timeout,
+                ttft_ms: None,
+                alias: Some("fast".into()),
+                ..row(2 * HOUR)
+            },
+        ];
+        insert(&mut conn, &mut Dims::default(), &rows);
+        conn
+    }
+
+    #[test]
+    fn buckets_and_log_count_alike() {
+        let conn = sample();
+        let total = sums(&conn, &sum(0, 3 * HOUR, &[])).unwrap();
+        let expected = Sums {
+            requests: 4,
+            errors: 1,
+            retried: 1,
+            unpriced: 1,
+            tokens_in: 400,
+            tokens_out: 80,
+            tokens_cache_read: 120,
+            tokens_cache_write: 20,
+            tokens_reasoning: 35,
+            cost: 4_500,
+            duration_ms: 800,
+            ttft_ms: 120,
+            ttft_n: 3,
+        };
+        assert_eq!(total, [(Group::default(), expected)]);
+        assert_eq!((expected.mean_duration_ms(), expected.mean_ttft_ms()), (Some(200), Some(40)));
+        assert_eq!((Sums::default().mean_ttft_ms(), Sums::default().cache_hit()), (None, None));
+        // A group that only the log knows.
+        let mut from_log = Sums::default();
+        sums(&conn, &sum(0, 3 * HOUR, &[By::Client])).unwrap().into_iter().for_each(|(_, sums)| from_log += sums);
+        assert_eq!(from_log, expected);
+    }
+
+    #[test]
+    fn groups_have_names_and_limits() {
+        let conn = sample();
+        let by = |by: &[By], from: i64, to: i64| -> Vec<(String, u64)> {
+            let name = |group: &Group| {
+                let names = [&group.provider, &group.model, &group.key, &group.endpoint, &group.alias, &group.client];
+                names.into_iter().flatten().map(|name| &**name).collect::<Vec<_>>().join(" ")
+            };
+            let sums = sums(&conn, &sum(from, to, by)).unwrap();
+            sums.iter().map(|(group, sums)| (name(group), sums.requests)).collect()
+        };
+        let pairs = |pairs: &[(&str, u64)]| pairs.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect::<Vec<_>>();
+        assert_eq!(by(&[By::Provider], 0, 3 * HOUR), pairs(&[("acme", 3), ("other", 1)]));
+        assert_eq!(
+            by(&[By::Provider, By::Model, By::Key, By::Endpoint], 0, HOUR),
+            pairs(&[("acme large-2 laptop chat", 1)])
+        );
+        assert_eq!(by(&[By::Alias], 0, 3 * HOUR), pairs(&[("", 3), ("fast", 1)]));
+        assert_eq!(
+            by(&[By::Client, By::Provider], HOUR, 2 * HOUR),
+            pairs(&[("acme codex", 1), ("other", 1), ("other codex", 0)])
+        );
+        assert_eq!(by(&[], 5 * HOUR, 6 * HOUR), pairs(&[]));
+        let only = Sum { provider: Some("OTHER".into()), ..sum(0, 3 * HOUR, &[]) };
+        assert_eq!(sums(&conn, &only).unwrap()[0].1.requests, 1);
+        let nobody = Sum { provider: Some("nobody".into()), ..only };
+        assert_eq!(sums(&conn, &nobody).unwrap(), []);
+        assert_eq!(last_seen(&conn, "acme").unwrap(), Some(2 * HOUR));
+        assert_eq!(last_seen(&conn, "nobody").unwrap(), None);
+    }
+
+    #[test]
+    fn days_are_the_zones() {
+        // Kathmandu is 5:45 ahead: its midnight lies on no full hour, and on a bucket's edge.
+        let zone = TimeZone::fixed(jiff::tz::Offset::from_seconds(5 * 3_600 + 45 * 60).unwrap());
+        let midnight = ms("2026-03-10T18:15:00Z");
+        let mut conn = database();
+        insert(&mut conn, &mut Dims::default(), &[row(midnight - 1), row(midnight), row(midnight + 23 * HOUR)]);
+        let what = Sum { step: Some(Step::Day), zone, ..sum(midnight - 24 * HOUR, midnight + 48 * HOUR, &[]) };
+        let counts: Vec<_> = chart(&conn, &what).unwrap().series[0].points.iter().map(|sums| sums.requests).collect();
+        assert_eq!(counts, [1, 2, 0]);
+    }
+
+    #[test]
+    fn days_of_changing_clocks_have_other_lengths() {
+        // Berlin, in the POSIX form that needs no database of zones.
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let day = |from: &str| {
+            let from_ms = ms(from);
+            let what = Sum { step: Some(Step::Day), zone: zone.clone(), ..sum(from_ms, from_ms + HOUR, &[]) };
+            let whole = Sum { to_ms: from_ms + 48 * HOUR, ..what };
+            intervals(&whole).iter().map(|(start, end)| (end - start) / HOUR).collect::<Vec<_>>()
+        };
+        assert_eq!(day("2026-03-28T23:00:00Z"), [23, 24, 1]);
+        assert_eq!(day("2026-10-24T22:00:00Z"), [25, 23]);
+        let hours = Sum {
+            step: Some(Step::Hour),
+            zone: zone.clone(),
+            ..sum(ms("2026-10-24T22:30:00Z"), ms("2026-10-25T23:00:00Z"), &[])
+        };
+        assert_eq!(intervals(&hours).len(), 25);
+        // Not more than there is a bound for.
+        assert_eq!(intervals(&Sum { from_ms: 0, ..hours }).len(), INTERVALS);
+    }
+
+    #[test]
+    fn charts_are_filled_with_zeros() {
+        let conn = sample();
+        let hours = |by: &[By]| {
+            let what = Sum { step: Some(Step::Hour), ..sum(0, 4 * HOUR, by) };
+            let chart = chart(&conn, &what).unwrap();
+            assert_eq!(chart.starts_ms, [0, HOUR, 2 * HOUR, 3 * HOUR]);
+            let line = |series: &Series| series.points.iter().map(|sums| sums.requests).collect::<Vec<_>>();
+            chart.series.iter().map(|series| (series.name.clone(), line(series))).collect::<Vec<_>>()
+        };
+        assert_eq!(hours(&[]), [(None, vec![1, 2, 1, 0])]);
+        assert_eq!(
+            hours(&[By::Provider]),
+            [(Some("acme".into()), vec![1, 1, 1, 0]), (Some("other".into()), vec![0, 1, 0, 0])]
+        );
+        let empty = Sum { step: Some(Step::Day), ..sum(0, 48 * HOUR, &[]) };
+        assert_eq!(chart(&database(), &empty).unwrap().series[0].points, [Sums::default(); 2]);
+    }
+}

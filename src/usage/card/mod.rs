@@ -1,0 +1,121 @@
+//! The built-in rate card: `prices.tsv`, made by `generate.py`, searched where it lies in the program.
+//!
+//! A lookup is a binary search over the lines; a price is read when it is asked for. `THIRD_PARTY.md` says whose work the
+//! list is.
+
+use std::sync::OnceLock;
+
+use super::pricing::{Price, Rates, Tier};
+
+const TEXT: &str = include_str!("prices.tsv");
+
+/// A line of the card.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    pub(super) vendor: &'static str,
+    pub(super) model: &'static str,
+    words: &'static str,
+}
+
+/// All lines, sorted by vendor and model.
+pub(super) fn rows() -> &'static [Row] {
+    static ROWS: OnceLock<Vec<Row>> = OnceLock::new();
+    ROWS.get_or_init(|| TEXT.lines().filter_map(row).collect())
+}
+
+fn row(line: &'static str) -> Option<Row> {
+    let mut fields = line.split('\t');
+    let (vendor, model, words) = (fields.next()?, fields.next()?, fields.next()?);
+    Some(Row { vendor, model, words })
+}
+
+/// The line of a vendor's model; names are lower case.
+pub(super) fn find(vendor: &str, model: &str) -> Option<Row> {
+    let rows = rows();
+    let at = rows.binary_search_by(|row| (row.vendor, row.model).cmp(&(vendor, model))).ok()?;
+    rows.get(at).copied()
+}
+
+/// What the first line says.
+pub(super) fn version() -> &'static str {
+    let first = TEXT.lines().next().unwrap_or_default();
+    first.trim_start_matches("# ").split(',').next().unwrap_or_default()
+}
+
+impl Row {
+    /// Reads the price. `generate.py` says what the letters mean; a test reads every line.
+    pub(super) fn price(&self) -> Price {
+        let mut price = Price::default();
+        for word in self.words.split(' ') {
+            let (letter, number) = word.split_at(word.len().min(1));
+            let Ok(number) = number.parse::<u64>() else { continue };
+            if letter == ">" {
+                // What a tier does not say stays as it was.
+                price.tiers.push(Tier { above: number, rates: price.rates });
+                continue;
+            }
+            let rates = price.tiers.last_mut().map_or(&mut price.rates, |tier| &mut tier.rates);
+            match letter {
+                "C" => price.context = Some(number),
+                "O" => price.max_output = Some(number),
+                "D" => price.deprecated = u32::try_from(number).ok(),
+                _ => set(rates, letter, number),
+            }
+        }
+        price
+    }
+}
+
+fn set(rates: &mut Rates, letter: &str, number: u64) {
+    match letter {
+        "p" => rates.input = number,
+        "o" => rates.output = number,
+        "r" => rates.cache_read = Some(number),
+        "w" => rates.cache_write = Some(number),
+        "h" => rates.cache_write_1h = Some(number),
+        "t" => rates.reasoning = Some(number),
+        "a" => rates.audio_in = Some(number),
+        "k" => rates.audio_cached = Some(number),
+        "s" => rates.audio_out = Some(number),
+        "i" => rates.image_in = Some(number),
+        "d" => rates.image_out = Some(number),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_line_is_sorted_lower_case_and_read_to_its_last_word() {
+        assert_eq!(rows().len(), TEXT.lines().count() - 1);
+        assert!(rows().is_sorted_by(|a, b| (a.vendor, a.model) < (b.vendor, b.model)));
+        for row in rows() {
+            assert_eq!(row.model, row.model.to_lowercase());
+            for word in row.words.split(' ') {
+                assert!(word.starts_with(|letter| "porwhtaksidCOD>".contains(letter)), "{row:?}");
+                assert!(word[1..].parse::<u64>().is_ok(), "{row:?}");
+            }
+            let price = row.price();
+            // 1,000 USD per million tokens: dearer is a slip of a unit.
+            assert!((1..=1_000_000_000).contains(&price.rates.input), "{row:?}");
+            assert!(price.rates.output <= 1_000_000_000, "{row:?}");
+            assert!(price.tiers.is_sorted_by(|a, b| a.above < b.above), "{row:?}");
+        }
+        assert!(version().starts_with("litellm "), "{}", version());
+    }
+
+    #[test]
+    fn a_tier_keeps_what_it_does_not_replace() {
+        let row = Row { vendor: "v", model: "m", words: "C9 p1 o2 r3 w4 >100 p5 o6 >200 r7" };
+        let price = row.price();
+        let base = Rates { cache_read: Some(3), cache_write: Some(4), ..Rates::plain(1, 2) };
+        assert_eq!((price.context, price.rates), (Some(9), base));
+        let second = Rates { input: 5, output: 6, ..base };
+        assert_eq!(price.tiers[0], Tier { above: 100, rates: second });
+        // The next tier begins from the base again.
+        assert_eq!(price.tiers[1], Tier { above: 200, rates: Rates { cache_read: Some(7), ..base } });
+    }
+}
