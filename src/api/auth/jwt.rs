@@ -28,7 +28,7 @@ const LEEWAY: i64 = 120;
 
 /// Why a token is refused. The names end up in addresses and in the audit log; a token's text never does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub(super) enum Flaw {
     /// It does not have the form of a token.
     #[error("malformed_token")]
     Form,
@@ -99,7 +99,7 @@ struct Key {
 
 /// The keys of an issuer.
 #[derive(Debug, Default)]
-pub struct Keys(Vec<Key>);
+pub(super) struct Keys(Vec<Key>);
 
 /// A key as it is written in a set.
 #[derive(Deserialize)]
@@ -125,7 +125,7 @@ struct Jwks {
 impl Keys {
     /// Reads a set. Keys that are not for verifying, or of a kind that we do not take, are left out: issuers put all
     /// sorts into their sets. `None`: this is no set.
-    pub fn parse(document: &[u8]) -> Option<Self> {
+    pub(super) fn parse(document: &[u8]) -> Option<Self> {
         let set: Jwks = serde_json::from_slice(document).ok()?;
         let keys =
             set.keys.into_iter().take(KEYS_MAX).filter_map(|value| Key::read(serde_json::from_value(value).ok()?));
@@ -199,7 +199,7 @@ fn unpadded(mut bytes: Vec<u8>) -> Vec<u8> {
 
 /// What a token has to say.
 #[derive(Debug, Clone, Copy)]
-pub struct Expected<'a> {
+pub(super) struct Expected<'a> {
     /// The issuer, exactly as it names itself.
     pub issuer: &'a str,
     /// Our name there.
@@ -219,16 +219,16 @@ struct Header {
 
 /// What a token says about whom; all of it is verified.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claims(Map<String, Value>);
+pub(super) struct Claims(Map<String, Value>);
 
 impl Claims {
     /// Who it is, unique at the issuer.
-    pub fn subject(&self) -> &str {
+    pub(super) fn subject(&self) -> &str {
         self.text("sub").unwrap_or_default()
     }
 
     /// The address, if the issuer has verified it.
-    pub fn verified_email(&self) -> Option<&str> {
+    pub(super) fn verified_email(&self) -> Option<&str> {
         // Some issuers write the flag as a text.
         let verified = match self.0.get("email_verified") {
             Some(Value::Bool(verified)) => *verified,
@@ -240,7 +240,7 @@ impl Claims {
 
     /// Whether the claim `name` is `value` or a list that has it. A dot in the name leads into an object, as in
     /// `realm_access.roles`, unless a claim has that very name.
-    pub fn has(&self, name: &str, value: &str) -> bool {
+    pub(super) fn has(&self, name: &str, value: &str) -> bool {
         let found = self.0.get(name).or_else(|| {
             let mut parts = name.split('.');
             let first = self.0.get(parts.next()?)?;
@@ -296,7 +296,7 @@ impl Claims {
 ///
 /// # Errors
 /// Everything that is wrong with it; [`Flaw::UnknownKey`] may be cured by newer keys.
-pub fn verify(token: &str, keys: &Keys, expected: &Expected<'_>) -> Result<Claims, Flaw> {
+pub(super) fn verify(token: &str, keys: &Keys, expected: &Expected<'_>) -> Result<Claims, Flaw> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(Flaw::Form);
     }

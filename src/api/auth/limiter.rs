@@ -39,7 +39,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// Attempts that may be made, by address and in all.
 #[derive(Debug, Default)]
-pub struct Limiter {
+pub(super) struct Limiter {
     book: Mutex<Book>,
 }
 
@@ -61,7 +61,7 @@ struct Entry {
 
 /// An attempt is refused; its password is not to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Locked {
+pub(super) struct Locked {
     /// When it makes sense to try again.
     pub retry_after: Duration,
 }
@@ -71,7 +71,7 @@ impl Limiter {
     ///
     /// # Errors
     /// The address is locked, or all addresses together tried too often; refused attempts are not counted.
-    pub fn admit(&self, address: IpAddr, now: Instant) -> Result<(), Locked> {
+    pub(super) fn admit(&self, address: IpAddr, now: Instant) -> Result<(), Locked> {
         let mut book = self.book();
         let key = network(address);
         let mut entry = match book.entries.get(&key) {
@@ -97,7 +97,7 @@ impl Limiter {
     /// The attempt was right: `address` begins anew.
     ///
     /// A right password that was the fifth attempt opens the lock again that this attempt had closed.
-    pub fn success(&self, address: IpAddr) {
+    pub(super) fn success(&self, address: IpAddr) {
         self.book().entries.remove(&network(address));
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 /// Fewest characters of a password. There are no other rules: length is what counts.
-pub const CHARACTERS_MIN: usize = 10;
+pub(super) const CHARACTERS_MIN: usize = 10;
 
 /// Most bytes of a password: nobody types more, and it bounds what is hashed.
 const BYTES_MAX: usize = 1024;
@@ -38,7 +38,7 @@ const LEGACY_PREFIX: &str = "flow_router_local_v1:";
 
 /// Why a password cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub(super) enum Unfit {
     /// Too few characters.
     #[error("a password has at least {CHARACTERS_MIN} characters")]
     Short,
@@ -52,7 +52,7 @@ pub enum Unfit {
 
 /// What comparing a password with a stored hash gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// It is another one, or there is nothing to compare with.
     Wrong,
     /// It is the one.
@@ -63,7 +63,7 @@ pub enum Verdict {
 
 /// Hashes passwords, a few at a time.
 #[derive(Debug, Clone)]
-pub struct Hasher {
+pub(super) struct Hasher {
     turns: Arc<Semaphore>,
 }
 
@@ -78,7 +78,7 @@ impl Hasher {
     ///
     /// # Errors
     /// It is too short or too long.
-    pub async fn hash(&self, password: Zeroizing<String>) -> Result<String, Unfit> {
+    pub(super) async fn hash(&self, password: Zeroizing<String>) -> Result<String, Unfit> {
         let password = normal(&password);
         if password.chars().count() < CHARACTERS_MIN {
             return Err(Unfit::Short);
@@ -91,7 +91,7 @@ impl Hasher {
 
     /// Compares a password with a stored hash. Without one it takes as long and is wrong: the time does not tell whether
     /// there is a password.
-    pub async fn verify(&self, password: Zeroizing<String>, stored: Option<String>) -> Verdict {
+    pub(super) async fn verify(&self, password: Zeroizing<String>, stored: Option<String>) -> Verdict {
         if password.len() > BYTES_MAX {
             return Verdict::Wrong;
         }
@@ -113,7 +113,7 @@ impl Hasher {
 ///
 /// # Errors
 /// Says what is expected.
-pub fn check(text: &str) -> Result<(), String> {
+pub(super) fn check(text: &str) -> Result<(), String> {
     if is_legacy(text) || PasswordHash::new(text).is_ok_and(|hash| bearable(&hash)) {
         return Ok(());
     }

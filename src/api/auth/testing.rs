@@ -1,4 +1,4 @@
-//! An issuer's keys, for tests: makes key sets and signs tokens, also wrong ones.
+//! What the tests of logging in share: an issuer's keys, which sign wrong tokens as well, and requests.
 #![allow(clippy::unwrap_used)]
 
 use aws_lc_rs::{
@@ -11,7 +11,10 @@ use aws_lc_rs::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use proxy::{Headers, RequestHead, Version};
 use serde_json::{Value, json};
+
+use super::caller::Caller;
 
 pub(in crate::api) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -73,4 +76,24 @@ impl Signer {
         };
         format!("{message}.{}", encode(signature))
     }
+}
+
+/// The head of a request.
+pub(in crate::api) fn head(method: &str, target: &str, host: &str, fields: &[(&str, &str)]) -> RequestHead {
+    let mut headers = Headers::new();
+    for (name, value) in fields {
+        headers.append((*name).to_owned(), (*value).to_owned());
+    }
+    RequestHead {
+        method: method.parse().unwrap(),
+        target: target.to_owned().into(),
+        authority: host.to_owned().into(),
+        version: Version::Http11,
+        headers,
+    }
+}
+
+/// A request with its ends.
+pub(in crate::api) fn call<'a>(head: &'a RequestHead, peer: &str, local: &str) -> Caller<'a> {
+    Caller { head, peer: peer.parse().unwrap(), local: Some(local.parse().unwrap()) }
 }
