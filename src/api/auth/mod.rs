@@ -17,6 +17,7 @@ mod caller;
 mod cookie;
 mod jwt;
 mod limiter;
+mod oidc;
 mod password;
 mod peer_user;
 mod principal;
