@@ -1,4 +1,5 @@
-//! Slows guessing down: locks an address after failed logins, longer each time, and bounds all attempts together.
+//! Slows guessing down: locks an address after failed logins, longer each time, and bounds the
+//! attempts of each address and of all together.
 //!
 //! Pure: time is an argument, and nothing here knows what a password is. An attempt is checked and counted in one step
 //! ([`Limiter::admit`]), as if it had failed, before the password is looked at: guesses that arrive together are
@@ -31,6 +32,9 @@ const FORGET: Duration = Duration::from_secs(3600);
 /// Addresses that are remembered; beyond, the one that tried longest ago goes.
 const ADDRESSES: usize = 10_000;
 
+/// Attempts of one address within [`WINDOW`], right ones too: each costs a hash.
+const EACH: usize = 10;
+
 /// Attempts of all addresses together within [`WINDOW`]: many addresses do not help a guesser.
 const TOTAL: usize = 60;
 
@@ -50,18 +54,20 @@ struct Book {
     recent: VecDeque<Instant>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Entry {
     failures: u32,
     /// Locks so far.
     level: usize,
     locked_until: Option<Instant>,
     last: Instant,
+    /// When the attempts of the last minute were made; at most [`EACH`].
+    recent: VecDeque<Instant>,
 }
 
 /// An attempt is refused; its password is not to be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Locked {
+pub struct Locked {
     /// When it makes sense to try again.
     pub retry_after: Duration,
 }
@@ -75,13 +81,14 @@ impl Limiter {
         let mut book = self.book();
         let key = network(address);
         let mut entry = match book.entries.get(&key) {
-            Some(entry) if !entry.is_over(now) => *entry,
-            Some(_) | None => Entry { failures: 0, level: 0, locked_until: None, last: now },
+            Some(entry) if !entry.is_over(now) => entry.clone(),
+            Some(_) | None => Entry::new(now),
         };
         if let Some(until) = entry.locked_until.filter(|until| *until > now) {
             return Err(Locked { retry_after: until.saturating_duration_since(now) });
         }
-        book.take_turn(now)?;
+        take_turn(&mut entry.recent, EACH, now)?;
+        take_turn(&mut book.recent, TOTAL, now)?;
         entry.failures += 1;
         entry.last = now;
         if entry.failures == FAILURES {
@@ -98,7 +105,9 @@ impl Limiter {
     ///
     /// A right password that was the fifth attempt opens the lock again that this attempt had closed.
     pub(super) fn success(&self, address: IpAddr) {
-        self.book().entries.remove(&network(address));
+        if let Some(entry) = self.book().entries.get_mut(&network(address)) {
+            *entry = Entry { recent: std::mem::take(&mut entry.recent), ..Entry::new(entry.last) };
+        }
     }
 
     fn book(&self) -> std::sync::MutexGuard<'_, Book> {
@@ -108,22 +117,6 @@ impl Limiter {
 }
 
 impl Book {
-    /// Takes one of the turns that all addresses share.
-    fn take_turn(&mut self, now: Instant) -> Result<(), Locked> {
-        while self.recent.front().is_some_and(|first| now.saturating_duration_since(*first) >= WINDOW) {
-            self.recent.pop_front();
-        }
-        match self.recent.front() {
-            Some(first) if self.recent.len() >= TOTAL => {
-                Err(Locked { retry_after: (*first + WINDOW).saturating_duration_since(now) })
-            }
-            _ => {
-                self.recent.push_back(now);
-                Ok(())
-            }
-        }
-    }
-
     fn keep(&mut self, key: IpAddr, entry: Entry) {
         if self.entries.len() >= ADDRESSES && !self.entries.contains_key(&key) {
             // A scan, once per new address in a full book: at most one per turn, and turns are 60 a minute.
@@ -137,9 +130,29 @@ impl Book {
 }
 
 impl Entry {
+    fn new(now: Instant) -> Self {
+        Self { failures: 0, level: 0, locked_until: None, last: now, recent: VecDeque::new() }
+    }
+
     /// Whether nothing that it says counts any more.
     fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last) >= FORGET && self.locked_until.is_none_or(|until| until <= now)
+    }
+}
+
+/// Takes one of the `turns` that there are within [`WINDOW`].
+fn take_turn(recent: &mut VecDeque<Instant>, turns: usize, now: Instant) -> Result<(), Locked> {
+    while recent.front().is_some_and(|first| now.saturating_duration_since(*first) >= WINDOW) {
+        recent.pop_front();
+    }
+    match recent.front() {
+        Some(first) if recent.len() >= turns => {
+            Err(Locked { retry_after: (*first + WINDOW).saturating_duration_since(now) })
+        }
+        _ => {
+            recent.push_back(now);
+            Ok(())
+        }
     }
 }
 
@@ -220,7 +233,7 @@ mod tests {
     fn an_hour_does_not_end_a_lock() {
         // No lock of the ladder lasts an hour; the rule must not depend on that.
         let now = Instant::now();
-        let entry = Entry { failures: 0, level: 9, locked_until: Some(now + seconds(7200)), last: now };
+        let entry = Entry { level: 9, locked_until: Some(now + seconds(7200)), ..Entry::new(now) };
         assert!(!entry.is_over(now + seconds(3600)));
         assert!(entry.is_over(now + seconds(7200)));
     }
@@ -234,6 +247,18 @@ mod tests {
         }
         limiter.success(A);
         assert!(limiter.admit(A, now).is_ok());
+    }
+
+    #[test]
+    fn one_address_has_ten_attempts_a_minute_however_right() {
+        let limiter = Limiter::default();
+        let now = Instant::now();
+        for second in 0..10 {
+            limiter.admit(A, now + seconds(second)).unwrap();
+            limiter.success(A);
+        }
+        assert_eq!(limiter.admit(A, now + seconds(10)), Err(Locked { retry_after: seconds(50) }));
+        assert!(limiter.admit(A, now + seconds(60)).is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //!   session    who has logged in            cookie     how browsers carry it
 //!   limiter    guesses are counted          password   how passwords are kept
 //!   oidc       logging in at an identity provider; jwt verifies what that says
+//!   login      all of that together, written down
 //! ```
 //!
 //! The decision is made for every request before anything else, from memory alone. It does not look at bodies, and
@@ -17,6 +18,7 @@ mod caller;
 mod cookie;
 mod jwt;
 mod limiter;
+mod login;
 mod oidc;
 mod password;
 mod peer_user;
@@ -28,6 +30,9 @@ pub(in crate::api) mod testing;
 pub mod token;
 
 pub use caller::Caller;
+pub use limiter::Locked;
+pub use login::{LoggedIn, Refused, Visit};
+pub use password::Unfit;
 pub use principal::{Capability, Denied, Principal, mode_name, scope_name};
 pub use rules::Breach;
 
@@ -38,19 +43,5 @@ pub struct Auth {
     sessions: session::Sessions,
     limiter: limiter::Limiter,
     hasher: password::Hasher,
-}
-
-impl Auth {
-    /// Without sessions of earlier runs. Makes a new token in `data_dir`.
-    ///
-    /// # Errors
-    /// The token's file cannot be written.
-    pub fn bare(data_dir: &std::path::Path) -> std::io::Result<Self> {
-        Ok(Self {
-            token: token::AdminToken::create(data_dir)?,
-            sessions: session::Sessions::default(),
-            limiter: limiter::Limiter::default(),
-            hasher: password::Hasher::default(),
-        })
-    }
+    provider: oidc::Provider,
 }

@@ -38,7 +38,7 @@ const LEGACY_PREFIX: &str = "flow_router_local_v1:";
 
 /// Why a password cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unfit {
+pub enum Unfit {
     /// Too few characters.
     #[error("a password has at least {CHARACTERS_MIN} characters")]
     Short,

@@ -1,6 +1,6 @@
 //! Who has logged in: sessions in memory, by the digest of their token.
 //!
-//! Pure: time is an argument, and whoever calls writes to the store what has to outlast a restart ([`Kept`]). Tokens are
+//! Pure: time is an argument, and whoever calls writes to the store what has to outlast a restart. Tokens are
 //! 32 random bytes, made anew at each login, so that there is nothing to fix beforehand; only their SHA-256 is kept.
 //!
 //! A session ends [`LIFE_MS`] after its login, after [`IDLE_MS`] without a request, at a logout, and when what it was
@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 use crate::{
     gateway::hex,
     settings::{AuthMode, Settings},
+    store::sessions::SessionRow,
 };
 
 /// How long a session lasts at most, in milliseconds: 7 days.
@@ -94,67 +95,44 @@ impl Standing {
     }
 }
 
-/// A session as it is kept: what the store has a row of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// SHA-256 of the token.
-    pub token_hash: [u8; 32],
-    /// Who it is.
-    pub user: String,
-    /// How it began, and what it rests upon: `password:0123456789abcdef`.
-    pub method: String,
-    /// When it began, in milliseconds since the epoch.
-    pub created_ms: i64,
-    /// When it ends at the latest.
-    pub expires_ms: i64,
-    /// When it was used last.
-    pub seen_ms: i64,
-    /// Where it began.
-    pub ip: Option<String>,
-    /// What the browser said of itself.
-    pub user_agent: Option<String>,
+/// A session's name in the API: nothing that lets in.
+pub(super) fn id(row: &SessionRow) -> String {
+    hex(&row.token_hash[..8])
 }
 
-impl Kept {
-    /// Its name in the API: nothing that lets in.
-    pub fn id(&self) -> String {
-        hex(&self.token_hash[..8])
-    }
-
-    /// How it began, without what it rests upon.
-    pub fn method(&self) -> &str {
-        self.method.split(':').next().unwrap_or_default()
-    }
+/// How a session began, without what it rests upon.
+pub(super) fn method(row: &SessionRow) -> &str {
+    row.method.split(':').next().unwrap_or_default()
 }
 
 /// A session that is good.
 #[derive(Debug)]
 pub struct Session {
-    kept: Kept,
+    row: SessionRow,
     seen_ms: AtomicI64,
     /// What the store has as `seen_ms`.
     written_ms: AtomicI64,
 }
 
 impl Session {
-    fn new(kept: Kept) -> Self {
-        let seen = kept.seen_ms;
-        Self { kept, seen_ms: AtomicI64::new(seen), written_ms: AtomicI64::new(seen) }
+    fn new(row: SessionRow) -> Self {
+        let seen = row.last_seen_ms;
+        Self { row, seen_ms: AtomicI64::new(seen), written_ms: AtomicI64::new(seen) }
     }
 
     /// What it is, with the time of the last request.
-    pub fn kept(&self) -> Kept {
-        Kept { seen_ms: self.seen_ms.load(Ordering::Relaxed), ..self.kept.clone() }
+    pub fn row(&self) -> SessionRow {
+        SessionRow { last_seen_ms: self.seen_ms.load(Ordering::Relaxed), ..self.row.clone() }
     }
 
     /// Who it is.
     pub fn user(&self) -> &str {
-        &self.kept.user
+        &self.row.user_id
     }
 
     /// SHA-256 of its token.
     pub fn token_hash(&self) -> &[u8; 32] {
-        &self.kept.token_hash
+        &self.row.token_hash
     }
 
     /// The time to write to the store now, if it is time to write it; the caller that gets it writes it.
@@ -167,7 +145,7 @@ impl Session {
     }
 
     fn is_alive(&self, now_ms: i64) -> bool {
-        now_ms < self.kept.expires_ms && now_ms.saturating_sub(self.seen_ms.load(Ordering::Relaxed)) < IDLE_MS
+        now_ms < self.row.expires_at_ms && now_ms.saturating_sub(self.seen_ms.load(Ordering::Relaxed)) < IDLE_MS
     }
 }
 
@@ -183,17 +161,17 @@ pub(super) struct Begun {
     /// For the client; nowhere else.
     pub token: Zeroizing<String>,
     /// For the store.
-    pub kept: Kept,
+    pub row: SessionRow,
     /// Those that had to end for it: to be removed from the store.
     pub ended: Vec<[u8; 32]>,
 }
 
 impl Sessions {
     /// Takes over what the store has kept.
-    pub(super) fn load(&self, kept: impl IntoIterator<Item = Kept>, now_ms: i64) {
+    pub(super) fn load(&self, rows: impl IntoIterator<Item = SessionRow>, now_ms: i64) {
         let mut map = self.map();
-        let alive = kept.into_iter().map(Session::new).filter(|session| session.is_alive(now_ms));
-        map.extend(alive.take(SESSIONS).map(|session| (session.kept.token_hash, Arc::new(session))));
+        let alive = rows.into_iter().map(Session::new).filter(|session| session.is_alive(now_ms));
+        map.extend(alive.take(SESSIONS).map(|session| (session.row.token_hash, Arc::new(session))));
     }
 
     /// Begins a session. `None`: the system has no randomness.
@@ -209,13 +187,13 @@ impl Sessions {
         let mut random = Zeroizing::new([0u8; 32]);
         rand::fill(&mut *random).ok()?;
         let token = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*random));
-        let kept = Kept {
+        let row = SessionRow {
             token_hash: token_hash(&token),
-            user: user.to_owned(),
+            user_id: user.to_owned(),
             method: format!("{}:{}", method.name(), standing.0),
-            created_ms: now_ms,
-            expires_ms: now_ms.saturating_add(LIFE_MS),
-            seen_ms: now_ms,
+            created_at_ms: now_ms,
+            expires_at_ms: now_ms.saturating_add(LIFE_MS),
+            last_seen_ms: now_ms,
             ip: Some(ip.to_string()),
             user_agent: user_agent.map(|text| text.chars().take(USER_AGENT).collect()),
         };
@@ -231,14 +209,14 @@ impl Sessions {
             map.remove(&oldest);
             ended.push(oldest);
         }
-        map.insert(kept.token_hash, Arc::new(Session::new(kept.clone())));
-        Some(Begun { token, kept, ended })
+        map.insert(row.token_hash, Arc::new(Session::new(row.clone())));
+        Some(Begun { token, row, ended })
     }
 
     /// The session of `token`, if it is good at `now_ms`; this counts as its use.
     pub(super) fn find(&self, token: &str, settings: &Settings, now_ms: i64) -> Option<Arc<Session>> {
         let session = self.map().get(&token_hash(token)).cloned()?;
-        if !session.is_alive(now_ms) || !stands(&session.kept, settings) {
+        if !session.is_alive(now_ms) || !stands(&session.row, settings) {
             return None;
         }
         session.seen_ms.fetch_max(now_ms, Ordering::Relaxed);
@@ -246,17 +224,17 @@ impl Sessions {
     }
 
     /// All that are good, the youngest first.
-    pub(super) fn list(&self, settings: &Settings, now_ms: i64) -> Vec<Kept> {
-        let good = |session: &&Arc<Session>| session.is_alive(now_ms) && stands(&session.kept, settings);
-        let mut list: Vec<_> = self.map().values().filter(good).map(|session| session.kept()).collect();
-        list.sort_by(|a, b| b.created_ms.cmp(&a.created_ms).then_with(|| a.token_hash.cmp(&b.token_hash)));
+    pub(super) fn list(&self, settings: &Settings, now_ms: i64) -> Vec<SessionRow> {
+        let good = |session: &&Arc<Session>| session.is_alive(now_ms) && stands(&session.row, settings);
+        let mut list: Vec<_> = self.map().values().filter(good).map(|session| session.row()).collect();
+        list.sort_by(|a, b| b.created_at_ms.cmp(&a.created_at_ms).then_with(|| a.token_hash.cmp(&b.token_hash)));
         list
     }
 
     /// Ends those that `ends` names, and gives their digests for the store.
-    pub(super) fn end(&self, ends: impl Fn(&Kept) -> bool) -> Vec<[u8; 32]> {
+    pub(super) fn end(&self, ends: impl Fn(&SessionRow) -> bool) -> Vec<[u8; 32]> {
         let mut map = self.map();
-        let ended: Vec<_> = map.values().filter(|s| ends(&s.kept)).map(|s| *s.token_hash()).collect();
+        let ended: Vec<_> = map.values().filter(|s| ends(&s.row)).map(|s| *s.token_hash()).collect();
         for hash in &ended {
             map.remove(hash);
         }
@@ -270,8 +248,8 @@ impl Sessions {
 }
 
 /// Whether what a session rests upon is still so.
-fn stands(kept: &Kept, settings: &Settings) -> bool {
-    let Some((method, standing)) = kept.method.split_once(':') else { return false };
+pub(super) fn stands(row: &SessionRow, settings: &Settings) -> bool {
+    let Some((method, standing)) = row.method.split_once(':') else { return false };
     let method = match method {
         "password" => Method::Password,
         "oidc" => Method::Oidc,
@@ -312,10 +290,10 @@ mod tests {
         let (one, two) = (begin(&sessions, &settings, NOW), begin(&sessions, &settings, NOW));
         assert_ne!(one.token, two.token);
         assert_eq!(URL_SAFE_NO_PAD.decode(&*one.token).unwrap().len(), 32);
-        assert!(!format!("{:?}", one.kept).contains(&*one.token));
-        assert_eq!(one.kept.method(), "password");
+        assert!(!format!("{:?}", one.row).contains(&*one.token));
+        assert_eq!(method(&one.row), "password");
         assert_eq!(sessions.find(&one.token, &settings, NOW).unwrap().user(), "admin");
-        for wrong in ["", "x", &one.token[1..], &hex(&one.kept.token_hash), &one.kept.id()] {
+        for wrong in ["", "x", &one.token[1..], &hex(&one.row.token_hash), &id(&one.row)] {
             assert!(sessions.find(wrong, &settings, NOW).is_none(), "{wrong}");
         }
     }
@@ -383,10 +361,10 @@ mod tests {
         let before = Sessions::default();
         let (one, two) = (begin(&before, &settings, NOW), begin(&before, &settings, NOW - IDLE_MS));
         let after = Sessions::default();
-        after.load([one.kept.clone(), two.kept], NOW);
+        after.load([one.row.clone(), two.row], NOW);
         assert!(after.find(&one.token, &settings, NOW).is_some());
         assert!(after.find(&two.token, &settings, NOW).is_none(), "it had ended");
-        assert_eq!(after.list(&settings, NOW), [one.kept]);
+        assert_eq!(after.list(&settings, NOW), [one.row]);
     }
 
     #[test]
@@ -404,12 +382,12 @@ mod tests {
     fn ends_are_named_for_the_store() {
         let (sessions, settings) = (Sessions::default(), settings("h"));
         let (one, two) = (begin(&sessions, &settings, NOW), begin(&sessions, &settings, NOW));
-        assert_eq!(sessions.end(|kept| kept.id() == one.kept.id()), [one.kept.token_hash]);
+        assert_eq!(sessions.end(|row| id(row) == id(&one.row)), [one.row.token_hash]);
         assert!(sessions.find(&one.token, &settings, NOW).is_none());
         assert!(sessions.find(&two.token, &settings, NOW).is_some());
         // A login sweeps out what is over.
         let three = begin(&sessions, &settings, NOW + IDLE_MS);
-        assert_eq!(three.ended, [two.kept.token_hash]);
+        assert_eq!(three.ended, [two.row.token_hash]);
     }
 
     #[test]
@@ -420,7 +398,7 @@ mod tests {
             begin(&sessions, &settings, NOW);
         }
         let last = begin(&sessions, &settings, NOW);
-        assert_eq!(last.ended, [first.kept.token_hash]);
+        assert_eq!(last.ended, [first.row.token_hash]);
         assert_eq!(sessions.list(&settings, NOW).len(), SESSIONS);
     }
 }

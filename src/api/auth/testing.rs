@@ -1,6 +1,8 @@
 //! What the tests of logging in share: an issuer's keys, which sign wrong tokens as well, and requests.
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
+
 use aws_lc_rs::{
     hmac,
     rand::SystemRandom,
@@ -14,7 +16,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use proxy::{Headers, RequestHead, Version};
 use serde_json::{Value, json};
 
-use super::caller::Caller;
+use super::{Auth, caller::Caller, limiter::Limiter, oidc, password::Hasher, session::Sessions, token::AdminToken};
 
 pub(in crate::api) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -96,4 +98,17 @@ pub(in crate::api) fn head(method: &str, target: &str, host: &str, fields: &[(&s
 /// A request with its ends.
 pub(in crate::api) fn call<'a>(head: &'a RequestHead, peer: &str, local: &str) -> Caller<'a> {
     Caller { head, peer: peer.parse().unwrap(), local: Some(local.parse().unwrap()) }
+}
+
+impl Auth {
+    /// Knows no session; its token lies in `data_dir`.
+    pub(in crate::api) fn bare(data_dir: &Path) -> Self {
+        Self {
+            token: AdminToken::create(data_dir).unwrap(),
+            sessions: Sessions::default(),
+            limiter: Limiter::default(),
+            hasher: Hasher::default(),
+            provider: oidc::Provider::new().unwrap(),
+        }
+    }
 }

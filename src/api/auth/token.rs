@@ -11,7 +11,7 @@ use std::{
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
 
-use crate::{boot::private_dir, gateway::hex};
+use crate::{gateway::hex, store::files};
 
 /// How such tokens begin: they are no keys.
 const PREFIX: &str = "fra_";
@@ -42,18 +42,14 @@ impl AdminToken {
         let text = format!("{PREFIX}{}", hex(&random));
         let path = path(data_dir);
         let folder = path.parent().unwrap_or(data_dir);
-        private_dir(folder)?;
+        files::private_dir(folder)?;
         let fresh = folder.join("admin.token.new");
         // One that a crash left behind. Created anew below: an existing file would keep its mode, or be a link.
         match fs::remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&fresh)?;
+        let mut file = files::private().write(true).create_new(true).open(&fresh)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(&fresh, &path)?;

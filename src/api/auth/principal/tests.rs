@@ -31,7 +31,7 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let auth = Auth::bare(dir.path()).unwrap();
+        let auth = Auth::bare(dir.path());
         let token = fs::read_to_string(token::path(dir.path())).unwrap().trim().to_owned();
         Self { auth, token, _dir: dir }
     }
