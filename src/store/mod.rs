@@ -327,6 +327,15 @@ impl Store {
     }
 }
 
+/// Reads a whole database, whoever else uses it, and says what is wrong; nothing is, if the list is empty. Blocks.
+///
+/// # Errors
+/// If it is missing, or not a database.
+pub fn check(options: &Options) -> Result<Vec<String>, StoreError> {
+    let conn = connect::reader(&options.database(), options.busy)?;
+    Ok(schema::faults(&conn)?)
+}
+
 /// The log beside a database.
 fn wal_of(path: &Path) -> PathBuf {
     let mut wal = path.as_os_str().to_owned();
