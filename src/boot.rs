@@ -1,7 +1,7 @@
 //! From the command line to valid settings; the data folder, its lock, and the keys that are kept in a file.
 
 use std::{
-    fs,
+    fmt, fs,
     io::{self, Write},
     path::Path,
 };
@@ -9,7 +9,9 @@ use std::{
 use crate::{
     args::Args,
     gateway::{hex, new_key},
+    live::Live,
     settings::{self, Fault, KEYS_FILE, Settings, Sources},
+    store::{self, OpenError, Store},
 };
 
 /// Reads everything that `args` leads to, but for the store.
@@ -17,6 +19,49 @@ pub fn load(args: &Args) -> Result<(Sources, Settings), Vec<Fault>> {
     let sources = Sources::read(args.flags.clone(), args.config.clone())?;
     let settings = settings::load(&sources)?;
     Ok((sources, settings))
+}
+
+/// Why the program does not start.
+#[derive(Debug)]
+pub enum Refused {
+    /// The configuration is wrong.
+    Faults(Vec<Fault>),
+    /// The database is none for this program.
+    Store(OpenError),
+    /// The system said no.
+    System(io::Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Faults(faults) => {
+                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                f.write_str(&faults.join("\n"))
+            }
+            Refused::Store(error) => error.fmt(f),
+            Refused::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Refused::System(error)
+    }
+}
+
+/// Opens the store and merges what it says with the rest. A store that cannot be opened is left aside, with a word in the
+/// log: requests matter more. One of a newer version ends the program, so that it is not harmed.
+pub async fn open(sources: Sources, data_dir: &Path) -> Result<Live, Refused> {
+    let store = match Store::open(&store::Options::new(data_dir)) {
+        Ok(store) => store,
+        Err(newer @ OpenError::Newer { .. }) => return Err(Refused::Store(newer)),
+        Err(reason) => Store::degraded(reason.to_string()).map_err(io::Error::other)?,
+    };
+    Live::open(sources, store).await.map_err(Refused::Faults)
 }
 
 /// Makes a key, keeps its digest and returns the key, which is nowhere else.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use flow_router::{
     app::App,
     args::{self, Action, Args},
-    boot,
+    boot::{self, Refused},
     settings::{Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         print_settings();
         return ExitCode::SUCCESS;
     }
-    let (_sources, settings) = match (&args.action, boot::load(&args)) {
+    let (sources, settings) = match (&args.action, boot::load(&args)) {
         (_, Ok(both)) => both,
         // Making the first key is the way out of "no key exists".
         (Action::Key { .. }, Err(_)) => {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         }
     };
     match args.action {
-        Action::Serve => serve(settings),
+        Action::Serve => serve(sources, &settings),
         Action::Check => {
             print_check(&settings);
             ExitCode::SUCCESS
@@ -56,15 +56,16 @@ fn small_pages() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
-fn serve(settings: Settings) -> ExitCode {
-    telemetry::log::init(&settings);
-    match App::start(settings).and_then(App::run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+fn serve(sources: Sources, settings: &Settings) -> ExitCode {
+    telemetry::log::init(settings);
+    let (error, code) = match App::start(sources, settings).map(App::run) {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => (Refused::System(error), ExitCode::FAILURE),
+        Err(error @ Refused::System(_)) => (error, ExitCode::FAILURE),
+        Err(error @ (Refused::Faults(_) | Refused::Store(_))) => (error, ExitCode::from(EXIT_CONFIG)),
+    };
+    eprintln!("error: {error}");
+    code
 }
 
 fn key(settings: &Settings, name: &str) -> ExitCode {

@@ -74,18 +74,13 @@ pub struct Snapshot {
 impl Snapshot {
     /// Builds a snapshot from valid settings. Providers that are the same in `before` stay the same here, with their
     /// counters.
-    pub fn new(settings: Settings, before: Option<&Snapshot>) -> Self {
+    pub fn new(settings: Settings, prices: Arc<RateCard>, before: Option<&Snapshot>) -> Self {
         Self {
             catalog: Catalog::new(&settings, before.map(|before| &before.catalog)),
-            prices: before.map(|before| before.prices.clone()).unwrap_or_default(),
             admission: admit::Admission::new(&settings),
+            prices,
             settings,
         }
-    }
-
-    /// The same with other prices; a new snapshot has those of the one before it.
-    pub fn with_prices(self, prices: RateCard) -> Self {
-        Self { prices: Arc::new(prices), ..self }
     }
 
     /// The caller's key that `token` is; `None` if it is none of ours and does not look like one.
@@ -103,10 +98,10 @@ pub struct Shared {
     pub health: Health,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// For those who watch what happens.
+    /// Where the rows of attempts go.
+    pub usage: Queue,
+    /// What happens, for those who watch.
     pub feed: Feed,
-    /// Where rows of usage go, if there is a store.
-    rows: Option<Queue>,
     /// Signatures kept for clients that drop them.
     signatures: signatures::Signatures,
     /// When the process started, in Unix seconds.
@@ -117,22 +112,17 @@ pub struct Shared {
 
 impl Shared {
     /// Builds the shared part around the first snapshot. `now` is in Unix seconds.
-    pub fn new(snapshot: Snapshot, now: u64) -> Self {
+    pub fn new(snapshot: Snapshot, usage: Queue, now: u64) -> Self {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             health: Health::default(),
-            feed: Feed::default(),
-            rows: None,
             signatures: signatures::Signatures::default(),
             metrics: Arc::default(),
+            usage,
+            feed: Feed::default(),
             started: now,
             draining: AtomicBool::new(false),
         }
-    }
-
-    /// Has every attempt recorded, while the setting `usage_log` is on.
-    pub fn recording(self, rows: Queue) -> Self {
-        Self { rows: Some(rows), ..self }
     }
 
     /// The present configuration.
@@ -297,7 +287,7 @@ impl Gateway {
 
     /// The record of a request, if anybody wants to know of it.
     fn record(&self, call: &Call<'_, Fresh>, request: &Incoming, snapshot: &Snapshot) -> Option<Box<Record>> {
-        let queue = self.shared.rows.as_ref().filter(|_| snapshot.settings.usage_log);
+        let queue = Some(&self.shared.usage).filter(|queue| snapshot.settings.usage_log && !queue.is_closed());
         if queue.is_none() && !self.shared.feed.is_active() {
             return None;
         }

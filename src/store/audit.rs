@@ -65,10 +65,10 @@ pub fn page(conn: &Connection, before: Option<i64>, limit: u32) -> Result<Vec<Au
     Ok(page)
 }
 
-/// Removes entries from before `before_ms`. Returns how many.
-pub(super) fn expire(conn: &Connection, before_ms: i64) -> Result<usize, StoreError> {
+/// Removes entries from before `before_ms`. Returns whether there are more.
+pub(super) fn expire(conn: &Connection, before_ms: i64) -> Result<bool, StoreError> {
     let mut delete = conn.prepare_cached(
         "DELETE FROM audit_log WHERE id IN (SELECT id FROM audit_log WHERE ts_ms < ?1 ORDER BY ts_ms LIMIT ?2)",
     )?;
-    Ok(delete.execute([before_ms, PASS])?)
+    Ok(delete.execute([before_ms, PASS])? as i64 == PASS)
 }

@@ -52,10 +52,13 @@ pub use vault::{Resealed, Secret, Vault};
 pub use writer::Change;
 
 use reader::Readers;
+use upkeep::Upkeep;
 use writer::{Command, Gauges, Parts, Write, Writer};
 
 /// Folder of the database in the data folder.
 const FOLDER: &str = "db";
+/// Folder of backups in the data folder.
+const BACKUPS: &str = "backups";
 /// The database in it.
 const FILE: &str = "data.sqlite";
 /// How long a write waits for another program's lock.
@@ -80,6 +83,11 @@ impl Options {
         Self { dir: dir.into(), migrate_without_backup: false, busy: BUSY }
     }
 
+    /// The folder of backups.
+    pub fn backups(&self) -> PathBuf {
+        self.dir.join(BACKUPS)
+    }
+
     /// The database's file.
     pub fn database(&self) -> PathBuf {
         self.dir.join(FOLDER).join(FILE)
@@ -98,6 +106,7 @@ struct Inner {
     vault: Vault,
     usage: usage::Queue,
     gauges: Arc<Gauges>,
+    limits: Arc<Mutex<usage::Limits>>,
     /// `Err` with the reason if the database cannot be used.
     database: Result<Database, String>,
 }
@@ -152,7 +161,7 @@ impl Store {
         let unusable = |error: std::io::Error| OpenError::Unusable { path: path.clone(), error: error.into() };
         files::private_dir(&options.dir.join(FOLDER)).map_err(unusable)?;
         let mut conn = connect::writer(&path, options.busy)?;
-        schema::bring_up(&mut conn, options)?;
+        schema::bring_up(&mut conn, options, schema::MIGRATIONS)?;
         let sealed = vault::holds_secrets(&conn)
             .map_err(|error| OpenError::Unusable { path: path.clone(), error: error.into() })?;
         let vault = Vault::load(&options.dir, !sealed)?;
@@ -162,6 +171,7 @@ impl Store {
         let (ending, ended) = std_mpsc::channel();
         let (usage, rows) = usage::queue();
         let gauges = Arc::new(Gauges::new());
+        let limits = Arc::default();
         let writer = Writer::new(Parts {
             path: path.clone(),
             busy: options.busy,
@@ -170,6 +180,7 @@ impl Store {
             rows,
             closing: closed,
             gauges: Arc::clone(&gauges),
+            upkeep: Upkeep::new(options.clone(), Arc::clone(&limits)),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
         thread::Builder::new()
@@ -181,7 +192,7 @@ impl Store {
             .map_err(unusable)?;
         let readers = Readers::start(path.clone()).map_err(unusable)?;
         let database = Ok(Database { path, commands, readers, closing, ended: Mutex::new(ended) });
-        Ok(Self { inner: Arc::new(Inner { dir: options.dir.clone(), vault, usage, gauges, database }) })
+        Ok(Self { inner: Arc::new(Inner { dir: options.dir.clone(), vault, usage, gauges, limits, database }) })
     }
 
     /// A store without a database: every call answers with `reason`, usage is counted and dropped, requests go on.
@@ -194,6 +205,7 @@ impl Store {
             vault: Vault::passing()?,
             usage: usage::Queue::closed(),
             gauges: Arc::new(Gauges::new()),
+            limits: Arc::default(),
             database: Err(reason.into()),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -242,6 +254,16 @@ impl Store {
     /// The data folder.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// How long usage is kept, from the next round of upkeep on: within ten minutes.
+    pub fn keep(&self, limits: usage::Limits) {
+        *self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// Backups of this store.
+    pub fn backups(&self) -> backup::Backups {
+        backup::Backups::new(self.clone())
     }
 
     /// How the store is.
@@ -303,6 +325,15 @@ impl Store {
             tracing::error!("the store did not end in time");
         }
     }
+}
+
+/// Reads a whole database, whoever else uses it, and says what is wrong; nothing is, if the list is empty. Blocks.
+///
+/// # Errors
+/// If it is missing, or not a database.
+pub fn check(options: &Options) -> Result<Vec<String>, StoreError> {
+    let conn = connect::reader(&options.database(), options.busy)?;
+    Ok(schema::faults(&conn)?)
 }
 
 /// The log beside a database.

@@ -6,9 +6,9 @@
 use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{OpenError, Options, StoreError, now_ms, usage};
+use super::{OpenError, Options, StoreError, backup, now_ms, usage};
 
 /// `FLWR`, in the header of every database of ours.
 pub(super) const APPLICATION_ID: i32 = 0x464C_5752;
@@ -208,12 +208,8 @@ pub fn migrations(conn: &Connection) -> Result<Vec<MigrationRow>, StoreError> {
     let mut select = conn.prepare("SELECT applied_at_ms, app_version FROM schema_migrations WHERE id = ?1")?;
     let mut rows = Vec::with_capacity(MIGRATIONS.len());
     for migration in MIGRATIONS {
-        let applied = select.query_row([migration.id], |row| Ok((row.get(0)?, row.get(1)?)));
-        let (applied_at_ms, app_version) = match applied {
-            Ok((at, version)) => (Some(at), Some(version)),
-            Err(rusqlite::Error::QueryReturnedNoRows) => (None, None),
-            Err(error) => return Err(error.into()),
-        };
+        let applied = select.query_row([migration.id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let (applied_at_ms, app_version) = applied.unzip();
         rows.push(MigrationRow { id: migration.id, name: migration.name.to_owned(), applied_at_ms, app_version });
     }
     Ok(rows)
@@ -224,15 +220,24 @@ pub(super) fn version(conn: &Connection) -> rusqlite::Result<u32> {
     conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings a database to this program's version, with a snapshot before. Refuses a newer one.
-pub(super) fn bring_up(conn: &mut Connection, options: &Options) -> Result<(), OpenError> {
+/// Brings a database to the version of `steps`, with a snapshot before. Refuses a newer one.
+pub(super) fn bring_up(conn: &mut Connection, options: &Options, steps: &[Migration]) -> Result<(), OpenError> {
+    let known = steps.len() as u32;
     let path = options.database();
     let unusable = |error: rusqlite::Error| OpenError::Unusable { path: path.clone(), error: error.into() };
     let found = version(conn).map_err(unusable)?;
-    if found > HEAD {
-        return Err(OpenError::Newer { path, found, known: HEAD, backup: None });
+    if found > known {
+        return Err(OpenError::Newer { path, found, known, backup: backup::newest_fitting(options) });
     }
-    let applied = migrate(conn, MIGRATIONS)?;
+    if (1..known).contains(&found)
+        && let Err(error) = backup::create(options, "pre-migrate", None)
+    {
+        if !options.migrate_without_backup {
+            return Err(OpenError::NoBackup(error));
+        }
+        tracing::warn!(%error, "migrating without a backup");
+    }
+    let applied = migrate(conn, steps)?;
     if found == 0 {
         note(conn, "instance_id", &super::new_id()).map_err(unusable)?;
         note(conn, "created_at_ms", &now_ms().to_string()).map_err(unusable)?;
@@ -254,6 +259,11 @@ pub(super) fn bring_up(conn: &mut Connection, options: &Options) -> Result<(), O
 pub(super) fn note(conn: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
     conn.execute("INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2", [key, value])?;
     Ok(())
+}
+
+/// A fact about the database.
+pub(super) fn noted(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
 }
 
 /// Applies what is pending of `steps`. Returns how many there were.
@@ -301,10 +311,7 @@ pub(super) fn changed(conn: &Connection) -> rusqlite::Result<Vec<&'static str>> 
     let mut select = conn.prepare("SELECT checksum FROM schema_migrations WHERE id = ?1")?;
     let mut names = Vec::new();
     for step in MIGRATIONS {
-        let kept: Option<Vec<u8>> = match select.query_row([step.id], |row| row.get(0)) {
-            Err(rusqlite::Error::QueryReturnedNoRows) => None,
-            found => Some(found?),
-        };
+        let kept: Option<Vec<u8>> = select.query_row([step.id], |row| row.get(0)).optional()?;
         if kept.is_some_and(|kept| kept != step.checksum()) {
             names.push(step.name);
         }
@@ -333,4 +340,101 @@ pub(super) fn faults(conn: &Connection) -> rusqlite::Result<Vec<String>> {
         Ok(())
     })?;
     Ok(faults)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::store::{connect, files};
+
+    /// The released steps and one more.
+    fn later() -> Vec<Migration> {
+        let mut steps: Vec<Migration> =
+            MIGRATIONS.iter().map(|step| Migration { id: step.id, name: step.name, sql: step.sql }).collect();
+        let sql = &["CREATE TABLE later (id INTEGER PRIMARY KEY) STRICT;", "INSERT INTO later VALUES (1);"];
+        steps.push(Migration { id: HEAD + 1, name: "later", sql });
+        steps
+    }
+
+    fn opened(options: &Options) -> Connection {
+        files::private_dir(options.database().parent().unwrap()).unwrap();
+        connect::writer(&options.database(), options.busy).unwrap()
+    }
+
+    #[test]
+    fn ids_are_positions() {
+        assert!((1..).zip(MIGRATIONS).all(|(id, step)| step.id == id));
+    }
+
+    #[test]
+    fn a_new_step_is_applied_once_behind_a_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path());
+        let mut conn = opened(&options);
+        bring_up(&mut conn, &options, MIGRATIONS).unwrap();
+        note(&conn, "mark", "kept").unwrap();
+        let instance = noted(&conn, "instance_id").unwrap();
+        assert!(backup::list(&options).unwrap().is_empty(), "a new database has nothing to lose");
+
+        for _ in 0..2 {
+            bring_up(&mut conn, &options, &later()).unwrap();
+        }
+        assert_eq!(version(&conn).unwrap(), HEAD + 1);
+        assert_eq!(noted(&conn, "mark").unwrap().as_deref(), Some("kept"));
+        assert_eq!(noted(&conn, "instance_id").unwrap(), instance);
+        let made = backup::list(&options).unwrap();
+        assert_eq!(made.len(), 1);
+        assert_eq!((&*made[0].label, made[0].schema_version), ("pre-migrate", HEAD));
+
+        // The older program refuses it and names the snapshot.
+        let error = bring_up(&mut conn, &options, MIGRATIONS).unwrap_err();
+        let OpenError::Newer { found, known, backup, .. } = &error else { panic!("{error}") };
+        assert_eq!((*found, *known, backup.as_deref()), (HEAD + 1, HEAD, Some(&*made[0].name)));
+        assert!(error.to_string().contains(&made[0].name), "{error}");
+    }
+
+    #[test]
+    fn a_failing_step_leaves_the_version_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path());
+        let mut conn = opened(&options);
+        let mut steps = later();
+        steps[HEAD as usize].sql = &["CREATE TABLE half (id INTEGER) STRICT;", "INSERT INTO missing VALUES (1);"];
+        let error = bring_up(&mut conn, &options, &steps).unwrap_err();
+        assert!(matches!(error, OpenError::Migration { id, name: "later", .. } if id == HEAD + 1), "{error}");
+        assert_eq!(version(&conn).unwrap(), HEAD);
+        let half: i64 =
+            conn.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'half'", [], |row| row.get(0)).unwrap();
+        assert_eq!(half, 0);
+        bring_up(&mut conn, &options, &later()).unwrap();
+    }
+
+    #[test]
+    fn without_a_snapshot_nothing_is_migrated_unless_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options::new(dir.path());
+        let mut conn = opened(&options);
+        bring_up(&mut conn, &options, MIGRATIONS).unwrap();
+        // A file where the folder of backups would be.
+        std::fs::write(options.backups(), "").unwrap();
+        let error = bring_up(&mut conn, &options, &later()).unwrap_err();
+        assert!(matches!(error, OpenError::NoBackup(_)), "{error}");
+        assert_eq!(version(&conn).unwrap(), HEAD);
+        options.migrate_without_backup = true;
+        bring_up(&mut conn, &options, &later()).unwrap();
+        assert_eq!(version(&conn).unwrap(), HEAD + 1);
+    }
+
+    #[test]
+    fn databases_of_others_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = Connection::open(dir.path().join("other")).unwrap();
+        other.execute_batch("CREATE TABLE x (y)").unwrap();
+        let found = connect::writer(&dir.path().join("other"), Options::new("").busy).unwrap_err();
+        assert!(matches!(found, OpenError::Foreign(_)), "{found}");
+        other.execute_batch("CREATE TABLE providerConnections (id TEXT)").unwrap();
+        let found = connect::writer(&dir.path().join("other"), Options::new("").busy).unwrap_err();
+        assert!(matches!(found, OpenError::Legacy(_)), "{found}");
+    }
 }

@@ -101,11 +101,11 @@ pub fn delete_all(conn: &Connection, user_id: Option<&str>, keep: Option<&[u8; 3
     Ok(delete.execute(params![user_id, keep])?)
 }
 
-/// Removes sessions that are over. Returns how many.
-pub(super) fn expire(conn: &Connection, now_ms: i64) -> Result<usize, StoreError> {
+/// Removes sessions that are over. Returns whether there are more.
+pub(super) fn expire(conn: &Connection, now_ms: i64) -> Result<bool, StoreError> {
     let mut delete = conn.prepare_cached(
         "DELETE FROM auth_sessions WHERE token_hash IN
              (SELECT token_hash FROM auth_sessions WHERE expires_at_ms <= ?1 LIMIT ?2)",
     )?;
-    Ok(delete.execute([now_ms, PASS])?)
+    Ok(delete.execute([now_ms, PASS])? as i64 == PASS)
 }

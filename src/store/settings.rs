@@ -1,7 +1,7 @@
 //! Settings that were changed at run time: one row per key, a JSON value each. What keys exist and what they may hold is
 //! not known here. A setting that is a secret is sealed, and its value is `null`.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
 use super::{Secret, StoreError, Vault, now_ms, rows};
@@ -46,11 +46,7 @@ fn unseal(vault: &Vault, key: &str, blob: &[u8]) -> Option<Secret> {
 /// Only those of the database.
 pub fn get(conn: &Connection, key: &str) -> Result<Option<Value>, StoreError> {
     let mut select = conn.prepare_cached("SELECT value FROM settings WHERE key = ?1")?;
-    match select.query_row([key], |row| rows::json(row, 0)) {
-        Ok(value) => Ok(Some(value)),
-        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Ok(select.query_row([key], |row| rows::json(row, 0)).optional()?)
 }
 
 /// One secret setting; `None` if it was never set, or is not a secret.
@@ -59,11 +55,8 @@ pub fn get(conn: &Connection, key: &str) -> Result<Option<Value>, StoreError> {
 /// [`StoreError::Key`] if no key of the vault opens it.
 pub fn get_secret(conn: &Connection, vault: &Vault, key: &str) -> Result<Option<Secret>, StoreError> {
     let mut select = conn.prepare_cached("SELECT secret FROM settings WHERE key = ?1")?;
-    let blob: Option<Vec<u8>> = match select.query_row([key], |row| row.get(0)) {
-        Err(rusqlite::Error::QueryReturnedNoRows) => None,
-        found => found?,
-    };
-    let Some(blob) = blob else { return Ok(None) };
+    let blob: Option<Option<Vec<u8>>> = select.query_row([key], |row| row.get(0)).optional()?;
+    let Some(blob) = blob.flatten() else { return Ok(None) };
     let clear = vault.open("settings", key, "secret", &blob)?;
     let text = std::str::from_utf8(&clear).map_err(|_| StoreError::Key(format!("{key} is not text")))?;
     Ok(Some(Secret::new(text)))

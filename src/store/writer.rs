@@ -182,6 +182,8 @@ pub(super) struct Parts {
     pub(super) closing: watch::Receiver<Option<Instant>>,
     /// What it shows of itself.
     pub(super) gauges: Arc<Gauges>,
+    /// What is done now and then.
+    pub(super) upkeep: Upkeep,
 }
 
 /// Everything that the thread owns.
@@ -208,7 +210,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { path, busy, conn, commands, rows, closing, gauges } = parts;
+        let Parts { path, busy, conn, commands, rows, closing, gauges, upkeep } = parts;
         Self {
             path,
             busy,
@@ -217,7 +219,7 @@ impl Writer {
             rows,
             closing,
             gauges,
-            upkeep: Upkeep::new(),
+            upkeep,
             dims: usage::Dims::default(),
             held: Vec::with_capacity(BATCH),
             flush_at: None,
