@@ -98,13 +98,16 @@ fn the_proxy_names_no_vendor_and_no_dialect() {
 }
 
 /// The modules of `src` from the ground up. A module uses those below it; telemetry may be used from anywhere.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 12] = [
     &["store"],
     &["settings", "runtime"],
-    &["args", "health", "telemetry"],
+    &["args", "health", "usage", "telemetry"],
     &["vendor"],
     &["route"],
     &["gateway"],
+    &["live"],
+    &["api"],
+    &["front"],
     &["boot"],
     &["app"],
     &["main", "lib"],

@@ -45,7 +45,9 @@ use crate::{
     health::{Health, Scope},
     route::{Candidate, Catalog},
     settings::{KeyHash, Settings},
+    store::usage,
     telemetry::metrics::Metrics,
+    usage::{Feed, RateCard},
     vendor::Ask,
 };
 
@@ -57,6 +59,8 @@ pub struct Snapshot {
     pub settings: Settings,
     /// Providers and aliases.
     pub catalog: Catalog,
+    /// What models cost.
+    pub prices: Arc<RateCard>,
     /// Who may call.
     admission: admit::Admission,
 }
@@ -64,10 +68,11 @@ pub struct Snapshot {
 impl Snapshot {
     /// Builds a snapshot from valid settings. Providers that are the same in `before` stay the same here, with their
     /// counters.
-    pub fn new(settings: Settings, before: Option<&Snapshot>) -> Self {
+    pub fn new(settings: Settings, prices: Arc<RateCard>, before: Option<&Snapshot>) -> Self {
         Self {
             catalog: Catalog::new(&settings, before.map(|before| &before.catalog)),
             admission: admit::Admission::new(&settings),
+            prices,
             settings,
         }
     }
@@ -87,6 +92,10 @@ pub struct Shared {
     pub health: Health,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Where the rows of attempts go.
+    pub usage: usage::Queue,
+    /// What happens, for those who watch.
+    pub feed: Feed,
     /// Signatures kept for clients that drop them.
     signatures: signatures::Signatures,
     /// When the process started, in Unix seconds.
@@ -97,12 +106,14 @@ pub struct Shared {
 
 impl Shared {
     /// Builds the shared part around the first snapshot. `now` is in Unix seconds.
-    pub fn new(snapshot: Snapshot, now: u64) -> Self {
+    pub fn new(snapshot: Snapshot, usage: usage::Queue, now: u64) -> Self {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             health: Health::default(),
             signatures: signatures::Signatures::default(),
             metrics: Arc::default(),
+            usage,
+            feed: Feed::default(),
             started: now,
             draining: AtomicBool::new(false),
         }

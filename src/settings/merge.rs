@@ -24,6 +24,8 @@ pub struct Stored {
     pub aliases: Vec<Alias>,
     /// Keys, revoked ones too.
     pub keys: Vec<KeyHash>,
+    /// Rows that could not be understood.
+    pub notes: Vec<Fault>,
     /// Why the store could not be read, if it could not.
     pub unavailable: Option<String>,
 }
@@ -57,6 +59,13 @@ pub fn load(sources: &Sources) -> Result<Settings, Vec<Fault>> {
     merge(sources, &Stored::default()).map(|merged| merged.settings)
 }
 
+/// What flags, environment and files say, without the store and without the rules for the whole: enough to know where the
+/// store is.
+pub fn draft(sources: &Sources) -> Result<Settings, Vec<Fault>> {
+    let (settings, _, faults, _) = layers(sources, &Stored::default());
+    if faults.is_empty() { Ok(settings) } else { Err(faults) }
+}
+
 /// Merges all sources, and reports every fault of those outside the store at once.
 pub fn merge(sources: &Sources, stored: &Stored) -> Result<Merged, Vec<Fault>> {
     let (mut settings, told, mut faults, mut notes) = layers(sources, stored);
@@ -82,7 +91,7 @@ pub fn merge(sources: &Sources, stored: &Stored) -> Result<Merged, Vec<Fault>> {
 /// The sources laid over each other, without the rules for the whole.
 pub(super) fn layers(sources: &Sources, stored: &Stored) -> (Settings, Told, Vec<Fault>, Vec<Fault>) {
     let (mut settings, mut told) = (Settings::default(), Told::new());
-    let (mut faults, mut notes) = (Vec::new(), Vec::new());
+    let (mut faults, mut notes) = (Vec::new(), stored.notes.clone());
     for (name, value) in &stored.settings {
         let place = format!("settings/{name}");
         let done = match table::row(name).filter(|row| row.stored) {

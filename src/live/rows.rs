@@ -1,0 +1,255 @@
+//! The store's rows in the terms of `settings`.
+
+use std::collections::HashSet;
+
+use serde_json::Value as Json;
+
+use crate::{
+    settings::{
+        Alias, Fault, KeyHash, Scopes, Source, Stored, StoredProvider, Strategy, TABLE,
+        fields::{PROVIDER_KEYS, Value},
+        presets,
+    },
+    store::{
+        ConfigRows,
+        combos::{ComboEntry, ComboRow},
+        keys::KeyRow,
+        pricing::PriceRow,
+        providers::ProviderRow,
+        settings::SettingRow,
+    },
+    usage::pricing::{Override, Price, Rates, Tier},
+};
+
+/// How deep a combo may lead to other combos.
+const DEPTH_MAX: usize = 3;
+
+/// Everything that the store says about the configuration.
+pub(super) fn stored(rows: &ConfigRows) -> Stored {
+    let mut stored = Stored::default();
+    for row in &rows.settings {
+        setting(row, &mut stored);
+    }
+    for row in rows.providers.iter().filter(|row| row.is_active) {
+        provider(row, &mut stored);
+    }
+    for row in rows.combos.iter().filter(|row| row.is_active) {
+        match combo(row, rows) {
+            Ok(alias) => stored.aliases.push(alias),
+            Err(message) => stored.notes.push(Fault { place: format!("combos/{}", row.name), message }),
+        }
+    }
+    for row in &rows.aliases {
+        let place = format!("aliases/{}", row.alias);
+        let inner = rows.combos.iter().find(|combo| combo.is_active && combo.name.eq_ignore_ascii_case(&row.model));
+        let alias = match (inner, &row.provider_id) {
+            // The combo by another name.
+            (Some(inner), None) => combo(inner, rows),
+            (_, id) => pinned(&row.model, id.as_deref(), rows)
+                .map(|model| Alias::new(&row.alias, vec![model], String::new(), Source::Store)),
+        };
+        match alias {
+            Ok(alias) => stored.aliases.push(Alias { name: row.alias.clone(), place, ..alias }),
+            Err(message) => stored.notes.push(Fault { place, message }),
+        }
+    }
+    for row in &rows.keys {
+        match key(row) {
+            Ok(key) => stored.keys.push(key),
+            Err(message) => {
+                stored.notes.push(Fault { place: format!("keys/{}", row.name), message });
+                // What cannot be understood must not allow more than was meant.
+                let revoked = KeyHash::new(&row.id, &row.name, row.hash, Source::Store);
+                stored.keys.push(KeyHash { is_active: false, ..revoked });
+            }
+        }
+    }
+    stored
+}
+
+fn setting(row: &SettingRow, stored: &mut Stored) {
+    // Keys with a dot are other parts' own notes, such as the digest of a password.
+    if row.key.contains('.') {
+        return;
+    }
+    let secret = TABLE.iter().any(|known| known.name == row.key && known.secret);
+    let value = match (&row.secret, &row.value) {
+        (Some(secret), _) => Some(Value::Text(secret.expose().to_owned())),
+        (None, Json::Null) if secret => {
+            let message = "its secret cannot be opened with the vault's key: set it again".to_owned();
+            stored.notes.push(Fault { place: format!("settings/{}", row.key), message });
+            None
+        }
+        (None, Json::Null) => None,
+        (None, value) => Some(plain(value)),
+    };
+    stored.settings.extend(value.map(|value| (row.key.clone(), value)));
+}
+
+fn provider(row: &ProviderRow, stored: &mut Stored) {
+    if row.secret_lost {
+        let message = "its credential cannot be opened with the vault's key: set it again".to_owned();
+        stored.notes.push(Fault { place: format!("providers/{}", row.name), message });
+        return;
+    }
+    let text = |text: &str| Value::Text(text.to_owned());
+    let mut fields = vec![("priority".to_owned(), Value::Number(row.priority.to_string()))];
+    let mut add = |name: &str, value: Option<Value>| fields.extend(value.map(|value| (name.to_owned(), value)));
+    // Vendors without a preset are described by their fields alone.
+    add("preset", presets::preset(&row.provider).map(|preset| text(preset.id)));
+    add("dialect", row.format.as_deref().filter(|format| !format.is_empty()).map(text));
+    add("base_url", row.base_url.as_deref().filter(|url| !url.is_empty()).map(text));
+    add("api_key", row.api_key.as_ref().map(|key| text(key.expose())));
+    add("models", (!row.models.is_empty()).then(|| Value::List(row.models.iter().map(|model| text(model)).collect())));
+    let headers = row.headers.iter().map(|(name, value)| (name.clone(), text(value.expose())));
+    add("headers", (!row.headers.is_empty()).then(|| Value::Table(headers.collect())));
+    for (name, value) in &row.data {
+        let name = snake(name);
+        // Callers may keep notes of their own there, and columns win over what is mirrored.
+        let known = PROVIDER_KEYS.iter().any(|field| field.name == name);
+        if known && !value.is_null() && fields.iter().all(|(other, _)| *other != name) {
+            fields.push((name, plain(value)));
+        }
+    }
+    stored.providers.push(StoredProvider {
+        id: row.id.clone(),
+        name: row.name.clone(),
+        keyless: row.auth_type == "none",
+        fields,
+    });
+}
+
+fn combo(row: &ComboRow, rows: &ConfigRows) -> Result<Alias, String> {
+    let strategy = match row.strategy.as_str() {
+        "priority" => Strategy::Priority,
+        "round_robin" => Strategy::RoundRobin,
+        "random" => Strategy::Random,
+        other => return Err(format!("the strategy `{other}` is not offered: use priority, round_robin or random")),
+    };
+    let (mut models, mut weights) = (Vec::new(), Vec::new());
+    let mut way = HashSet::from([row.name.to_lowercase()]);
+    for entry in row.entries.iter().filter(|entry| entry.enabled) {
+        let before = models.len();
+        expand(entry, rows, &mut way, &mut models)?;
+        weights.resize(weights.len() + models.len() - before, entry.weight);
+    }
+    if models.is_empty() {
+        return Err("a combo needs at least one model".to_owned());
+    }
+    let alias = Alias::new(&row.name, models, format!("combos/{}", row.name), Source::Store);
+    Ok(Alias { strategy, weights, ..alias })
+}
+
+/// Adds the models of one entry; another combo stands for its own, in their order.
+fn expand(
+    entry: &ComboEntry,
+    rows: &ConfigRows,
+    way: &mut HashSet<String>,
+    models: &mut Vec<String>,
+) -> Result<(), String> {
+    let name = entry.model.to_lowercase();
+    let inner = rows.combos.iter().find(|combo| combo.is_active && combo.name.to_lowercase() == name);
+    let (Some(inner), None) = (inner, &entry.provider_id) else {
+        models.push(pinned(&entry.model, entry.provider_id.as_deref(), rows)?);
+        return Ok(());
+    };
+    if way.len() > DEPTH_MAX || !way.insert(name.clone()) {
+        return Err(format!("`{}` leads back to itself, or deeper than {DEPTH_MAX} combos", entry.model));
+    }
+    for entry in inner.entries.iter().filter(|entry| entry.enabled) {
+        expand(entry, rows, way, models)?;
+    }
+    way.remove(&name);
+    Ok(())
+}
+
+/// A model at one provider, if one is named by its id.
+fn pinned(model: &str, provider_id: Option<&str>, rows: &ConfigRows) -> Result<String, String> {
+    let Some(id) = provider_id else { return Ok(model.to_owned()) };
+    match rows.providers.iter().find(|provider| provider.id == id) {
+        Some(provider) => Ok(format!("{}/{model}", provider.name)),
+        None => Err(format!("there is no provider {id}")),
+    }
+}
+
+fn key(row: &KeyRow) -> Result<KeyHash, String> {
+    let new = KeyHash::new(&row.id, &row.name, row.hash, Source::Store);
+    let scopes = match row.scopes.is_empty() {
+        true => new.scopes,
+        false => Scopes::parse(row.scopes.iter().map(String::as_str))?,
+    };
+    Ok(KeyHash {
+        scopes,
+        allowed_providers: row.allowed_providers.clone(),
+        allowed_models: row.allowed_models.clone(),
+        allowed_cidrs: row.allowed_cidrs.iter().map(|net| net.parse()).collect::<Result<_, _>>()?,
+        expires_at_ms: row.expires_at_ms,
+        is_active: row.is_active,
+        ..new
+    })
+}
+
+/// A price of the user's. Negative numbers count as zero.
+pub(super) fn price(row: &PriceRow) -> Override {
+    let number = |value: i64| u64::try_from(value).unwrap_or(0);
+    let rates = Rates {
+        cache_read: row.cache_read.map(number),
+        cache_write: row.cache_write.map(number),
+        cache_write_1h: row.cache_write_1h.map(number),
+        reasoning: row.reasoning.map(number),
+        audio_in: row.audio_in.map(number),
+        image_in: row.image_in.map(number),
+        ..Rates::plain(number(row.input), number(row.output))
+    };
+    let tiers = row.tiers.as_ref().and_then(Json::as_array).into_iter().flatten();
+    let mut tiers: Vec<_> = tiers.filter_map(|tier| self::tier(tier, rates)).collect();
+    tiers.sort_by_key(|tier| tier.above);
+    Override {
+        provider: row.provider.clone(),
+        model: row.model.clone(),
+        price: Price { rates, tiers, ..Price::default() },
+    }
+}
+
+/// `{"above": 200000, "input": …, "output": …, "cacheRead": …}` in pico-USD per token; what is missing is as below.
+fn tier(tier: &Json, base: Rates) -> Option<Tier> {
+    let number = |name: &str| tier.get(name).and_then(Json::as_u64);
+    let rates = Rates {
+        input: number("input").unwrap_or(base.input),
+        output: number("output").unwrap_or(base.output),
+        cache_read: number("cacheRead").or(base.cache_read),
+        cache_write: number("cacheWrite").or(base.cache_write),
+        cache_write_1h: number("cacheWrite1h").or(base.cache_write_1h),
+        reasoning: number("reasoning").or(base.reasoning),
+        audio_in: number("audioIn").or(base.audio_in),
+        image_in: number("imageIn").or(base.image_in),
+        ..base
+    };
+    Some(Tier { above: number("above")?, rates })
+}
+
+/// A JSON value in the form that files have too.
+fn plain(value: &Json) -> Value {
+    match value {
+        Json::Null => Value::Other("null"),
+        Json::Bool(flag) => Value::Bool(*flag),
+        Json::Number(number) => Value::Number(number.to_string()),
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Array(items) => Value::List(items.iter().map(plain).collect()),
+        Json::Object(members) => {
+            Value::Table(members.iter().map(|(name, value)| (name.clone(), plain(value))).collect())
+        }
+    }
+}
+
+/// `stallTimeout` as `stall_timeout`.
+fn snake(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
