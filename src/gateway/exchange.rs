@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use codecs::{
     dialect::{Context, Dialect, UrlParts},
-    hub::{Usage, recall::Kept},
+    hub::{ApiError, Usage, recall::Kept},
     json::Raw,
     translate::Observed,
 };
@@ -66,6 +66,12 @@ impl Exchange {
             stream: self.stream,
             generate: self.ask == Ask::Generate,
         }
+    }
+
+    /// Whether a chat client asked for the usage chunk. Reads the body.
+    pub(super) fn wants_usage(&self) -> bool {
+        let raw = Raw::parse(&self.body).ok();
+        raw.and_then(|raw| raw.at(&["stream_options", "include_usage"])).and_then(Raw::as_bool).unwrap_or(false)
     }
 
     /// Facts for the codecs. `include_usage` and tool names are added by those who know them.
@@ -157,6 +163,8 @@ pub(super) struct Ledger {
     /// `ok`, an error kind, or `gone` until somebody knows better.
     outcome: &'static str,
     usage: Option<(Usage, bool)>,
+    /// Why an answer broke off that the client has seen the beginning of.
+    broken: Option<ApiError>,
     /// Gaps of the stream.
     pub gaps: Gaps,
     first_token: Option<Duration>,
@@ -173,6 +181,7 @@ impl Ledger {
             upstream: None,
             outcome: "gone",
             usage: None,
+            broken: None,
             gaps: Gaps::default(),
             first_token: None,
             added: None,
@@ -198,6 +207,16 @@ impl Ledger {
     /// Notes how it ended.
     pub(super) fn outcome(&mut self, outcome: &'static str) {
         self.outcome = outcome;
+    }
+
+    /// Notes that an answer broke off behind its beginning.
+    pub(super) fn broke(&mut self, error: &ApiError) {
+        self.broken = Some(error.clone());
+    }
+
+    /// Why the answer broke off, once.
+    pub(super) fn take_broken(&mut self) -> Option<ApiError> {
+        self.broken.take()
     }
 
     /// Whether it has ended well.

@@ -146,6 +146,12 @@ pub struct Settings {
     pub estimate_usage: bool,
     /// What happens to parameters that the target cannot express.
     pub unsupported: Unsupported,
+    /// Tokens added to the prompt counts and totals that clients see.
+    pub usage_pad: u64,
+    /// Whether answers name the model as the client did.
+    pub echo_model: bool,
+    /// Whether calls to Ollama clients leave in a row of their own before the last one.
+    pub early_calls: bool,
     /// Whether `max_tokens` is raised for Anthropic upstreams when a request is translated.
     pub adjust_max_tokens: bool,
     /// Whether the management API may change nothing.
@@ -202,6 +208,9 @@ impl Default for Settings {
             ca_file: None,
             estimate_usage: true,
             unsupported: Unsupported::Drop,
+            usage_pad: 0,
+            echo_model: false,
+            early_calls: false,
             adjust_max_tokens: true,
             read_only: false,
             require_login: false,

@@ -10,6 +10,7 @@
 
 mod document;
 pub(super) mod inflate;
+mod pipe;
 mod stream;
 
 use std::time::Duration;
@@ -121,6 +122,9 @@ fn head(exchange: &mut Exchange, answer: &Answer<'_>, content_type: &'static str
 fn settle(exchange: &mut Exchange, observed: &Observed) {
     exchange.ledger.observed(observed);
     exchange.ledger.outcome(observed.error.as_ref().map_or("ok", |error| error.kind.name()));
+    if let Some(error) = &observed.error {
+        exchange.ledger.broke(error);
+    }
 }
 
 /// The error for a stream that fell silent.
