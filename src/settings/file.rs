@@ -212,7 +212,11 @@ fn expiry(text: Option<&str>) -> Result<i64, String> {
 fn plain(value: &Value<'_>) -> fields::Value {
     match value.get_ref() {
         DeValue::String(text) => fields::Value::Text(text.to_string()),
-        DeValue::Integer(number) => fields::Value::Number(number.as_str().to_owned()),
+        DeValue::Integer(number) => {
+            // `0x10` is 16 wherever the value goes.
+            let decimal = i64::from_str_radix(number.as_str(), number.radix()).map(|number| number.to_string());
+            fields::Value::Number(decimal.unwrap_or_else(|_| number.as_str().to_owned()))
+        }
         DeValue::Float(number) => fields::Value::Number(number.as_str().to_owned()),
         DeValue::Boolean(flag) => fields::Value::Bool(*flag),
         DeValue::Array(items) => fields::Value::List(items.iter().map(plain).collect()),
