@@ -7,6 +7,7 @@ use proxy::Method;
 use super::{
     Api, Problem, Reply, Request,
     auth::Capability,
+    resources,
     schema::{Object, Schema},
 };
 use crate::settings::Scope;
@@ -91,6 +92,9 @@ pub enum Content {
     /// Server-sent events.
     Events,
 }
+
+/// All rows, by chapter.
+pub(super) const ROUTES: &[&[Route]] = &[resources::system::ROUTES];
 
 /// Longest body where nothing else is said: 1 MiB.
 pub const BODY_BYTES: usize = 1 << 20;
