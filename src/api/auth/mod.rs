@@ -9,6 +9,7 @@
 //!   limiter    guesses are counted          password   how passwords are kept
 //!   oidc       logging in at an identity provider; jwt verifies what that says
 //!   login      all of that together, written down
+//!   pages      what the routes answer
 //! ```
 //!
 //! The decision is made for every request before anything else, from memory alone. It does not look at bodies, and
@@ -20,6 +21,7 @@ mod jwt;
 mod limiter;
 mod login;
 mod oidc;
+mod pages;
 mod password;
 mod peer_user;
 mod principal;
@@ -32,6 +34,7 @@ pub mod token;
 pub use caller::Caller;
 pub use limiter::Locked;
 pub use login::{LoggedIn, Refused, Visit};
+pub use pages::{Answer, Login, LoginRules, Refusal};
 pub use password::Unfit;
 pub use principal::{Capability, Denied, Principal, mode_name, scope_name};
 pub use rules::Breach;
