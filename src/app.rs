@@ -1,22 +1,18 @@
 //! Composition root: builds every part once, and owns the order in which they start and stop.
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use proxy::{Client, ClientConfig, Egress, Limits, Roots, Server, Timeouts, listen};
 use tokio::{runtime::Runtime, sync::watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
-    boot,
-    gateway::{Gateway, Shared, Snapshot},
-    runtime::{Layout, lane},
-    settings::Settings,
+    boot::{self, Refused},
+    gateway::{Gateway, Snapshot},
+    live::Live,
+    runtime::{Layout, Stop, lane},
+    settings::{Settings, Sources},
+    telemetry,
 };
 
 /// A program that runs: lanes that serve until they are told to drain.
@@ -25,8 +21,10 @@ pub struct App {
     servers: Vec<tokio::task::JoinHandle<()>>,
     drain: watch::Sender<bool>,
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    live: Live,
     signals: Signals,
+    /// Raised by whoever else may end the program.
+    stop: Stop,
     /// How long new connections are still served after the signal.
     delay: Duration,
     /// How long running exchanges may go on after that.
@@ -35,12 +33,16 @@ pub struct App {
 }
 
 impl App {
-    /// Locks the data folder, binds, and starts to serve.
-    pub fn start(settings: Settings) -> io::Result<Self> {
+    /// Locks the data folder, opens the store, binds, and starts to serve. `settings` are those without the store: they
+    /// say where it is.
+    pub fn start(sources: Sources, settings: &Settings) -> Result<Self, Refused> {
         let lock = boot::lock(&settings.data_dir)?;
+        let live = lane(1)?.block_on(boot::open(sources, &settings.data_dir))?;
+        let snapshot = live.snapshot();
+        let settings = &snapshot.settings;
+        telemetry::log::filter(settings);
         let layout = Layout::here(settings.lanes);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let limits = limits(&settings, layout.lanes);
+        let limits = limits(settings, layout.lanes);
         let timeouts = Timeouts { connect: settings.connect_timeout, ..Timeouts::default() };
         let roots = roots(settings.ca_file.as_deref())?;
         let egress = egress(&settings.proxy)?;
@@ -48,7 +50,7 @@ impl App {
         let mut addr = settings.addr;
         let delay = settings.drain_delay.min(settings.drain);
         let grace = settings.drain - delay;
-        let shared = Arc::new(Shared::new(Snapshot::new(settings, None), now));
+        let shared = live.shared();
         let (mut lanes, mut servers) = (Vec::new(), Vec::new());
         for _ in 0..layout.lanes {
             let runtime = lane(layout.workers)?;
@@ -76,14 +78,14 @@ impl App {
             drop(entered);
             lanes.push(runtime);
         }
-        let Some(first) = lanes.first() else { return Err(io::Error::other("there is no lane")) };
+        let Some(first) = lanes.first() else { return Err(io::Error::other("there is no lane").into()) };
         // Before anybody is told that we are here: who hears that may send a signal at once.
         let signals = {
             let _entered = first.enter();
             Signals::new()?
         };
-        greet(&shared, addr, layout);
-        Ok(Self { lanes, servers, drain, addr, shared, signals, delay, grace, _lock: lock })
+        greet(&snapshot, addr, layout);
+        Ok(Self { lanes, servers, drain, addr, live, signals, stop: Stop::default(), delay, grace, _lock: lock })
     }
 
     /// The address that clients use.
@@ -91,17 +93,27 @@ impl App {
         self.addr
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains.
+    /// Serves until SIGTERM or SIGINT, then drains: says not ready, waits, takes no more connections, lets exchanges end,
+    /// and closes the store last, because exchanges book their rows when they end. SIGHUP reads the files again.
     pub fn run(mut self) -> io::Result<()> {
         let Some(first) = self.lanes.first() else { return Ok(()) };
         first.block_on(async {
-            self.signals.next().await;
-            self.shared.unready();
+            loop {
+                let said = tokio::select! {
+                    said = self.signals.next() => said,
+                    () = self.stop.raised() => Said::End,
+                };
+                match said {
+                    Said::End => break,
+                    Said::Reload => reload(&self.live).await,
+                }
+            }
+            self.live.shared().unready();
             info!(delay_s = self.delay.as_secs_f32(), grace_s = self.grace.as_secs_f32(), "draining");
             tokio::select! {
                 () = tokio::time::sleep(self.delay) => {}
                 // Whoever says it twice does not want to wait for others to notice.
-                () = self.signals.next(), if !self.delay.is_zero() => {}
+                () = self.signals.end(), if !self.delay.is_zero() => {}
             }
             self.drain.send_replace(true);
             for server in self.servers.drain(..) {
@@ -109,11 +121,37 @@ impl App {
                 drop(server.await);
             }
         });
-        info!("stopped");
         for lane in self.lanes.drain(..) {
-            lane.shutdown_background();
+            // What was cut is dropped here, with what it has to book.
+            lane.shutdown_timeout(LANE_END);
         }
+        self.live.store().close(STORE_END);
+        info!("stopped");
         Ok(())
+    }
+}
+
+/// How long a lane may take to drop its tasks.
+const LANE_END: Duration = Duration::from_millis(500);
+/// How long the store may take to write what waits.
+const STORE_END: Duration = Duration::from_secs(5);
+
+/// Reads the files again, and says what came of it.
+async fn reload(live: &Live) {
+    match live.reload().await {
+        Ok(()) => {
+            let pending = live.pending();
+            if !pending.is_empty() {
+                warn!(settings = pending.join(","), "these settings wait for the next start");
+            }
+        }
+        Err(faults) => {
+            live.shared().metrics.configuration("refused");
+            for fault in &faults {
+                error!(place = fault.place, "{}", fault.message);
+            }
+            error!(faults = faults.len(), "the configuration stays as it was");
+        }
     }
 }
 
@@ -158,8 +196,7 @@ fn bind_error(addr: SocketAddr, error: &io::Error) -> io::Error {
 }
 
 /// The ready line, for people and for scripts that wait for it; and what is served.
-fn greet(shared: &Shared, addr: SocketAddr, layout: Layout) {
-    let snapshot = shared.snapshot();
+fn greet(snapshot: &Snapshot, addr: SocketAddr, layout: Layout) {
     let names: Vec<_> = snapshot.catalog.upstreams().iter().map(|upstream| &*upstream.name).collect();
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -174,26 +211,41 @@ fn greet(shared: &Shared, addr: SocketAddr, layout: Layout) {
     println!("flow-router listening on http://{addr}");
 }
 
-/// Ears for SIGTERM and SIGINT. From the moment they exist the signals end the program in order only.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// To end.
+    End,
+    /// To read the files again.
+    Reload,
+}
+
+/// Ears for SIGTERM, SIGINT and SIGHUP. From the moment they exist the signals end the program in order only.
 #[cfg(unix)]
 #[derive(Debug)]
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for the next one.
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Said {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Said::End,
+            _ = self.interrupt.recv() => Said::End,
+            _ = self.hangup.recv() => Said::Reload,
         }
     }
 }
@@ -210,7 +262,15 @@ impl Signals {
     }
 
     /// Waits for the next one.
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Said {
         self.0.recv().await;
+        Said::End
+    }
+}
+
+impl Signals {
+    /// Waits for one that asks for the end.
+    async fn end(&mut self) {
+        while self.next().await != Said::End {}
     }
 }

@@ -1,7 +1,7 @@
 //! From the command line to valid settings; the data folder, its lock, and the keys that are kept in a file.
 
 use std::{
-    fs,
+    fmt, fs,
     io::{self, Write},
     path::Path,
 };
@@ -9,14 +9,59 @@ use std::{
 use crate::{
     args::Args,
     gateway::{hex, new_key},
+    live::Live,
     settings::{self, Fault, KEYS_FILE, Settings, Sources},
+    store::{self, OpenError, Store},
 };
 
-/// Reads everything that `args` leads to, but for the store.
+/// Reads everything that `args` leads to, but for the store; the settings are a draft that says where the store is.
 pub fn load(args: &Args) -> Result<(Sources, Settings), Vec<Fault>> {
     let sources = Sources::read(args.flags.clone(), args.config.clone())?;
-    let settings = settings::load(&sources)?;
+    let settings = settings::draft(&sources)?;
     Ok((sources, settings))
+}
+
+/// Why the program does not start.
+#[derive(Debug)]
+pub enum Refused {
+    /// The configuration is wrong.
+    Faults(Vec<Fault>),
+    /// The database is none for this program.
+    Store(OpenError),
+    /// The system said no.
+    System(io::Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Faults(faults) => {
+                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                f.write_str(&faults.join("\n"))
+            }
+            Refused::Store(error) => error.fmt(f),
+            Refused::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Refused::System(error)
+    }
+}
+
+/// Opens the store and merges what it says with the rest. A store that cannot be opened is left aside, with a word in the
+/// log: requests matter more. One of a newer version ends the program, so that it is not harmed.
+pub async fn open(sources: Sources, data_dir: &Path) -> Result<Live, Refused> {
+    let store = match Store::open(&store::Options::new(data_dir)) {
+        Ok(store) => store,
+        Err(newer @ OpenError::Newer { .. }) => return Err(Refused::Store(newer)),
+        Err(reason) => Store::degraded(reason.to_string()).map_err(io::Error::other)?,
+    };
+    Live::open(sources, store).await.map_err(Refused::Faults)
 }
 
 /// Makes a key, keeps its digest and returns the key, which is nowhere else.
@@ -84,10 +129,11 @@ mod tests {
     #[test]
     fn going_beyond_loopback_needs_a_key() {
         let dir = tempfile::tempdir().unwrap();
-        let faults = load(&args(dir.path(), &[("addr", "0.0.0.0:2402")])).unwrap_err();
+        let load = || settings::load(&load(&args(dir.path(), &[("addr", "0.0.0.0:2402")])).unwrap().0);
+        let faults = load().unwrap_err();
         assert!(faults[0].message.contains("flow-router key"), "{faults:?}");
         let key = make_key(dir.path(), "laptop").unwrap();
-        let (_, settings) = load(&args(dir.path(), &[("addr", "0.0.0.0:2402")])).unwrap();
+        let settings = load().unwrap();
         assert!(settings.require_key);
         assert_eq!(&*settings.keys[0].name, "laptop");
         let kept = fs::read_to_string(dir.path().join(KEYS_FILE)).unwrap();

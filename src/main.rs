@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use flow_router::{
     app::App,
     args::{self, Action, Args},
-    boot,
-    settings::{Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
+    boot::{self, Refused},
+    live,
+    settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
 
@@ -23,26 +24,23 @@ fn main() -> ExitCode {
         print_settings();
         return ExitCode::SUCCESS;
     }
-    let (_sources, settings) = match (&args.action, boot::load(&args)) {
+    let (sources, settings) = match (&args.action, boot::load(&args)) {
         (_, Ok(both)) => both,
         // Making the first key is the way out of "no key exists".
         (Action::Key { .. }, Err(_)) => {
             (Sources::default(), Settings { data_dir: data_dir(&args), ..Settings::default() })
         }
-        (_, Err(faults)) => {
-            for fault in &faults {
-                eprintln!("error: {fault}");
-            }
-            eprintln!("{} fault{} in the configuration", faults.len(), if faults.len() == 1 { "" } else { "s" });
-            return ExitCode::from(EXIT_CONFIG);
-        }
+        (_, Err(faults)) => return wrong(&faults),
     };
     match args.action {
-        Action::Serve => serve(settings),
-        Action::Check => {
-            print_check(&settings);
-            ExitCode::SUCCESS
-        }
+        Action::Serve => serve(sources, &settings),
+        Action::Check => match live::look(&sources, &settings.data_dir) {
+            Ok(merged) => {
+                print_check(&merged);
+                ExitCode::SUCCESS
+            }
+            Err(faults) => wrong(&faults),
+        },
         Action::Key { name } => key(&settings, &name),
         Action::Settings => ExitCode::SUCCESS,
     }
@@ -56,15 +54,23 @@ fn small_pages() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
-fn serve(settings: Settings) -> ExitCode {
-    telemetry::log::init(&settings);
-    match App::start(settings).and_then(App::run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+fn wrong(faults: &[Fault]) -> ExitCode {
+    for fault in faults {
+        eprintln!("error: {fault}");
     }
+    eprintln!("{} fault{} in the configuration", faults.len(), if faults.len() == 1 { "" } else { "s" });
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn serve(sources: Sources, settings: &Settings) -> ExitCode {
+    telemetry::log::init(settings);
+    let error = match App::start(sources, settings).and_then(|app| app.run().map_err(Refused::System)) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Refused::Faults(faults)) => return wrong(&faults),
+        Err(error) => error,
+    };
+    eprintln!("error: {error}");
+    if matches!(error, Refused::Store(_)) { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
 }
 
 fn key(settings: &Settings, name: &str) -> ExitCode {
@@ -88,7 +94,8 @@ fn data_dir(args: &Args) -> std::path::PathBuf {
     flag.or_else(|| std::env::var_os("FLOW_ROUTER_DATA_DIR").map(Into::into)).unwrap_or(Settings::default().data_dir)
 }
 
-fn print_check(settings: &Settings) {
+fn print_check(merged: &Merged) {
+    let settings = &merged.settings;
     println!("the configuration is valid");
     println!("  address    {}", settings.addr);
     println!("  data       {}", settings.data_dir.display());
@@ -97,10 +104,11 @@ fn print_check(settings: &Settings) {
         let key = if provider.api_key.is_some() { "with a key" } else { "without a key" };
         let models = if provider.models.is_empty() { "-".to_owned() } else { provider.models.join(", ") };
         println!(
-            "  provider   {} ({}, {key}) at {}: {models}",
+            "  provider   {} ({}, {key}) at {}: {models} (from the {})",
             provider.name,
             provider.dialect.name(),
-            provider.base_url
+            provider.base_url,
+            provider.source.name()
         );
     }
     for alias in &settings.aliases {
@@ -108,6 +116,9 @@ fn print_check(settings: &Settings) {
     }
     if settings.providers.is_empty() {
         println!("  provider   demo (embedded; answers while no other provider is configured)");
+    }
+    for note in &merged.notes {
+        println!("  note       {note}");
     }
 }
 

@@ -6,7 +6,10 @@
 
 use std::{io, num::NonZeroUsize, thread::available_parallelism};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::watch,
+};
 
 /// Workers of one lane at most.
 const WIDTH: usize = 8;
@@ -40,6 +43,23 @@ impl Layout {
     }
 }
 
+/// The wish that the program ends, from inside of it. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(watch::Sender<bool>);
+
+impl Stop {
+    /// Asks for the end. More often than once is once.
+    pub fn raise(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Waits until somebody asks for the end.
+    pub async fn raised(&self) {
+        // The sender is here: waiting cannot fail.
+        drop(self.0.subscribe().wait_for(|raised| *raised).await);
+    }
+}
+
 /// Makes the runtime of one lane. One worker gets the flavour without stealing.
 pub fn lane(workers: usize) -> io::Result<Runtime> {
     let mut builder = match workers {
@@ -56,6 +76,18 @@ pub fn lane(workers: usize) -> io::Result<Runtime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_stop_is_seen_by_those_who_wait_and_those_who_come_later() {
+        let stop = Stop::default();
+        let waiting = tokio::spawn({
+            let stop = stop.clone();
+            async move { stop.raised().await }
+        });
+        stop.raise();
+        assert!(waiting.await.is_ok());
+        stop.raised().await;
+    }
 
     #[test]
     fn layouts() {

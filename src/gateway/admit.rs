@@ -12,6 +12,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
+use codecs::hub::{ApiError, ErrorKind};
 use proxy::RequestHead;
 
 use super::paths::query_value;
@@ -32,6 +33,16 @@ pub(super) enum Refusal {
     Key(&'static str),
     /// Called under a foreign name, from a foreign page or address, or with a key that does not reach that far.
     Place(String),
+}
+
+impl Refusal {
+    /// The error that the caller gets.
+    pub(super) fn error(self) -> ApiError {
+        match self {
+            Refusal::Key(message) => ApiError::new(ErrorKind::Auth, message),
+            Refusal::Place(message) => ApiError::new(ErrorKind::Permission, message),
+        }
+    }
 }
 
 /// What is wrong with a key that looks like one of ours.

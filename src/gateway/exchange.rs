@@ -12,14 +12,21 @@ use std::{
 use bytes::Bytes;
 use codecs::{
     dialect::{Context, Dialect, UrlParts},
-    hub::{Usage, recall::Kept},
+    hub::{ApiError, Usage, recall::Kept},
     json::Raw,
     translate::Observed,
 };
 use proxy::RequestHead;
 
-use super::{paths::GeminiPath, signatures::Signatures};
+use super::{
+    Snapshot,
+    attempt::Failure,
+    paths::GeminiPath,
+    record::{End, Record},
+    signatures::Signatures,
+};
 use crate::{
+    route::Candidate,
     settings::KeyHash,
     telemetry::metrics::{FailureLabels, Gaps, Held, Metrics, RequestLabels},
     vendor::{Ask, Upstream},
@@ -65,6 +72,15 @@ impl Exchange {
             model: (self.client == Dialect::Gemini).then_some(self.model.as_str()),
             stream: self.stream,
             generate: self.ask == Ask::Generate,
+        }
+    }
+
+    /// Notes what was read of the request.
+    pub(super) fn begin(&mut self, snapshot: &Snapshot) {
+        self.ledger.assumed_input = snapshot.settings.estimate_usage.then_some(self.body.len() as u64 / 4);
+        if let Some(record) = &mut self.ledger.record {
+            let through_alias = snapshot.catalog.is_alias(&self.model);
+            record.started(&self.model, through_alias, self.stream, self.body.len());
         }
     }
 
@@ -161,11 +177,19 @@ pub(super) struct Ledger {
     pub gaps: Gaps,
     first_token: Option<Duration>,
     added: Option<Duration>,
+    /// The error that the answer ended with.
+    error: Option<ApiError>,
+    /// Bytes of the body that the client got.
+    bytes_out: u64,
+    /// Input tokens to assume where an answer is cut off before it says how many; `None` if nothing is to be assumed.
+    assumed_input: Option<u64>,
+    /// For the log and those who watch, if there are any.
+    record: Option<Box<Record>>,
 }
 
 impl Ledger {
     /// Opens the books.
-    pub(super) fn open(metrics: &Arc<Metrics>, client: Dialect) -> Self {
+    pub(super) fn open(metrics: &Arc<Metrics>, client: Dialect, record: Option<Box<Record>>) -> Self {
         metrics.in_flight.inc();
         Self {
             metrics: metrics.clone(),
@@ -176,6 +200,10 @@ impl Ledger {
             gaps: Gaps::default(),
             first_token: None,
             added: None,
+            error: None,
+            bytes_out: 0,
+            assumed_input: None,
+            record,
         }
     }
 
@@ -184,15 +212,30 @@ impl Ledger {
         Held::on(&self.metrics.holding)
     }
 
-    /// Notes who answers.
-    pub(super) fn answered_by(&mut self, upstream: &Arc<Upstream>) {
-        self.upstream = Some(upstream.clone());
+    /// Notes who is asked, and so who answers.
+    pub(super) fn asked(&mut self, candidate: &Candidate) {
+        self.upstream = Some(candidate.upstream.clone());
+        if let Some(record) = &mut self.record {
+            record.asked(candidate);
+        }
     }
 
     /// Notes a failed attempt.
-    pub(super) fn attempt_failed(&self, provider: &str, scope: &'static str, kind: &'static str) {
+    pub(super) fn attempt_failed(&mut self, provider: &str, failure: &Failure) {
+        let (scope, kind) = (failure.scope.name(), failure.error.kind.name());
         let labels = FailureLabels { provider: provider.to_owned(), scope, kind };
         self.metrics.failures.get_or_create(&labels).inc();
+        if let Some(record) = &mut self.record {
+            record.failed(&failure.error, failure.scope);
+        }
+    }
+
+    /// Notes an error that the client got.
+    pub(super) fn fault(&mut self, error: &ApiError) {
+        self.outcome = error.kind.name();
+        if self.record.is_some() {
+            self.error = Some(error.clone());
+        }
     }
 
     /// Notes how it ended.
@@ -208,7 +251,26 @@ impl Ledger {
     /// Notes what was seen of the answer.
     pub(super) fn observed(&mut self, observed: &Observed) {
         if let Some(usage) = observed.usage {
-            self.usage = Some((usage, observed.estimated));
+            self.counted(usage, observed.estimated);
+        }
+    }
+
+    /// Notes token counts, and whether they are an estimate.
+    pub(super) fn counted(&mut self, usage: Usage, estimated: bool) {
+        self.usage = Some((usage, estimated));
+    }
+
+    /// Notes what was seen of an answer that was cut off. Its provider will want money for what it has said; where it did
+    /// not come to say how much that is, it is assumed.
+    pub(super) fn cut_off(&mut self, observed: &Observed) {
+        self.observed(observed);
+        let Some(input) = self.assumed_input.filter(|_| observed.content) else { return };
+        let said = observed.output_chars.div_ceil(4);
+        let known = observed.usage.filter(Usage::is_known);
+        let mut usage = known.unwrap_or(Usage { uncached: input, ..Usage::default() });
+        if known.is_none() || usage.output < said {
+            usage.output = usage.output.max(said);
+            self.usage = Some((usage, true));
         }
     }
 
@@ -216,6 +278,14 @@ impl Ledger {
     pub(super) fn first_content(&mut self, since_request: Duration, added: Duration) {
         self.first_token = Some(since_request);
         self.added = Some(added);
+        if let Some(record) = &self.record {
+            record.first(since_request);
+        }
+    }
+
+    /// Notes bytes that the client got.
+    pub(super) fn sent(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
     }
 }
 
@@ -244,6 +314,16 @@ impl Drop for Ledger {
             metrics.added.observe(time.as_secs_f64());
         }
         self.gaps.flush(&metrics.gap);
+        if let Some(record) = self.record.take() {
+            record.settle(&End {
+                outcome: self.outcome,
+                error: self.error.as_ref(),
+                usage: self.usage,
+                first: self.first_token,
+                added: self.added,
+                bytes_out: self.bytes_out,
+            });
+        }
     }
 }
 
@@ -309,7 +389,7 @@ mod tests {
     #[test]
     fn a_dropped_ledger_is_counted() {
         let metrics = Arc::new(Metrics::default());
-        drop(Ledger::open(&metrics, Dialect::Gemini));
+        drop(Ledger::open(&metrics, Dialect::Gemini, None));
         let text = metrics.render();
         assert!(text.contains("client=\"gemini\",provider=\"\",outcome=\"gone\"} 1"), "{text}");
         assert!(text.contains("flow_router_in_flight 0"), "{text}");

@@ -14,6 +14,7 @@ mod rows;
 
 use std::{
     fmt,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -24,8 +25,9 @@ use tracing::{error, info, warn};
 use crate::{
     gateway::{Shared, Snapshot},
     settings::{self, Effective, Fault, Life, Merged, Source, Sources, Stored},
-    store::{Change, Store, StoreError, load_config},
+    store::{self, Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow},
     telemetry,
+    usage::{RateCard, live::What},
 };
 
 /// The configuration in force. Cheap to clone.
@@ -46,9 +48,22 @@ struct Inner {
 /// What the snapshot in force was made from.
 struct State {
     sources: Sources,
-    stored: Stored,
+    kept: Kept,
     rows: Vec<Effective>,
     notes: Vec<Fault>,
+}
+
+/// What the store says.
+#[derive(Clone, Default)]
+struct Kept {
+    stored: Stored,
+    prices: Vec<PriceRow>,
+}
+
+impl Kept {
+    fn of(rows: ConfigRows) -> Self {
+        Self { stored: rows::stored(&rows), prices: rows.prices }
+    }
 }
 
 /// A configuration that is valid and not yet in force.
@@ -95,19 +110,20 @@ impl Live {
     /// Merges the sources with what the store has, and builds what the lanes share. Faults are those of flags,
     /// environment and files; what is wrong in the store is left out and noted ([`Live::notes`]).
     pub async fn open(sources: Sources, store: Store) -> Result<Self, Vec<Fault>> {
-        let stored = match load(&store).await {
-            Ok(stored) => stored,
+        let kept = match load(&store).await {
+            Ok(kept) => kept,
             Err(reason) => {
                 error!(%reason, "the store cannot be used: requests are served from flags, environment and files alone");
-                Stored { unavailable: Some(reason.to_string()), ..Stored::default() }
+                let stored = Stored { unavailable: Some(reason.to_string()), ..Stored::default() };
+                Kept { stored, ..Kept::default() }
             }
         };
-        let Ready { state, snapshot } = ready(sources, stored, None)?;
+        let Ready { state, snapshot } = ready(sources, kept, None)?;
         state.notes.iter().for_each(|note| warn!(place = note.place, "{}", note.message));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let inner = Inner {
+            shared: Arc::new(Shared::new(snapshot, store.usage(), now)),
             store,
-            shared: Arc::new(Shared::new(snapshot, now)),
             booted: state.rows.clone(),
             state: ArcSwap::from_pointee(state),
             reloading: tokio::sync::Mutex::default(),
@@ -168,16 +184,16 @@ impl Live {
     /// The configuration as it would be after the running transaction, if it may be so.
     fn prepared(&self, transaction: &Change<'_>) -> Result<Ready, ChangeError> {
         let before = self.0.state.load();
-        let rows = load_config(transaction, self.0.store.vault()).map_err(ChangeError::Store)?;
-        let stored = rows::stored(&rows);
-        for (name, value) in &stored.settings {
-            let same = before.stored.settings.iter().any(|(other, old)| other == name && old == value);
+        let kept = Kept::of(load_config(transaction, self.0.store.vault()).map_err(ChangeError::Store)?);
+        for (name, value) in &kept.stored.settings {
+            let same = before.kept.stored.settings.iter().any(|(other, old)| other == name && old == value);
             let pin = before.rows.iter().find(|entry| entry.row.name == name && entry.source.is_pinned());
             if let (false, Some(entry)) = (same, pin) {
                 return Err(ChangeError::Pinned { key: name.clone(), source: entry.source });
             }
         }
-        let ready = ready(before.sources.clone(), stored, Some(&self.snapshot())).map_err(ChangeError::Invalid)?;
+        let ready =
+            ready(before.sources.clone(), kept, Some((&before, &self.snapshot()))).map_err(ChangeError::Invalid)?;
         let new: Vec<_> = ready.state.notes.iter().filter(|note| !before.notes.contains(note)).cloned().collect();
         if new.is_empty() { Ok(ready) } else { Err(ChangeError::Invalid(new)) }
     }
@@ -190,8 +206,8 @@ impl Live {
         let (live, why, again) = (self.clone(), refused.clone(), sources.clone());
         // On the writer thread, so that no change comes between reading and publishing.
         let done = self.0.store.write(move |transaction| {
-            let stored = rows::stored(&load_config(transaction, live.0.store.vault())?);
-            match ready(again, stored, Some(&live.snapshot())) {
+            let kept = Kept::of(load_config(transaction, live.0.store.vault())?);
+            match ready(again, kept, Some((&live.0.state.load(), &live.snapshot()))) {
                 Ok(ready) => {
                     transaction.after_commit(move || live.publish(ready, "settings", "reload"));
                     Ok(())
@@ -210,8 +226,8 @@ impl Live {
         if let Err(reason) = done {
             // Nobody else can change anything now: the store's part stays as it was last seen.
             warn!(%reason, "the store cannot be read: its part of the configuration stays as it was");
-            let stored = self.0.state.load().stored.clone();
-            let ready = ready(sources, stored, Some(&self.snapshot()))?;
+            let before = self.0.state.load_full();
+            let ready = ready(sources, before.kept.clone(), Some((&before, &self.snapshot())))?;
             self.publish(ready, "settings", "reload");
         }
         Ok(())
@@ -227,6 +243,7 @@ impl Live {
         self.0.shared.publish(Arc::new(snapshot));
         self.0.state.store(Arc::new(state));
         self.0.shared.metrics.configuration("applied");
+        self.0.shared.feed.publish(|| What::ConfigChanged { kind, id: id.to_owned() });
         info!(kind, id, "the configuration has changed");
     }
 
@@ -251,7 +268,7 @@ impl Live {
 
     /// Why the store's part was not read, if it was not.
     pub fn unavailable(&self) -> Option<String> {
-        self.0.state.load().stored.unavailable.clone()
+        self.0.state.load().kept.stored.unavailable.clone()
     }
 
     /// Whether the management API may change nothing.
@@ -260,14 +277,36 @@ impl Live {
     }
 }
 
-/// What the store has, read once.
-async fn load(store: &Store) -> Result<Stored, StoreError> {
-    let own = store.clone();
-    store.read(move |connection| Ok(rows::stored(&load_config(connection, own.vault())?))).await
+/// The configuration that a start would have, without making or opening anything for good: for `flow-router check`. A
+/// store that cannot be read is a note.
+pub fn look(sources: &Sources, data_dir: &Path) -> Result<Merged, Vec<Fault>> {
+    let options = store::Options::new(data_dir);
+    let stored = match store::peek(&options) {
+        Ok(rows) => rows.map_or_else(Stored::default, |rows| rows::stored(&rows)),
+        Err(reason) => {
+            let place = options.database().display().to_string();
+            let message = format!("not looked at: {reason}");
+            Stored { unavailable: Some(message.clone()), notes: vec![Fault { place, message }], ..Stored::default() }
+        }
+    };
+    settings::merge(sources, &stored)
 }
 
-/// Merges and builds.
-fn ready(sources: Sources, stored: Stored, before: Option<&Snapshot>) -> Result<Ready, Vec<Fault>> {
-    let Merged { settings, rows, notes } = settings::merge(&sources, &stored)?;
-    Ok(Ready { snapshot: Snapshot::new(settings, before), state: State { sources, stored, rows, notes } })
+/// What the store has, read once.
+async fn load(store: &Store) -> Result<Kept, StoreError> {
+    let own = store.clone();
+    store.read(move |connection| load_config(connection, own.vault()).map(Kept::of)).await
+}
+
+/// Merges and builds. What has not changed is taken from `before`.
+fn ready(sources: Sources, kept: Kept, before: Option<(&State, &Snapshot)>) -> Result<Ready, Vec<Fault>> {
+    let Merged { settings, rows, mut notes } = settings::merge(&sources, &kept.stored)?;
+    let (prices, faults) = RateCard::of(&kept.prices);
+    notes.extend(faults.into_iter().map(|message| Fault { place: "pricing".to_owned(), message }));
+    let prices = match before {
+        Some((state, snapshot)) if state.kept.prices == kept.prices => snapshot.prices.clone(),
+        _ => Arc::new(prices),
+    };
+    let snapshot = Snapshot::new(settings, prices, before.map(|(_, snapshot)| snapshot));
+    Ok(Ready { snapshot, state: State { sources, kept, rows, notes } })
 }

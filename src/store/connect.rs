@@ -18,20 +18,22 @@ pub(super) fn writer(path: &Path, busy: Duration) -> Result<Connection, OpenErro
     let unusable = |error: rusqlite::Error| OpenError::Unusable { path: path.to_owned(), error: error.into() };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(unusable)?;
-    prepare(&conn, path, busy).map_err(unusable)?;
-    identify(&conn, path)?;
+    conn.busy_timeout(busy).map_err(unusable)?;
+    // Before anything is written: the file may be another program's.
+    let is_new = identify(&conn, path)?;
     files::make_private(path)
         .map_err(|error| OpenError::Unusable { path: path.to_owned(), error: StoreError::from(error) })?;
+    prepare(&conn, path, is_new).map_err(unusable)?;
     Ok(conn)
 }
 
-fn prepare(conn: &Connection, path: &Path, busy: Duration) -> rusqlite::Result<()> {
-    conn.busy_timeout(busy)?;
+fn prepare(conn: &Connection, path: &Path, is_new: bool) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
-    if conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))? == 0 {
+    if is_new {
         // Only an empty file takes these.
         conn.pragma_update(None, "page_size", 4096)?;
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        conn.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     }
     // SQLite answers with the mode that it has in the end.
     let mode = if is_remote(path) { "TRUNCATE" } else { "WAL" };
@@ -68,16 +70,16 @@ pub(super) fn full(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "synchronous", "FULL")
 }
 
-/// Refuses databases of other programs and marks a new one as ours.
-fn identify(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Refuses databases of other programs. Returns whether it is empty.
+fn identify(conn: &Connection, path: &Path) -> Result<bool, OpenError> {
     let unusable = |error: rusqlite::Error| OpenError::Unusable { path: path.to_owned(), error: error.into() };
     let id: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(unusable)?;
     if id == schema::APPLICATION_ID {
-        return Ok(());
+        return Ok(false);
     }
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(unusable)?;
     if id == 0 && tables == 0 {
-        return conn.pragma_update(None, "application_id", schema::APPLICATION_ID).map_err(unusable);
+        return Ok(true);
     }
     Err(if id == 0 && is_legacy(conn).map_err(unusable)? {
         OpenError::Legacy(path.to_owned())

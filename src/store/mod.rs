@@ -45,7 +45,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use rusqlite::Connection;
 
-pub use config::{ConfigRows, load_config};
+pub use config::{ConfigRows, load_config, peek};
 pub use error::{OpenError, StoreError};
 pub use schema::{MigrationRow, migrations};
 pub use vault::{Resealed, Secret, Vault};
@@ -325,6 +325,15 @@ impl Store {
             tracing::error!("the store did not end in time");
         }
     }
+}
+
+/// Reads a whole database, whoever else uses it, and says what is wrong; nothing is, if the list is empty. Blocks.
+///
+/// # Errors
+/// If it is missing, or not a database.
+pub fn check(options: &Options) -> Result<Vec<String>, StoreError> {
+    let conn = connect::reader(&options.database(), options.busy)?;
+    Ok(schema::faults(&conn)?)
 }
 
 /// The log beside a database.

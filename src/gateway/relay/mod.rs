@@ -119,8 +119,16 @@ fn head(exchange: &mut Exchange, answer: &Answer<'_>, content_type: &'static str
 
 /// Books a finished answer.
 fn settle(exchange: &mut Exchange, observed: &Observed) {
-    exchange.ledger.observed(observed);
-    exchange.ledger.outcome(observed.error.as_ref().map_or("ok", |error| error.kind.name()));
+    match &observed.error {
+        Some(error) => {
+            exchange.ledger.cut_off(observed);
+            exchange.ledger.fault(error);
+        }
+        None => {
+            exchange.ledger.observed(observed);
+            exchange.ledger.outcome("ok");
+        }
+    }
 }
 
 /// The error for a stream that fell silent.
