@@ -10,6 +10,7 @@ pub mod boot;
 pub mod gateway;
 pub mod health;
 pub mod live;
+pub mod recover;
 pub mod route;
 pub mod runtime;
 pub mod settings;

@@ -35,7 +35,7 @@ pub use caller::Caller;
 pub use limiter::Locked;
 pub use login::{LoggedIn, Refused, Visit};
 pub use pages::{Answer, Login, LoginRules, Refusal};
-pub use password::Unfit;
+pub use password::{Unfit, hash_password};
 pub use principal::{Capability, Denied, Principal, mode_name, scope_name};
 pub use rules::Breach;
 
