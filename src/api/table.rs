@@ -37,6 +37,8 @@ pub struct Route {
     pub tag: &'static str,
     /// Its query parameters; others are refused.
     pub query: &'static [Param],
+    /// Whether parameters that are not among them are left aside instead: where others call that add what they like.
+    pub any_query: bool,
     /// Its body.
     pub body: Body,
     /// Longest body in bytes.
@@ -106,6 +108,7 @@ pub const ROUTE: Route = Route {
     summary: "",
     tag: "",
     query: &[],
+    any_query: false,
     body: Body::None,
     body_bytes: BODY_BYTES,
     replies: &[(200, Content::Json(Schema::Any))],

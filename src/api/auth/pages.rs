@@ -13,73 +13,10 @@ use super::{
     session,
 };
 use crate::{
-    live::ChangeError,
+    api::{Problem, Reply},
     settings::{Secret, Settings},
     store::{Change, StoreError, Vault, settings as rows},
 };
-
-/// An answer.
-#[derive(Debug)]
-pub struct Answer {
-    /// Status.
-    pub status: u16,
-    /// Fields besides those that every answer of the API has.
-    pub fields: Vec<(&'static str, String)>,
-    /// The document, if there is one.
-    pub body: Option<Value>,
-}
-
-impl Answer {
-    fn json(body: Value) -> Self {
-        Self { status: 200, fields: Vec::new(), body: Some(body) }
-    }
-
-    fn empty() -> Self {
-        Self { status: 204, fields: Vec::new(), body: None }
-    }
-
-    fn moved(to: String) -> Self {
-        Self { status: 302, fields: vec![("location", to)], body: None }
-    }
-
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.fields.push((name, value.into()));
-        self
-    }
-}
-
-/// Why a request is refused, in the terms of the API's errors.
-#[derive(Debug)]
-pub enum Refusal {
-    /// Status, type, code and message.
-    Plain {
-        /// Status of the answer.
-        status: u16,
-        /// `type` of the error.
-        kind: &'static str,
-        /// `code` of the error.
-        code: &'static str,
-        /// `message` of the error.
-        message: String,
-        /// `param`: the field that is wrong.
-        param: Option<String>,
-    },
-    /// Too many attempts: 429 `login_locked`; when to try again, in seconds.
-    Locked(u64),
-    /// The configuration could not be changed.
-    Change(ChangeError),
-}
-
-impl Refusal {
-    fn plain(status: u16, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
-        Self::Plain { status, kind, code, message: message.into(), param: None }
-    }
-
-    fn invalid(param: &str, message: impl Into<String>) -> Self {
-        let (kind, code) = ("invalid_request_error", "invalid_value");
-        Self::Plain { status: 422, kind, code, message: message.into(), param: Some(param.to_owned()) }
-    }
-}
 
 /// Body of a login.
 #[derive(Deserialize)]
@@ -145,7 +82,7 @@ mod double {
 
 impl Auth {
     /// `GET /api/auth/status`
-    pub fn status_page(&self, visit: &Visit<'_>) -> Answer {
+    pub fn status_page(&self, visit: &Visit<'_>) -> Reply {
         let settings = &visit.snapshot.settings;
         let mut body = json!({
             "authenticated": !matches!(visit.principal, Principal::Nobody),
@@ -161,42 +98,44 @@ impl Auth {
                 "expiresAt": time(row.expires_at_ms),
             });
         }
-        Answer::json(body)
+        Reply::json(body)
     }
 
     /// `POST /api/auth/login`. The token is in the document only where it is asked for: browsers have the cookie, and
     /// scripts of a page have no business with it.
-    pub async fn login_page(&self, visit: &Visit<'_>, body: Login, wants_token: bool) -> Result<Answer, Refusal> {
+    pub async fn login_page(&self, visit: &Visit<'_>, body: Login, wants_token: bool) -> Result<Reply, Problem> {
         match self.login(visit, body.username.as_deref(), Zeroizing::new(body.password)).await {
             Ok(LoggedIn { token, cookie, expires_ms }) => {
                 let mut document = json!({"expiresAt": time(expires_ms)});
                 if wants_token {
                     document["token"] = json!(token.as_str());
                 }
-                Ok(Answer::json(document).with("set-cookie", cookie))
+                Ok(Reply::json(document).with("set-cookie", cookie))
             }
-            Err(Refused::Locked(locked)) => Err(Refusal::Locked(whole_seconds(locked.retry_after))),
-            Err(Refused::Wrong) => {
-                Err(Refusal::plain(401, "authentication_error", "invalid_credentials", "this is not the password"))
+            Err(Refused::Locked(locked)) => {
+                let seconds = whole_seconds(locked.retry_after);
+                let message = format!("too many attempts: try again in {seconds} s");
+                let problem = Problem::new(429, "login_locked", message).retry_after(seconds);
+                Err(problem.details(json!({"retryAfter": seconds})))
             }
-            Err(Refused::Closed) => Err(Refusal::plain(
+            Err(Refused::Wrong) => Err(Problem::new(401, "invalid_credentials", "this is not the password")),
+            Err(Refused::Closed) => Err(Problem::new(
                 403,
-                "permission_error",
                 "login_disabled",
                 "there is no login with a password here: see authMode in /api/auth/status",
             )),
-            Err(Refused::System) => Err(Refusal::plain(500, "api_error", "internal", "the system has no randomness")),
+            Err(Refused::System) => Err(Problem::new(500, "internal", "the system has no randomness")),
         }
     }
 
     /// `POST /api/auth/logout`
-    pub async fn logout_page(&self, visit: &Visit<'_>) -> Answer {
+    pub async fn logout_page(&self, visit: &Visit<'_>) -> Reply {
         let cookie = self.logout(visit).await;
-        Answer::empty().with("set-cookie", cookie)
+        Reply::empty().with("set-cookie", cookie)
     }
 
     /// `GET /api/auth/sessions`
-    pub fn sessions_page(&self, visit: &Visit<'_>) -> Answer {
+    pub fn sessions_page(&self, visit: &Visit<'_>) -> Reply {
         let own = match visit.principal {
             Principal::Session(session) => Some(*session.token_hash()),
             _ => None,
@@ -216,22 +155,22 @@ impl Auth {
             })
         });
         let data: Vec<Value> = shown.collect();
-        Answer::json(json!({"count": data.len(), "total": data.len(), "nextCursor": null, "data": data}))
+        Reply::json(json!({"count": data.len(), "total": data.len(), "nextCursor": null, "data": data}))
     }
 
     /// `DELETE /api/auth/sessions/{id}`, and without an id: all but the caller's own.
-    pub async fn end_sessions_page(&self, visit: &Visit<'_>, id: Option<&str>) -> Result<Answer, Refusal> {
+    pub async fn end_sessions_page(&self, visit: &Visit<'_>, id: Option<&str>) -> Result<Reply, Problem> {
         match (self.end_sessions(visit, id).await, id) {
-            (0, Some(_)) => Err(Refusal::plain(404, "not_found_error", "not_found", "there is no such session")),
-            _ => Ok(Answer::empty()),
+            (0, Some(_)) => Err(Problem::new(404, "not_found", "there is no such session")),
+            _ => Ok(Reply::empty()),
         }
     }
 
     /// `GET /api/auth/oidc`
-    pub fn oidc_page(&self, visit: &Visit<'_>) -> Answer {
+    pub fn oidc_page(&self, visit: &Visit<'_>) -> Reply {
         let settings = &visit.snapshot.settings;
         let oidc = &settings.oidc;
-        Answer::json(json!({
+        Reply::json(json!({
             "authMode": mode_name(settings.auth_mode),
             "issuer": oidc.issuer,
             "clientId": oidc.client_id,
@@ -243,12 +182,12 @@ impl Auth {
     }
 
     /// `GET /api/auth/oidc/start`: browsers are sent on, programs are told where to.
-    pub async fn oidc_start_page(&self, visit: &Visit<'_>, client: &Client) -> Result<Answer, Refusal> {
+    pub async fn oidc_start_page(&self, visit: &Visit<'_>, client: &Client) -> Result<Reply, Problem> {
         let (departure, cookie) = self.depart(visit, client).await.map_err(|failure| failed(&failure))?;
         let accepts = visit.caller.head.headers.text("accept").unwrap_or_default();
         let answer = match accepts.contains("application/json") {
-            true => Answer::json(json!({"authUrl": departure.url, "state": departure.state})),
-            false => Answer::moved(departure.url),
+            true => Reply::json(json!({"authUrl": departure.url, "state": departure.state})),
+            false => moved(departure.url),
         };
         Ok(match cookie {
             Some(cookie) => answer.with("set-cookie", cookie),
@@ -257,21 +196,21 @@ impl Auth {
     }
 
     /// `GET /api/auth/oidc/callback`: back to the first page, with a session or with the reason why there is none.
-    pub async fn oidc_callback_page(&self, visit: &Visit<'_>, client: &Client) -> Answer {
+    pub async fn oidc_callback_page(&self, visit: &Visit<'_>, client: &Client) -> Reply {
         let home = &visit.snapshot.settings.public_url;
         let answer = match self.arrive(visit, client).await {
-            Ok(logged_in) => Answer::moved(format!("{home}/")).with("set-cookie", logged_in.cookie),
-            Err(failure) => Answer::moved(format!("{home}/?login_error={failure}")),
+            Ok(logged_in) => moved(format!("{home}/")).with("set-cookie", logged_in.cookie),
+            Err(failure) => moved(format!("{home}/?login_error={failure}")),
         };
         answer.with("set-cookie", Self::arrived(visit))
     }
 
     /// `GET /api/auth/oidc/test`: asks the provider anew.
-    pub async fn oidc_test_page(&self, visit: &Visit<'_>, client: &Client) -> Result<Answer, Refusal> {
+    pub async fn oidc_test_page(&self, visit: &Visit<'_>, client: &Client) -> Result<Reply, Problem> {
         self.provider().forget();
         let found = self.provider().document(client, &visit.snapshot.settings.oidc).await;
         let document = found.map_err(|failure| failed(&failure))?;
-        Ok(Answer::json(json!({
+        Ok(Reply::json(json!({
             "issuer": document.issuer,
             "authorizationEndpoint": document.authorization.as_str(),
             "tokenEndpoint": document.token.as_str(),
@@ -280,17 +219,17 @@ impl Auth {
     }
 
     /// `GET /api/settings/require-login`
-    pub fn rules_page(&self, visit: &Visit<'_>) -> Answer {
-        Answer::json(rules(&visit.live.snapshot().settings))
+    pub fn rules_page(&self, visit: &Visit<'_>) -> Reply {
+        Reply::json(rules(&visit.live.snapshot().settings))
     }
 
     /// `PUT` and `PATCH /api/settings/require-login`: all of it is changed at once, or nothing.
-    pub async fn set_rules_page(&self, visit: &Visit<'_>, body: LoginRules) -> Result<Answer, Refusal> {
+    pub async fn set_rules_page(&self, visit: &Visit<'_>, body: LoginRules) -> Result<Reply, Problem> {
         let hash = match body.password {
             Some(Some(password)) => {
                 Some(Some(self.hash(Zeroizing::new(password)).await.map_err(|unfit| match unfit {
-                    Unfit::System => Refusal::plain(500, "api_error", "internal", unfit.to_string()),
-                    Unfit::Short | Unfit::Long => Refusal::invalid("password", unfit.to_string()),
+                    Unfit::System => Problem::new(500, "internal", unfit.to_string()),
+                    Unfit::Short | Unfit::Long => Problem::invalid("password", unfit.to_string()),
                 })?))
             }
             Some(None) => Some(None),
@@ -320,8 +259,8 @@ impl Auth {
             write(change, store.vault(), &plain, &secret)?;
             crate::store::audit::append(change, &mut entry)
         });
-        changed.await.map_err(Refusal::Change)?;
-        let answer = Answer::json(rules(&visit.live.snapshot().settings));
+        changed.await?;
+        let answer = Reply::json(rules(&visit.live.snapshot().settings));
         Ok(match self.settle(visit).await {
             Some(again) => answer.with("set-cookie", again.cookie),
             None => answer,
@@ -374,18 +313,23 @@ fn rules(settings: &Settings) -> Value {
 }
 
 /// A login at the provider that could not even begin.
-fn failed(failure: &Failure) -> Refusal {
-    let (status, kind, code) = match failure {
-        Failure::Disabled => (403, "permission_error", "oidc_disabled"),
-        Failure::NoWayBack => (422, "invalid_request_error", "public_url_missing"),
-        _ => (502, "api_error", "upstream_error"),
+fn failed(failure: &Failure) -> Problem {
+    let (status, code) = match failure {
+        Failure::Disabled => (403, "oidc_disabled"),
+        Failure::NoWayBack => (422, "public_url_missing"),
+        _ => (502, "upstream_error"),
     };
     let message = match failure {
         Failure::Disabled => "logging in at an identity provider is not configured".to_owned(),
         Failure::NoWayBack => format!("set public_url, so that the provider can send people back to {CALLBACK}"),
         other => format!("{other}: {}", other.detail()),
     };
-    Refusal::plain(status, kind, code, message)
+    Problem::new(status, code, message)
+}
+
+/// 302.
+fn moved(to: String) -> Reply {
+    Reply::empty().status(302).with("location", to)
 }
 
 /// RFC 3339 in UTC with milliseconds.

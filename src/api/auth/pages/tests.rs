@@ -5,23 +5,28 @@ use std::time::Duration;
 use proxy::ClientConfig;
 
 use super::*;
+use crate::api::Payload;
 use crate::api::auth::login::tests::{RIGHT, Stage};
 
 impl Stage {
-    async fn set(&self, cookie: &str, body: Value) -> Result<Answer, Refusal> {
+    async fn set(&self, cookie: &str, body: Value) -> Result<Reply, Problem> {
         let rules: LoginRules = serde_json::from_value(body).unwrap();
         self.as_session(cookie, async |visit| self.auth.set_rules_page(visit, rules).await).await
     }
 }
 
-fn field<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
-    answer.fields.iter().filter(|(known, _)| *known == name).map(|(_, value)| value.as_str()).collect()
+fn field<'a>(answer: &'a Reply, name: &str) -> Vec<&'a str> {
+    answer.headers.iter().filter(|(known, _)| *known == name).map(|(_, value)| value.as_str()).collect()
 }
 
-fn plain(refusal: Refusal) -> (u16, &'static str, Option<String>) {
-    match refusal {
-        Refusal::Plain { status, code, param, .. } => (status, code, param),
-        other => panic!("{other:?}"),
+fn plain(problem: Problem) -> (u16, &'static str, Option<String>) {
+    (problem.status, problem.code, problem.param)
+}
+
+fn document(reply: Reply) -> Value {
+    match reply.payload {
+        Payload::Json(document) => document,
+        _ => panic!("no document"),
     }
 }
 
@@ -30,10 +35,7 @@ async fn a_login_is_switched_on_with_its_password_or_not_at_all() {
     let stage = Stage::open(tempfile::tempdir().unwrap(), &[]).await;
     let on = json!({"requireLogin": true, "authMode": "password"});
     let refused = stage.set("", on.clone()).await.unwrap_err();
-    assert!(
-        matches!(&refused, Refusal::Change(ChangeError::Invalid(faults)) if faults[0].place == "auth_mode"),
-        "{refused:?}"
-    );
+    assert_eq!(plain(refused), (422, "invalid_value", Some("auth_mode".to_owned())));
     assert!(!stage.live.snapshot().settings.require_login, "nothing of it is kept");
     let short = stage.set("", json!({"password": "short"})).await.unwrap_err();
     assert_eq!(plain(short), (422, "invalid_value", Some("password".to_owned())));
@@ -41,7 +43,7 @@ async fn a_login_is_switched_on_with_its_password_or_not_at_all() {
     let body = json!({"requireLogin": true, "authMode": "password", "password": RIGHT});
     let answer = stage.set("", body).await.unwrap();
     let expected = json!({"requireLogin": true, "authMode": "password", "passwordSet": true, "oidcConfigured": false});
-    assert_eq!(answer.body.unwrap(), expected);
+    assert_eq!(document(answer), expected);
     assert!(!stage.is_in(""), "from now on it is asked for");
     let cookie = stage.login(RIGHT).await.unwrap().cookie;
 
@@ -50,12 +52,9 @@ async fn a_login_is_switched_on_with_its_password_or_not_at_all() {
     let fresh = field(&answer, "set-cookie")[0].to_owned();
     assert!(stage.is_in(&fresh) && !stage.is_in(&cookie));
     // Taking the password away while it is the way in is refused.
-    assert!(matches!(
-        stage.set(&fresh, json!({"password": null})).await,
-        Err(Refusal::Change(ChangeError::Invalid(_)))
-    ));
+    assert_eq!(stage.set(&fresh, json!({"password": null})).await.unwrap_err().status, 422);
     let off = json!({"password": null, "authMode": "none", "requireLogin": false});
-    assert_eq!(stage.set(&fresh, off).await.unwrap().body.unwrap()["passwordSet"], json!(false));
+    assert_eq!(document(stage.set(&fresh, off).await.unwrap())["passwordSet"], json!(false));
     let audit = stage.audit_details().await;
     assert!(
         !audit.contains("horse") && !audit.contains("argon2") && audit.contains("\"password_hash\":\"changed\""),
@@ -69,13 +68,13 @@ async fn a_provider_is_configured_without_its_secret_being_told() {
     let oidc = json!({"issuer": "https://id.example", "clientId": "flow", "clientSecret": "planted-secret",
         "allowedEmails": ["a@example.org", "b@example.org"], "roleClaim": "groups=ops"});
     let answer = stage.set("", json!({"authMode": "oidc", "oidcConfig": oidc})).await.unwrap();
-    assert_eq!(answer.body.unwrap()["oidcConfigured"], json!(true));
+    assert_eq!(document(answer)["oidcConfigured"], json!(true));
     let settings = stage.live.snapshot();
     let known = &settings.settings.oidc;
     assert_eq!(known.client_secret.as_ref().unwrap().expose(), "planted-secret");
     assert_eq!(known.allowed_emails, ["a@example.org", "b@example.org"]);
     assert_eq!(known.role, Some(("groups".to_owned(), "ops".to_owned())));
-    let shown = stage.as_session("", async |visit| stage.auth.oidc_page(visit)).await.body.unwrap();
+    let shown = document(stage.as_session("", async |visit| stage.auth.oidc_page(visit)).await);
     assert_eq!(shown["redirectUri"], json!("http://127.0.0.1:2402/api/auth/oidc/callback"));
     assert_eq!((&shown["issuer"], &shown["configured"]), (&json!("https://id.example"), &json!(true)));
     assert!(!shown.to_string().contains("planted") && !stage.audit_details().await.contains("planted"));
@@ -86,14 +85,14 @@ async fn a_provider_is_configured_without_its_secret_being_told() {
     assert_eq!(settings.settings.oidc.client_id, "flow");
     // Without anybody who is let in it is refused.
     let nobody = stage.set("", json!({"oidcConfig": {"roleClaim": null}})).await;
-    assert!(matches!(nobody, Err(Refusal::Change(ChangeError::Invalid(_)))));
+    assert_eq!(nobody.unwrap_err().status, 422);
 }
 
 #[tokio::test]
 async fn what_a_file_says_stays() {
     let stage = Stage::open(tempfile::tempdir().unwrap(), &[("require_login", "false")]).await;
     let refused = stage.set("", json!({"requireLogin": true, "password": RIGHT, "authMode": "password"})).await;
-    assert!(matches!(refused, Err(Refusal::Change(ChangeError::Pinned { .. }))), "{refused:?}");
+    assert_eq!(plain(refused.unwrap_err()), (423, "pinned_by_config", Some("require_login".to_owned())));
     assert!(stage.live.snapshot().settings.password_hash.is_none());
 }
 
@@ -118,30 +117,29 @@ async fn a_login_answers_with_a_cookie_and_a_token_only_where_it_is_asked_for() 
     };
     assert_eq!(plain(login("wrong horse", false).await.unwrap_err()), (401, "invalid_credentials", None));
     let answer = login(RIGHT, false).await.unwrap();
-    let body = answer.body.as_ref().unwrap();
+    let cookie = field(&answer, "set-cookie")[0].to_owned();
+    let body = document(answer);
     assert!(body.get("token").is_none());
     let expires: jiff::Timestamp = body["expiresAt"].as_str().unwrap().parse().unwrap();
     assert!(expires > jiff::Timestamp::now());
-    assert!(login(RIGHT, true).await.unwrap().body.unwrap()["token"].is_string());
-    let cookie = field(&answer, "set-cookie")[0];
-
+    assert!(document(login(RIGHT, true).await.unwrap())["token"].is_string());
     let status = |cookie: &str| {
         let cookie = cookie.to_owned();
         let stage = &stage;
-        async move { stage.as_session(&cookie, async |visit| stage.auth.status_page(visit)).await.body.unwrap() }
+        async move { document(stage.as_session(&cookie, async |visit| stage.auth.status_page(visit)).await) }
     };
-    let shown = status(cookie).await;
+    let shown = status(&cookie).await;
     assert_eq!((&shown["authenticated"], &shown["principal"]), (&json!(true), &json!("session")));
     assert_eq!(shown["session"]["userId"], json!("admin"));
     let expected = json!({"authenticated": false, "principal": "none", "requireLogin": true, "authMode": "password"});
     assert_eq!(status("").await, expected);
 
-    let sessions = stage.as_session(cookie, async |visit| stage.auth.sessions_page(visit)).await.body.unwrap();
+    let sessions = document(stage.as_session(&cookie, async |visit| stage.auth.sessions_page(visit)).await);
     assert_eq!(sessions["count"], json!(2));
     let current: Vec<_> = sessions["data"].as_array().unwrap().iter().map(|s| s["current"] == json!(true)).collect();
     assert_eq!(current.iter().filter(|current| **current).count(), 1);
     assert!(!sessions.to_string().contains(cookie.split(['=', ';']).nth(1).unwrap()));
-    let missing = stage.as_session(cookie, async |visit| stage.auth.end_sessions_page(visit, Some("0")).await).await;
+    let missing = stage.as_session(&cookie, async |visit| stage.auth.end_sessions_page(visit, Some("0")).await).await;
     assert_eq!(plain(missing.unwrap_err()), (404, "not_found", None));
 }
 
