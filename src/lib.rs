@@ -7,6 +7,7 @@ pub mod api;
 pub mod app;
 pub mod args;
 pub mod boot;
+pub mod front;
 pub mod gateway;
 pub mod health;
 pub mod live;

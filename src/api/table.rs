@@ -6,7 +6,8 @@ use proxy::Method;
 
 use super::{
     Api, Problem, Reply, Request,
-    auth::Capability,
+    auth::{self, Capability},
+    resources,
     schema::{Object, Schema},
 };
 use crate::settings::Scope;
@@ -93,6 +94,9 @@ pub enum Content {
     /// Server-sent events.
     Events,
 }
+
+/// All rows, by chapter.
+pub(super) const ROUTES: &[&[Route]] = &[auth::ROUTES, resources::system::ROUTES];
 
 /// Longest body where nothing else is said: 1 MiB.
 pub const BODY_BYTES: usize = 1 << 20;
