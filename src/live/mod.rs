@@ -120,6 +120,7 @@ impl Live {
         };
         let Ready { state, snapshot } = ready(sources, kept, None)?;
         state.notes.iter().for_each(|note| warn!(place = note.place, "{}", note.message));
+        store.keep(snapshot.settings.limits());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let inner = Inner {
             shared: Arc::new(Shared::new(snapshot, store.usage(), now)),
@@ -240,6 +241,7 @@ impl Live {
         let new = state.notes.iter().filter(|note| !before.notes.contains(note));
         new.for_each(|note| warn!(place = note.place, "{}", note.message));
         telemetry::log::filter(&snapshot.settings);
+        self.0.store.keep(snapshot.settings.limits());
         self.0.shared.publish(Arc::new(snapshot));
         self.0.state.store(Arc::new(state));
         self.0.shared.metrics.configuration("applied");

@@ -20,12 +20,15 @@ pub mod value;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use cidr::Cidr;
+use jiff::tz::TimeZone;
 pub use keys::{KeyHash, SCOPES, Scope, Scopes};
 pub use merge::{Merged, Stored, StoredProvider, draft, load, merge};
 pub use provider::{Alias, Provider, Secret, Strategy};
 pub use sources::{KEYS_FILE, Sources};
 pub use table::{Life, Row, TABLE};
 pub use told::{Effective, Source};
+
+use crate::store::usage::Limits;
 
 /// When the embedded demo provider answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +95,7 @@ pub struct Retention {
     /// Days for rows of single requests.
     pub days: u32,
     /// Rows of single requests at most.
-    pub rows: u64,
+    pub rows: u32,
     /// Days for sums by the quarter of an hour.
     pub usage_days: u32,
 }
@@ -222,6 +225,20 @@ impl Default for Settings {
             debug_assert!(applied.is_ok(), "the default of {} is invalid", row.name);
         }
         settings
+    }
+}
+
+impl Settings {
+    /// The time zone in which days begin.
+    pub fn zone(&self) -> TimeZone {
+        // The name was looked up when it was set; what is not found any more is the system's.
+        TimeZone::get(&self.timezone).unwrap_or_else(|_| TimeZone::system())
+    }
+
+    /// How long the store keeps usage.
+    pub fn limits(&self) -> Limits {
+        let Retention { days, rows, usage_days } = self.retention;
+        Limits { log_days: days, log_rows: rows, bucket_days: usage_days, zone: self.zone(), ..Limits::default() }
     }
 }
 
