@@ -6,7 +6,8 @@ use flow_router::{
     app::App,
     args::{self, Action, Args},
     boot::{self, Refused},
-    settings::{Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
+    live,
+    settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
 
@@ -29,20 +30,17 @@ fn main() -> ExitCode {
         (Action::Key { .. }, Err(_)) => {
             (Sources::default(), Settings { data_dir: data_dir(&args), ..Settings::default() })
         }
-        (_, Err(faults)) => {
-            for fault in &faults {
-                eprintln!("error: {fault}");
-            }
-            eprintln!("{} fault{} in the configuration", faults.len(), if faults.len() == 1 { "" } else { "s" });
-            return ExitCode::from(EXIT_CONFIG);
-        }
+        (_, Err(faults)) => return wrong(&faults),
     };
     match args.action {
         Action::Serve => serve(sources, &settings),
-        Action::Check => {
-            print_check(&settings);
-            ExitCode::SUCCESS
-        }
+        Action::Check => match live::look(&sources, &settings.data_dir) {
+            Ok(merged) => {
+                print_check(&merged);
+                ExitCode::SUCCESS
+            }
+            Err(faults) => wrong(&faults),
+        },
         Action::Key { name } => key(&settings, &name),
         Action::Settings => ExitCode::SUCCESS,
     }
@@ -56,16 +54,23 @@ fn small_pages() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
+fn wrong(faults: &[Fault]) -> ExitCode {
+    for fault in faults {
+        eprintln!("error: {fault}");
+    }
+    eprintln!("{} fault{} in the configuration", faults.len(), if faults.len() == 1 { "" } else { "s" });
+    ExitCode::from(EXIT_CONFIG)
+}
+
 fn serve(sources: Sources, settings: &Settings) -> ExitCode {
     telemetry::log::init(settings);
-    let (error, code) = match App::start(sources, settings).map(App::run) {
-        Ok(Ok(())) => return ExitCode::SUCCESS,
-        Ok(Err(error)) => (Refused::System(error), ExitCode::FAILURE),
-        Err(error @ Refused::System(_)) => (error, ExitCode::FAILURE),
-        Err(error @ (Refused::Faults(_) | Refused::Store(_))) => (error, ExitCode::from(EXIT_CONFIG)),
+    let error = match App::start(sources, settings).and_then(|app| app.run().map_err(Refused::System)) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Refused::Faults(faults)) => return wrong(&faults),
+        Err(error) => error,
     };
     eprintln!("error: {error}");
-    code
+    if matches!(error, Refused::Store(_)) { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
 }
 
 fn key(settings: &Settings, name: &str) -> ExitCode {
@@ -89,7 +94,8 @@ fn data_dir(args: &Args) -> std::path::PathBuf {
     flag.or_else(|| std::env::var_os("FLOW_ROUTER_DATA_DIR").map(Into::into)).unwrap_or(Settings::default().data_dir)
 }
 
-fn print_check(settings: &Settings) {
+fn print_check(merged: &Merged) {
+    let settings = &merged.settings;
     println!("the configuration is valid");
     println!("  address    {}", settings.addr);
     println!("  data       {}", settings.data_dir.display());
@@ -98,10 +104,11 @@ fn print_check(settings: &Settings) {
         let key = if provider.api_key.is_some() { "with a key" } else { "without a key" };
         let models = if provider.models.is_empty() { "-".to_owned() } else { provider.models.join(", ") };
         println!(
-            "  provider   {} ({}, {key}) at {}: {models}",
+            "  provider   {} ({}, {key}) at {}: {models} (from the {})",
             provider.name,
             provider.dialect.name(),
-            provider.base_url
+            provider.base_url,
+            provider.source.name()
         );
     }
     for alias in &settings.aliases {
@@ -109,6 +116,9 @@ fn print_check(settings: &Settings) {
     }
     if settings.providers.is_empty() {
         println!("  provider   demo (embedded; answers while no other provider is configured)");
+    }
+    for note in &merged.notes {
+        println!("  note       {note}");
     }
 }
 

@@ -14,6 +14,7 @@ mod rows;
 
 use std::{
     fmt,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -23,8 +24,8 @@ use tracing::{error, info, warn};
 
 use crate::{
     gateway::{Shared, Snapshot},
-    settings::{self, Effective, Fault, Life, Merged, Source, Sources, Stored},
-    store::{Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow},
+    settings::{self, Effective, Fault, Life, Merged, Settings, Source, Sources, Stored},
+    store::{self, Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow, usage::Limits},
     telemetry,
     usage::{RateCard, live::What},
 };
@@ -119,6 +120,7 @@ impl Live {
         };
         let Ready { state, snapshot } = ready(sources, kept, None)?;
         state.notes.iter().for_each(|note| warn!(place = note.place, "{}", note.message));
+        store.keep(limits(&snapshot.settings));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let inner = Inner {
             shared: Arc::new(Shared::new(snapshot, store.usage(), now)),
@@ -241,6 +243,7 @@ impl Live {
         telemetry::log::filter(&snapshot.settings);
         self.0.shared.publish(Arc::new(snapshot));
         self.0.state.store(Arc::new(state));
+        self.0.store.keep(limits(&self.snapshot().settings));
         self.0.shared.metrics.configuration("applied");
         self.0.shared.feed.publish(|| What::ConfigChanged { kind, id: id.to_owned() });
         info!(kind, id, "the configuration has changed");
@@ -273,6 +276,33 @@ impl Live {
     /// Whether the management API may change nothing.
     pub fn read_only(&self) -> bool {
         self.snapshot().settings.read_only
+    }
+}
+
+/// The configuration that a start would have, without making or opening anything for good: for `flow-router check`. A
+/// store that cannot be read is a note.
+pub fn look(sources: &Sources, data_dir: &Path) -> Result<Merged, Vec<Fault>> {
+    let options = store::Options::new(data_dir);
+    let stored = match store::peek(&options) {
+        Ok(rows) => rows.map_or_else(Stored::default, |rows| rows::stored(&rows)),
+        Err(reason) => {
+            let place = options.database().display().to_string();
+            let message = format!("not looked at: {reason}");
+            Stored { unavailable: Some(message.clone()), notes: vec![Fault { place, message }], ..Stored::default() }
+        }
+    };
+    settings::merge(sources, &stored)
+}
+
+/// How long usage is kept.
+fn limits(settings: &Settings) -> Limits {
+    let retention = &settings.retention;
+    Limits {
+        log_days: retention.days,
+        log_rows: u32::try_from(retention.rows).unwrap_or(u32::MAX),
+        bucket_days: retention.usage_days,
+        zone: settings.zone(),
+        ..Limits::default()
     }
 }
 

@@ -59,6 +59,13 @@ pub fn load(sources: &Sources) -> Result<Settings, Vec<Fault>> {
     merge(sources, &Stored::default()).map(|merged| merged.settings)
 }
 
+/// What flags, environment and files say, without the store and without the rules for the whole: enough to know where the
+/// store is.
+pub fn draft(sources: &Sources) -> Result<Settings, Vec<Fault>> {
+    let (settings, _, faults, _) = layers(sources, &Stored::default());
+    if faults.is_empty() { Ok(settings) } else { Err(faults) }
+}
+
 /// Merges all sources, and reports every fault of those outside the store at once.
 pub fn merge(sources: &Sources, stored: &Stored) -> Result<Merged, Vec<Fault>> {
     let (mut settings, told, mut faults, mut notes) = layers(sources, stored);
