@@ -237,7 +237,7 @@ mod tests {
     fn the_cheapest_goes_first_and_the_unpriced_last() {
         let mut there = provider("there", 0, &["*"]);
         there.base_url = "https://there.example/v1".into();
-        let models = ["there/unheard-of", "there/claude-opus-4-1", "there/gpt-5-mini", "here/any"].map(str::to_owned);
+        let models = ["there/unheard-of", "there/claude-opus-4-5", "there/gpt-5-mini", "here/any"].map(str::to_owned);
         let alias = Alias::new("cheap", models.to_vec(), String::new(), Source::Store);
         let settings = Settings {
             providers: vec![there, provider("here", 0, &[])],
@@ -247,7 +247,7 @@ mod tests {
         let catalog = Catalog::new(&settings, &RateCard::default(), None);
         assert_eq!(
             plan(&catalog, &Health::default(), "cheap"),
-            ["here/any", "there/gpt-5-mini", "there/claude-opus-4-1", "there/unheard-of"]
+            ["here/any", "there/gpt-5-mini", "there/claude-opus-4-5", "there/unheard-of"]
         );
     }
 

@@ -28,8 +28,6 @@ pub use sources::{KEYS_FILE, Sources};
 pub use table::{Life, Row, TABLE};
 pub use told::{Effective, Source};
 
-use crate::store::usage::Limits;
-
 /// When the embedded demo provider answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demo {
@@ -95,7 +93,7 @@ pub struct Retention {
     /// Days for rows of single requests.
     pub days: u32,
     /// Rows of single requests at most.
-    pub rows: u32,
+    pub rows: u64,
     /// Days for sums by the quarter of an hour.
     pub usage_days: u32,
 }
@@ -179,6 +177,16 @@ pub struct Settings {
     pub keys: Vec<KeyHash>,
 }
 
+impl Settings {
+    /// The time zone in which days begin: the configured one, else the system's, else UTC.
+    pub fn zone(&self) -> TimeZone {
+        match self.timezone.as_str() {
+            "" => TimeZone::try_system().unwrap_or(TimeZone::UTC),
+            name => TimeZone::get(name).unwrap_or(TimeZone::UTC),
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         let mut settings = Self {
@@ -225,20 +233,6 @@ impl Default for Settings {
             debug_assert!(applied.is_ok(), "the default of {} is invalid", row.name);
         }
         settings
-    }
-}
-
-impl Settings {
-    /// The time zone in which days begin.
-    pub fn zone(&self) -> TimeZone {
-        // The name was looked up when it was set; what is not found any more is the system's.
-        TimeZone::get(&self.timezone).unwrap_or_else(|_| TimeZone::system())
-    }
-
-    /// How long the store keeps usage.
-    pub fn limits(&self) -> Limits {
-        let Retention { days, rows, usage_days } = self.retention;
-        Limits { log_days: days, log_rows: rows, bucket_days: usage_days, zone: self.zone(), ..Limits::default() }
     }
 }
 

@@ -537,7 +537,7 @@ pub const TABLE: &[Row] = &[
         default: "1000000",
         help: "Rows of single requests that are kept at most",
         set: |s, text| {
-            s.retention.rows = whole32(text)?;
+            s.retention.rows = value::whole(text, 1)? as u64;
             Ok(())
         },
         ..PLAIN
