@@ -145,9 +145,9 @@ fn beside(settings: &mut Settings, stored: &Stored, env: &Env<'_>, notes: &mut V
         let fields: Vec<_> = row.fields.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         match fields::provider(&row.name, Source::Store, &fields, row.keyless, env) {
             Ok(provider) => settings.providers.push(super::Provider { id: row.id.as_str().into(), ..provider }),
-            Err(wrong) => notes.extend(wrong.into_iter().map(|(field, message)| Fault {
-                place: field.map_or(place.clone(), |at| format!("{place}.{}", fields[at].0)),
-                message,
+            Err(wrong) => notes.extend(wrong.into_iter().map(|wrong| Fault {
+                place: wrong.field.map_or(place.clone(), |at| format!("{place}.{}", fields[at].0)),
+                message: wrong.message,
             })),
         }
     }
