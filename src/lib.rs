@@ -6,6 +6,7 @@
 pub mod app;
 pub mod args;
 pub mod boot;
+pub mod database;
 pub mod gateway;
 pub mod health;
 pub mod live;

@@ -109,7 +109,7 @@ const FLOORS: [&[&str]; 12] = [
     &["api"],
     &["front"],
     &["boot"],
-    &["app"],
+    &["app", "database"],
     &["main", "lib"],
 ];
 

@@ -33,7 +33,7 @@ const HEAD_BYTES: usize = 2 + NONCE_LEN;
 /// The file in the data folder.
 const FILE: &str = "secret.key";
 /// Every sealed column: table, row id, column. A rotation walks them.
-const SEALED: &[(&str, &str, &str)] = &[("providers", "id", "secret"), ("settings", "key", "secret")];
+pub(super) const SEALED: &[(&str, &str, &str)] = &[("providers", "id", "secret"), ("settings", "key", "secret")];
 
 /// A text that is never printed and is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
