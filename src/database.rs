@@ -46,6 +46,7 @@ pub fn run(action: &DbAction, data_dir: &Path) -> Result<String, String> {
         DbAction::Restore { name } => {
             let restored = backup::restore_offline(&options, name).map_err(no_backup)?;
             offline::migrate(&options).map_err(said)?;
+            offline::end_sessions(&options).map_err(said)?;
             let before = restored.before.map_or_else(
                 || "there was nothing to keep, or it is damaged and lies in db/damaged-…".to_owned(),
                 |before| format!("what was there is kept as {}", before.name),

@@ -84,6 +84,14 @@ pub fn forget_secrets(options: &Options) -> Result<usize, StoreError> {
     Ok(count)
 }
 
+/// Ends all sessions: after a restore some would be alive again that were ended since.
+///
+/// # Errors
+/// Only those of the database.
+pub fn end_sessions(options: &Options) -> Result<usize, StoreError> {
+    super::sessions::delete_all(&open(options)?, None, None)
+}
+
 /// The database as it is, at this program's version.
 pub(super) fn open(options: &Options) -> Result<Connection, StoreError> {
     let path = options.database();
