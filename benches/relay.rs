@@ -23,6 +23,7 @@ use flow_router::{
     gateway::{Gateway, Shared, Snapshot},
     runtime,
     settings::{self, Sources},
+    store::usage::Queue,
 };
 use proxy::{Client, ClientConfig, Limits, Server, Timeouts, listen};
 use tokio::{
@@ -217,7 +218,9 @@ impl Router {
                 let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let client = Client::new(ClientConfig::default()).unwrap();
-                let gateway = Arc::new(Gateway::new(Arc::new(Shared::new(Snapshot::new(settings, None), 0)), client));
+                // Usage rows are made and thrown away, as they are while no store can be opened.
+                let snapshot = Snapshot::new(settings, Arc::default(), None);
+                let gateway = Arc::new(Gateway::new(Arc::new(Shared::new(snapshot, Queue::closed(), 0)), client));
                 let server = Server::new(Limits::default(), Timeouts::default());
                 server.serve(listener, gateway, async { drop(stopped.await) }, Duration::ZERO).await;
             });

@@ -27,11 +27,11 @@ pub(super) async fn answer(
     client: &Client,
     settings: &Settings,
 ) {
-    exchange.ledger.answered_by(&candidate.upstream);
+    exchange.ledger.asked(candidate);
     let estimate = match estimated(exchange) {
         Ok(tokens) => tokens,
         Err(error) => {
-            exchange.ledger.outcome(error.kind.name());
+            exchange.ledger.fault(&error);
             return reply::error(call, exchange.client, &error, &exchange.id).await;
         }
     };
@@ -48,6 +48,7 @@ pub(super) async fn answer(
     }
     head = reply::mark(head, exchange, candidate, 1);
     exchange.ledger.outcome("ok");
+    exchange.ledger.sent(body.len() as u64);
     drop(call.respond(head, body.into()).await);
 }
 

@@ -51,6 +51,7 @@ pub(super) async fn answer<'a>(
     context.include_usage = exchange.wants_usage();
     let head = ResponseHead::new(StatusCode::OK).with("x-flow-router-demo", "1");
     let head = reply::mark(head, exchange, candidate, attempts);
+    exchange.ledger.counted(reply.usage, true);
     exchange.ledger.first_content(exchange.complete.elapsed(), exchange.complete.elapsed());
     if exchange.stream {
         let content_type = match exchange.json_array {
@@ -59,41 +60,56 @@ pub(super) async fn answer<'a>(
         };
         let head = head.with("content-type", content_type).with("cache-control", "no-cache");
         let mut encoder = exchange.client.stream_encoder(&context);
-        stream(call, head, &reply, &mut encoder).await;
+        let mut sent = 0;
+        let whole = stream(call, head, &reply, &mut encoder, &mut sent).await;
+        exchange.ledger.sent(sent);
+        if !whole {
+            return Ok(());
+        }
     } else {
         let mut body = Vec::new();
         exchange.client.encode_reply(&reply, &context, &mut body);
         let head = head.with("content-type", "application/json");
+        exchange.ledger.sent(body.len() as u64);
         drop(call.respond(head, body.into()).await);
     }
     exchange.ledger.outcome("ok");
     Ok(())
 }
 
-async fn stream(call: Call<'_, Fresh>, head: ResponseHead, reply: &Reply, encoder: &mut impl StreamEncode) {
+/// Streams a reply; adds up what it sends. Returns whether the client took it all.
+async fn stream(
+    call: Call<'_, Fresh>,
+    head: ResponseHead,
+    reply: &Reply,
+    encoder: &mut impl StreamEncode,
+    sent: &mut u64,
+) -> bool {
     let mut out = BytesMut::new();
     let mut steps = steps(reply).into_iter();
     for event in steps.by_ref().take(2) {
         encoder.event(&event, &mut out);
     }
-    let Ok(mut call) = call.commit(head, out.split().freeze()).await else { return };
+    *sent += out.len() as u64;
+    let Ok(mut call) = call.commit(head, out.split().freeze()).await else { return false };
     for (n, event) in steps.enumerate() {
         encoder.event(&event, &mut out);
         if out.is_empty() || (n >= PACED_WORDS && !matches!(event, Event::End)) {
             continue;
         }
         let bytes: Bytes = out.split().freeze();
+        *sent += bytes.len() as u64;
         if call.send(bytes).await.is_err() {
-            return;
+            return false;
         }
         if matches!(event, Event::Delta { .. }) {
             tokio::select! {
                 () = tokio::time::sleep(WORD) => {}
-                () = call.gone() => return,
+                () = call.gone() => return false,
             }
         }
     }
-    drop(call.finish(None).await);
+    call.finish(None).await.is_ok()
 }
 
 /// The reply as events, text word by word.

@@ -18,8 +18,15 @@ use codecs::{
 };
 use proxy::RequestHead;
 
-use super::{paths::GeminiPath, signatures::Signatures};
+use super::{
+    Snapshot,
+    attempt::Failure,
+    paths::GeminiPath,
+    record::{End, Record},
+    signatures::Signatures,
+};
 use crate::{
+    route::Candidate,
     settings::KeyHash,
     telemetry::metrics::{FailureLabels, Gaps, Held, Metrics, RequestLabels},
     vendor::{Ask, Upstream},
@@ -72,6 +79,15 @@ impl Exchange {
     pub(super) fn wants_usage(&self) -> bool {
         let raw = Raw::parse(&self.body).ok();
         raw.and_then(|raw| raw.at(&["stream_options", "include_usage"])).and_then(Raw::as_bool).unwrap_or(false)
+    }
+
+    /// Notes what was read of the request.
+    pub(super) fn begin(&mut self, snapshot: &Snapshot) {
+        self.ledger.assumed_input = snapshot.settings.estimate_usage.then_some(self.body.len() as u64 / 4);
+        if let Some(record) = &mut self.ledger.record {
+            let through_alias = snapshot.catalog.is_alias(&self.model);
+            record.started(&self.model, through_alias, self.stream, self.body.len());
+        }
     }
 
     /// Facts for the codecs. `include_usage` and tool names are added by those who know them.
@@ -169,11 +185,19 @@ pub(super) struct Ledger {
     pub gaps: Gaps,
     first_token: Option<Duration>,
     added: Option<Duration>,
+    /// The error that the answer ended with.
+    error: Option<ApiError>,
+    /// Bytes of the body that the client got.
+    bytes_out: u64,
+    /// Input tokens to assume where an answer is cut off before it says how many; `None` if nothing is to be assumed.
+    assumed_input: Option<u64>,
+    /// For the log and those who watch, if there are any.
+    record: Option<Box<Record>>,
 }
 
 impl Ledger {
     /// Opens the books.
-    pub(super) fn open(metrics: &Arc<Metrics>, client: Dialect) -> Self {
+    pub(super) fn open(metrics: &Arc<Metrics>, client: Dialect, record: Option<Box<Record>>) -> Self {
         metrics.in_flight.inc();
         Self {
             metrics: metrics.clone(),
@@ -185,6 +209,10 @@ impl Ledger {
             gaps: Gaps::default(),
             first_token: None,
             added: None,
+            error: None,
+            bytes_out: 0,
+            assumed_input: None,
+            record,
         }
     }
 
@@ -193,15 +221,33 @@ impl Ledger {
         Held::on(&self.metrics.holding)
     }
 
-    /// Notes who answers.
-    pub(super) fn answered_by(&mut self, upstream: &Arc<Upstream>) {
-        self.upstream = Some(upstream.clone());
+    /// Notes who is asked, and so who answers.
+    pub(super) fn asked(&mut self, candidate: &Candidate) {
+        self.upstream = Some(candidate.upstream.clone());
+        if let Some(record) = &mut self.record {
+            record.asked(candidate);
+        }
     }
 
     /// Notes a failed attempt.
     pub(super) fn attempt_failed(&self, provider: &str, scope: &'static str, kind: &'static str) {
         let labels = FailureLabels { provider: provider.to_owned(), scope, kind };
         self.metrics.failures.get_or_create(&labels).inc();
+    }
+
+    /// Writes the row of an attempt after which the next candidate may be asked.
+    pub(super) fn attempt_over(&mut self, failure: &Failure) {
+        if let Some(record) = &mut self.record {
+            record.failed(&failure.error, failure.scope);
+        }
+    }
+
+    /// Notes an error that the client got.
+    pub(super) fn fault(&mut self, error: &ApiError) {
+        self.outcome = error.kind.name();
+        if self.record.is_some() {
+            self.error = Some(error.clone());
+        }
     }
 
     /// Notes how it ended.
@@ -227,7 +273,26 @@ impl Ledger {
     /// Notes what was seen of the answer.
     pub(super) fn observed(&mut self, observed: &Observed) {
         if let Some(usage) = observed.usage {
-            self.usage = Some((usage, observed.estimated));
+            self.counted(usage, observed.estimated);
+        }
+    }
+
+    /// Notes token counts, and whether they are an estimate.
+    pub(super) fn counted(&mut self, usage: Usage, estimated: bool) {
+        self.usage = Some((usage, estimated));
+    }
+
+    /// Notes what was seen of an answer that was cut off. Its provider will want money for what it has said; where it did
+    /// not come to say how much that is, it is assumed.
+    pub(super) fn cut_off(&mut self, observed: &Observed) {
+        self.observed(observed);
+        let Some(input) = self.assumed_input.filter(|_| observed.content) else { return };
+        let said = observed.output_chars.div_ceil(4);
+        let known = observed.usage.filter(Usage::is_known);
+        let mut usage = known.unwrap_or(Usage { uncached: input, ..Usage::default() });
+        if known.is_none() || usage.output < said {
+            usage.output = usage.output.max(said);
+            self.usage = Some((usage, true));
         }
     }
 
@@ -235,6 +300,14 @@ impl Ledger {
     pub(super) fn first_content(&mut self, since_request: Duration, added: Duration) {
         self.first_token = Some(since_request);
         self.added = Some(added);
+        if let Some(record) = &self.record {
+            record.first(since_request);
+        }
+    }
+
+    /// Notes bytes that the client got.
+    pub(super) fn sent(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
     }
 }
 
@@ -263,6 +336,16 @@ impl Drop for Ledger {
             metrics.added.observe(time.as_secs_f64());
         }
         self.gaps.flush(&metrics.gap);
+        if let Some(record) = self.record.take() {
+            record.settle(&End {
+                outcome: self.outcome,
+                error: self.error.as_ref(),
+                usage: self.usage,
+                first: self.first_token,
+                added: self.added,
+                bytes_out: self.bytes_out,
+            });
+        }
     }
 }
 
@@ -328,7 +411,7 @@ mod tests {
     #[test]
     fn a_dropped_ledger_is_counted() {
         let metrics = Arc::new(Metrics::default());
-        drop(Ledger::open(&metrics, Dialect::Gemini));
+        drop(Ledger::open(&metrics, Dialect::Gemini, None));
         let text = metrics.render();
         assert!(text.contains("client=\"gemini\",provider=\"\",outcome=\"gone\"} 1"), "{text}");
         assert!(text.contains("flow_router_in_flight 0"), "{text}");

@@ -8,12 +8,14 @@
 
 mod admit;
 mod attempt;
+mod caller;
 mod count_tokens;
 mod demo;
 mod edit;
 mod exchange;
 mod models;
 mod paths;
+mod record;
 mod relay;
 mod reply;
 mod signatures;
@@ -24,7 +26,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub use admit::{KeyFault, client_address, hex, new_key, presented};
@@ -39,15 +41,19 @@ use codecs::{
 use exchange::{Exchange, Ledger, Scanned};
 use paths::{Miss, Operation};
 use proxy::{Call, Client, Fresh, Handler, Kind, RequestHead, ResponseHead, StatusCode};
+use record::{Asked, Record, Sinks};
 use tracing::debug;
 
 use crate::{
     health::{Cooldown, Health, Scope},
     route::{Candidate, Catalog, cooldown::judge_broken},
     settings::{KeyHash, Settings},
-    store::usage,
+    store::usage::{Endpoint, Queue},
     telemetry::metrics::Metrics,
-    usage::{Feed, RateCard},
+    usage::{
+        Feed, RateCard,
+        live::{What, now_ms},
+    },
     vendor::Ask,
 };
 
@@ -93,7 +99,7 @@ pub struct Shared {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Where the rows of attempts go.
-    pub usage: usage::Queue,
+    pub usage: Queue,
     /// What happens, for those who watch.
     pub feed: Feed,
     /// Signatures kept for clients that drop them.
@@ -106,7 +112,7 @@ pub struct Shared {
 
 impl Shared {
     /// Builds the shared part around the first snapshot. `now` is in Unix seconds.
-    pub fn new(snapshot: Snapshot, usage: usage::Queue, now: u64) -> Self {
+    pub fn new(snapshot: Snapshot, usage: Queue, now: u64) -> Self {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             health: Health::default(),
@@ -221,9 +227,9 @@ impl Gateway {
 
     /// Chat, completion or token count: everything that has a body with a model in it.
     async fn chat(&self, mut call: Call<'_, Fresh>, request: Incoming, snapshot: &Snapshot) {
-        let Incoming { head, dialect, path, ask, id, key } = request;
         let shared = &*self.shared;
-        let mut ledger = Ledger::open(&shared.metrics, dialect);
+        let mut ledger = Ledger::open(&shared.metrics, request.dialect, self.record(&call, &request, snapshot));
+        let Incoming { head, dialect, path, ask, id, key } = request;
         let json_array = dialect == Dialect::Gemini
             && path.as_ref().is_some_and(|path| path.stream)
             && paths::query_value(head.query(), "alt").as_deref() != Some("sse");
@@ -234,7 +240,7 @@ impl Gateway {
         let (body, scanned) = match read {
             Ok(both) => both,
             Err(error) => {
-                ledger.outcome(error.kind.name());
+                ledger.fault(&error);
                 return reply::error(call, dialect, &error, &id).await;
             }
         };
@@ -258,23 +264,48 @@ impl Gateway {
             key,
             ledger,
         });
+        exchange.begin(snapshot);
         let mut candidates = match snapshot.catalog.plan(&exchange.model, &shared.health, Instant::now()) {
             Ok(candidates) => candidates,
             Err(miss) => {
-                exchange.ledger.outcome(ErrorKind::NotFound.name());
                 let mut error = ApiError::new(ErrorKind::NotFound, miss.message);
                 error.param = Some("model".to_owned());
+                exchange.ledger.fault(&error);
                 return reply::error(call, dialect, &error, &exchange.id).await;
             }
         };
         if let Err(refusal) = admit::narrow(exchange.key.as_ref(), &exchange.model, &mut candidates) {
-            exchange.ledger.outcome(ErrorKind::Permission.name());
-            return refused(call, dialect, refusal, &exchange.id).await;
+            let error = refusal.error();
+            exchange.ledger.fault(&error);
+            return reply::error(call, dialect, &error, &exchange.id).await;
         }
         if ask == Ask::CountTokens {
             return count_tokens::answer(call, &mut exchange, &candidates[0], &self.client, &snapshot.settings).await;
         }
         self.route(call, exchange, &candidates, &snapshot.settings).await;
+    }
+
+    /// The record of a request, if anybody wants to know of it.
+    fn record(&self, call: &Call<'_, Fresh>, request: &Incoming, snapshot: &Snapshot) -> Option<Box<Record>> {
+        let queue = Some(&self.shared.usage).filter(|queue| snapshot.settings.usage_log && !queue.is_closed());
+        if queue.is_none() && !self.shared.feed.is_active() {
+            return None;
+        }
+        let sinks = Sinks { queue: queue.cloned(), feed: self.shared.feed.clone(), prices: snapshot.prices.clone() };
+        let asked = Asked {
+            id: &request.id,
+            dialect: request.dialect,
+            endpoint: match request.ask {
+                Ask::Chat { .. } => Endpoint::Chat,
+                Ask::Generate => Endpoint::Generate,
+                Ask::CountTokens => Endpoint::CountTokens,
+            },
+            key: request.key.as_ref().map(|key| key.name.clone()),
+            ip: client_address(&request.head, call.peer(), &snapshot.settings.trusted_proxies),
+            client: caller::family(&request.head.headers),
+            session: caller::session(&request.head.headers),
+        };
+        Some(Box::new(Record::open(sinks, asked)))
     }
 
     /// Tries the candidates in order.
@@ -290,7 +321,7 @@ impl Gateway {
         let mut attempts = 0;
         for candidate in candidates.iter().take(settings.max_attempts) {
             attempts += 1;
-            exchange.ledger.answered_by(&candidate.upstream);
+            exchange.ledger.asked(candidate);
             let tried = if demo::is_demo(candidate) {
                 demo::answer(call, &mut exchange, candidate, attempts).await
             } else {
@@ -310,6 +341,7 @@ impl Gateway {
                     call = back;
                     failure.conceal(&candidate.upstream);
                     let judged = (failure.scope, failure.cooldown);
+                    exchange.ledger.attempt_over(&failure);
                     self.book(&exchange, candidate, &failure.error, judged, attempts);
                     let over = failure.scope == Scope::Request;
                     last = Some((failure, candidate));
@@ -320,8 +352,8 @@ impl Gateway {
             }
         }
         if let Some((failure, candidate)) = last {
-            exchange.ledger.outcome(failure.error.kind.name());
-            give_up(call, &exchange, failure, candidate, attempts).await;
+            exchange.ledger.fault(&failure.error);
+            give_up(call, &mut exchange, failure, candidate, attempts).await;
         }
     }
 
@@ -338,6 +370,9 @@ impl Gateway {
         let wait = self.shared.health.failed(provider, &candidate.model, judged, Instant::now());
         let (scope, kind) = (judged.0.name(), error.kind.name());
         exchange.ledger.attempt_failed(provider, scope, kind);
+        if !wait.is_zero() {
+            self.shared.feed.publish(|| cooling(candidate, wait));
+        }
         debug!(id = %exchange.id, provider = %provider, model = %candidate.model, scope, kind, status = error.status,
             wait_ms = wait.as_millis() as u64, attempts, "attempt failed");
     }
@@ -408,11 +443,7 @@ fn understood(body: &Bytes, dialect: Dialect, path: Option<paths::GeminiPath>) -
 }
 
 async fn refused(call: Call<'_, Fresh>, dialect: Dialect, refusal: admit::Refusal, request_id: &str) {
-    let error = match refusal {
-        admit::Refusal::Key(message) => ApiError::new(ErrorKind::Auth, message),
-        admit::Refusal::Place(message) => ApiError::new(ErrorKind::Permission, message),
-    };
-    reply::error(call, dialect, &error, request_id).await;
+    reply::error(call, dialect, &refusal.error(), request_id).await;
 }
 
 async fn missed(call: Call<'_, Fresh>, head: &RequestHead, miss: Miss, request_id: &str) {
@@ -434,10 +465,27 @@ async fn missed(call: Call<'_, Fresh>, head: &RequestHead, miss: Miss, request_i
     drop(call.respond(head, body.into()).await);
 }
 
+/// The event that a candidate is left alone for a while.
+fn cooling(candidate: &Candidate, wait: Duration) -> What {
+    let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+    What::ProviderState {
+        provider: candidate.upstream.name.clone(),
+        state: "cooling",
+        until_ms: Some(now_ms().saturating_add(wait)),
+    }
+}
+
 /// Tells the client that nobody could answer: the last candidate's reason.
-async fn give_up(call: Call<'_, Fresh>, exchange: &Exchange, failure: Failure, candidate: &Candidate, attempts: usize) {
+async fn give_up(
+    call: Call<'_, Fresh>,
+    exchange: &mut Exchange,
+    failure: Failure,
+    candidate: &Candidate,
+    attempts: usize,
+) {
     match failure.verbatim {
         Some((head, body)) => {
+            exchange.ledger.sent(body.len() as u64);
             let head = reply::mark(head, exchange, candidate, attempts);
             drop(call.respond(head, body).await);
         }

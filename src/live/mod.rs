@@ -300,10 +300,12 @@ async fn load(store: &Store) -> Result<Kept, StoreError> {
 
 /// Merges and builds. What has not changed is taken from `before`.
 fn ready(sources: Sources, kept: Kept, before: Option<(&State, &Snapshot)>) -> Result<Ready, Vec<Fault>> {
-    let Merged { settings, rows, notes } = settings::merge(&sources, &kept.stored)?;
+    let Merged { settings, rows, mut notes } = settings::merge(&sources, &kept.stored)?;
+    let (prices, faults) = RateCard::of(&kept.prices);
+    notes.extend(faults.into_iter().map(|message| Fault { place: "pricing".to_owned(), message }));
     let prices = match before {
         Some((state, snapshot)) if state.kept.prices == kept.prices => snapshot.prices.clone(),
-        _ => Arc::new(RateCard::new(kept.prices.iter().map(rows::price).collect())),
+        _ => Arc::new(prices),
     };
     let snapshot = Snapshot::new(settings, prices, before.map(|(_, snapshot)| snapshot));
     Ok(Ready { snapshot, state: State { sources, kept, rows, notes } })

@@ -14,11 +14,9 @@ use crate::{
         ConfigRows,
         combos::{ComboEntry, ComboRow},
         keys::KeyRow,
-        pricing::PriceRow,
         providers::ProviderRow,
         settings::SettingRow,
     },
-    usage::pricing::{Override, Price, Rates, Tier},
 };
 
 /// How deep a combo may lead to other combos.
@@ -187,45 +185,6 @@ fn key(row: &KeyRow) -> Result<KeyHash, String> {
         is_active: row.is_active,
         ..new
     })
-}
-
-/// A price of the user's. Negative numbers count as zero.
-pub(super) fn price(row: &PriceRow) -> Override {
-    let number = |value: i64| u64::try_from(value).unwrap_or(0);
-    let rates = Rates {
-        cache_read: row.cache_read.map(number),
-        cache_write: row.cache_write.map(number),
-        cache_write_1h: row.cache_write_1h.map(number),
-        reasoning: row.reasoning.map(number),
-        audio_in: row.audio_in.map(number),
-        image_in: row.image_in.map(number),
-        ..Rates::plain(number(row.input), number(row.output))
-    };
-    let tiers = row.tiers.as_ref().and_then(Json::as_array).into_iter().flatten();
-    let mut tiers: Vec<_> = tiers.filter_map(|tier| self::tier(tier, rates)).collect();
-    tiers.sort_by_key(|tier| tier.above);
-    Override {
-        provider: row.provider.clone(),
-        model: row.model.clone(),
-        price: Price { rates, tiers, ..Price::default() },
-    }
-}
-
-/// `{"above": 200000, "input": …, "output": …, "cacheRead": …}` in pico-USD per token; what is missing is as below.
-fn tier(tier: &Json, base: Rates) -> Option<Tier> {
-    let number = |name: &str| tier.get(name).and_then(Json::as_u64);
-    let rates = Rates {
-        input: number("input").unwrap_or(base.input),
-        output: number("output").unwrap_or(base.output),
-        cache_read: number("cacheRead").or(base.cache_read),
-        cache_write: number("cacheWrite").or(base.cache_write),
-        cache_write_1h: number("cacheWrite1h").or(base.cache_write_1h),
-        reasoning: number("reasoning").or(base.reasoning),
-        audio_in: number("audioIn").or(base.audio_in),
-        image_in: number("imageIn").or(base.image_in),
-        ..base
-    };
-    Some(Tier { above: number("above")?, rates })
 }
 
 /// A JSON value in the form that files have too.

@@ -106,6 +106,11 @@ impl Catalog {
         Ok(candidates)
     }
 
+    /// Whether `model` is an alias, and so stands for other models.
+    pub fn is_alias(&self, model: &str) -> bool {
+        self.lists.iter().any(|list| list.name == model)
+    }
+
     fn resolve(&self, model: &str, candidates: &mut Vec<Candidate>) {
         if let Some((name, rest)) = model.split_once('/')
             && let Some(upstream) = self.upstreams.iter().find(|upstream| &*upstream.name == name)

@@ -9,6 +9,7 @@ mod env;
 pub mod fields;
 mod file;
 mod keys;
+mod login;
 mod merge;
 pub mod presets;
 pub mod provider;
@@ -84,6 +85,10 @@ pub struct Oidc {
     pub allowed_domains: Vec<String>,
     /// Subjects that are let in.
     pub allowed_subjects: Vec<String>,
+    /// Claim and value that let in.
+    pub role: Option<(String, String)>,
+    /// Whether the password is refused on this machine too.
+    pub only: bool,
 }
 
 /// How long usage is kept.
@@ -160,6 +165,10 @@ pub struct Settings {
     pub require_login: bool,
     /// How people log in.
     pub auth_mode: AuthMode,
+    /// Hash of the password, if there is one.
+    pub password_hash: Option<Secret>,
+    /// Whether other users of this machine count as strangers.
+    pub strict_loopback: bool,
     /// Whether other machines may manage.
     pub remote_management: bool,
     /// Address from elsewhere, without a trailing slash; empty = none.
@@ -215,6 +224,8 @@ impl Default for Settings {
             read_only: false,
             require_login: false,
             auth_mode: AuthMode::None,
+            password_hash: None,
+            strict_loopback: false,
             remote_management: false,
             public_url: String::new(),
             trusted_proxies: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::{AuthMode, Demo, LogFormat, Secret, Settings, Unsupported, value};
+use super::{AuthMode, Demo, LogFormat, Secret, Settings, Unsupported, login, value};
 
 /// When a change of a setting takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -431,6 +431,29 @@ pub const TABLE: &[Row] = &[
         ..PLAIN
     },
     Row {
+        name: "password_hash",
+        value: "HASH",
+        default: "",
+        help: "Hash of the password for managing, in PHC form (argon2id); `flow-router auth reset-password` makes one",
+        secret: true,
+        set: |s, text| {
+            s.password_hash = login::password_hash(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "strict_loopback",
+        value: "BOOL",
+        default: "false",
+        help: "Without a login, only programs of our own user on this machine may manage (Linux)",
+        set: |s, text| {
+            s.strict_loopback = value::boolean(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
         name: "remote_management",
         value: "BOOL",
         default: "false",
@@ -538,6 +561,28 @@ pub const TABLE: &[Row] = &[
         help: "OpenID Connect: subjects that are let in",
         set: |s, text| {
             s.oidc.allowed_subjects = value::list(text);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_role",
+        value: "CLAIM=VALUE",
+        default: "",
+        help: "OpenID Connect: a claim that lets in, such as groups=ops or realm_access.roles=admin",
+        set: |s, text| {
+            s.oidc.role = login::role(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_only",
+        value: "BOOL",
+        default: "false",
+        help: "OpenID Connect: refuse the password on this machine too",
+        set: |s, text| {
+            s.oidc.only = value::boolean(text)?;
             Ok(())
         },
         ..PLAIN

@@ -10,7 +10,10 @@
 
 use std::{borrow::Cow, cmp::Ordering};
 
+use serde_json::{Map, Value};
+
 use super::card;
+use crate::store::pricing::PriceRow;
 
 /// Prices of one model and size of input, in pico-USD per token. `None` falls back to the rate that it is a kind of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,6 +46,40 @@ impl Rates {
     /// Rates without exceptions.
     pub fn plain(input: u64, output: u64) -> Self {
         Self { input, output, ..Self::default() }
+    }
+
+    /// The optional rate of that name in the API.
+    fn named(&mut self, name: &str) -> Option<&mut Option<u64>> {
+        Some(match name {
+            "cacheRead" => &mut self.cache_read,
+            "cacheWrite" => &mut self.cache_write,
+            "cacheWrite1h" => &mut self.cache_write_1h,
+            "reasoning" => &mut self.reasoning,
+            "audioIn" => &mut self.audio_in,
+            "audioCached" => &mut self.audio_cached,
+            "audioOut" => &mut self.audio_out,
+            "imageIn" => &mut self.image_in,
+            "imageOut" => &mut self.image_out,
+            _ => return None,
+        })
+    }
+
+    /// The rates by their names in the API, in pico-USD per token, without those that fall back.
+    pub fn members(&self) -> Map<String, Value> {
+        let rates = [
+            ("input", Some(self.input)),
+            ("output", Some(self.output)),
+            ("cacheRead", self.cache_read),
+            ("cacheWrite", self.cache_write),
+            ("cacheWrite1h", self.cache_write_1h),
+            ("reasoning", self.reasoning),
+            ("audioIn", self.audio_in),
+            ("audioCached", self.audio_cached),
+            ("audioOut", self.audio_out),
+            ("imageIn", self.image_in),
+            ("imageOut", self.image_out),
+        ];
+        rates.into_iter().filter_map(|(name, rate)| Some((name.to_owned(), rate?.into()))).collect()
     }
 }
 
@@ -114,6 +151,90 @@ pub struct Override {
     pub model: String,
     /// What it costs.
     pub price: Price,
+}
+
+impl Override {
+    /// Reads a row of the store. `tiers` is a list of objects like `{"above": 200000, "input": 2500000}` in pico-USD per
+    /// token, with the members `input`, `output`, `cacheRead`, `cacheWrite`, `cacheWrite1h`, `reasoning`, `audioIn`,
+    /// `audioCached`, `audioOut`, `imageIn`, `imageOut`; what a tier does not say is as it is below. A tier above zero
+    /// holds rates that the row has no column for.
+    ///
+    /// # Errors
+    /// Says what is wrong, in words for the one who wrote it.
+    pub fn of(row: &PriceRow) -> Result<Self, String> {
+        let rate = |name: &str, value: i64| u64::try_from(value).map_err(|_| format!("{name} must not be negative"));
+        let some = |name: &str, value: Option<i64>| value.map(|value| rate(name, value)).transpose();
+        let base = Rates {
+            cache_read: some("cacheRead", row.cache_read)?,
+            cache_write: some("cacheWrite", row.cache_write)?,
+            cache_write_1h: some("cacheWrite1h", row.cache_write_1h)?,
+            reasoning: some("reasoning", row.reasoning)?,
+            audio_in: some("audioIn", row.audio_in)?,
+            image_in: some("imageIn", row.image_in)?,
+            ..Rates::plain(rate("input", row.input)?, rate("output", row.output)?)
+        };
+        let mut price = Price { rates: base, ..Price::default() };
+        let tiers = match &row.tiers {
+            None | Some(Value::Null) => &[][..],
+            Some(Value::Array(tiers)) => tiers,
+            Some(_) => return Err("tiers must be a list".to_owned()),
+        };
+        for tier in tiers {
+            let tier = tier.as_object().ok_or("a tier must be an object")?;
+            let Some(above) = tier.get("above").and_then(Value::as_u64) else {
+                return Err("a tier needs `above`, a number of tokens".to_owned());
+            };
+            let mut rates = price.rates;
+            for (name, value) in tier.iter().filter(|(name, _)| *name != "above") {
+                let value = value.as_u64().ok_or_else(|| format!("{name} must be a whole number of pico-USD"))?;
+                match name.as_str() {
+                    "input" => rates.input = value,
+                    "output" => rates.output = value,
+                    _ => match rates.named(name) {
+                        Some(rate) => *rate = Some(value),
+                        None => return Err(format!("a tier has no `{name}`")),
+                    },
+                }
+            }
+            match above {
+                0 => price.rates = rates,
+                _ => price.tiers.push(Tier { above, rates }),
+            }
+        }
+        price.tiers.sort_by_key(|tier| tier.above);
+        Ok(Self { provider: row.provider.clone(), model: row.model.clone(), price })
+    }
+
+    /// The row that the store keeps.
+    pub fn row(&self, source: &str) -> PriceRow {
+        let number = |rate: u64| i64::try_from(rate).unwrap_or(i64::MAX);
+        let base = self.price.rates;
+        let unlisted = [("audioCached", base.audio_cached), ("audioOut", base.audio_out), ("imageOut", base.image_out)];
+        let unlisted: Map<_, _> =
+            unlisted.into_iter().filter_map(|(name, rate)| Some((name.to_owned(), rate?.into()))).collect();
+        let tier = |above: u64, mut members: Map<String, Value>| {
+            members.insert("above".to_owned(), above.into());
+            Value::Object(members)
+        };
+        let first = (!unlisted.is_empty()).then(|| tier(0, unlisted));
+        let others = self.price.tiers.iter().map(|Tier { above, rates }| tier(*above, rates.members()));
+        let tiers: Vec<_> = first.into_iter().chain(others).collect();
+        PriceRow {
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            input: number(base.input),
+            output: number(base.output),
+            cache_read: base.cache_read.map(number),
+            cache_write: base.cache_write.map(number),
+            cache_write_1h: base.cache_write_1h.map(number),
+            reasoning: base.reasoning.map(number),
+            audio_in: base.audio_in.map(number),
+            image_in: base.image_in.map(number),
+            tiers: (!tiers.is_empty()).then_some(Value::Array(tiers)),
+            source: source.to_owned(),
+            updated_at_ms: 0,
+        }
+    }
 }
 
 /// Who sells.
@@ -204,6 +325,18 @@ impl RateCard {
         card.patterns.reverse();
         card.patterns.sort_by_key(|row| std::cmp::Reverse(row.model.len()));
         card
+    }
+
+    /// The built-in card under the store's rows, and what is wrong with those that were left out.
+    pub fn of(rows: &[PriceRow]) -> (Self, Vec<String>) {
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        for row in rows {
+            match Override::of(row) {
+                Ok(row) => good.push(row),
+                Err(message) => bad.push(format!("price of {} {}: {message}", row.provider, row.model)),
+            }
+        }
+        (Self::new(good), bad)
     }
 
     /// The user's own rows.
@@ -458,6 +591,49 @@ mod tests {
         assert_eq!(card.overrides().count(), 7);
         let found = card.find(&mine, "free-lunch").unwrap();
         assert_eq!((found.source, &*found.vendor, &*found.model), (Source::User, "mine", "free-*"));
+    }
+
+    #[test]
+    fn rows_of_the_store_keep_every_rate() {
+        let rates = Rates {
+            input: 1,
+            output: 2,
+            cache_read: Some(3),
+            cache_write: Some(4),
+            cache_write_1h: Some(5),
+            reasoning: Some(6),
+            audio_in: Some(7),
+            audio_cached: Some(8),
+            audio_out: Some(9),
+            image_in: Some(10),
+            image_out: Some(11),
+        };
+        let tiers = vec![Tier { above: 200_000, rates: Rates { input: 20, ..rates } }];
+        let whole = Override { price: Price { rates, tiers, ..Price::default() }, ..row("mine", "m", 0) };
+        assert_eq!(Override::of(&whole.row("user")), Ok(whole));
+        let plain = row("", "*", 5);
+        assert_eq!((plain.row("user").tiers, Override::of(&plain.row("import"))), (None, Ok(plain)));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_row_is_said() {
+        let bad = |change: fn(&mut PriceRow)| {
+            let mut bad = row("p", "m", 1).row("user");
+            change(&mut bad);
+            let (card, faults) = RateCard::of(&[bad, row("p", "good", 3).row("user")]);
+            assert_eq!(card.overrides().count(), 1);
+            faults.concat()
+        };
+        assert_eq!(bad(|row| row.input = -1), "price of p m: input must not be negative");
+        assert_eq!(bad(|row| row.tiers = Some(7.into())), "price of p m: tiers must be a list");
+        assert_eq!(
+            bad(|row| row.tiers = serde_json::from_str(r#"[{"input":1}]"#).ok()),
+            "price of p m: a tier needs `above`, a number of tokens"
+        );
+        assert_eq!(
+            bad(|row| row.tiers = serde_json::from_str(r#"[{"above":1,"inputs":1}]"#).ok()),
+            "price of p m: a tier has no `inputs`"
+        );
     }
 
     #[test]

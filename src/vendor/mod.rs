@@ -3,7 +3,7 @@
 //! All five public dialects have fixed places for these things, so one table row per dialect serves every vendor that
 //! speaks it; what differs per vendor is data of its [`Provider`].
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use codecs::{
@@ -16,6 +16,7 @@ use proxy::{Headers, Origin};
 use crate::{
     settings::{self, Provider, Secret, Settings},
     telemetry::metrics::Books,
+    usage::pricing::{Buyer, Place},
 };
 
 /// Stall limit where the vendor sends pings.
@@ -53,6 +54,8 @@ pub struct Upstream {
     pub provider: Provider,
     /// Where it is; `None` for the embedded demo.
     pub origin: Option<Origin>,
+    /// Whose machine it is on, as far as prices are concerned.
+    place: Place,
     /// Path part of its base URL, without a trailing slash.
     base_path: String,
     /// How long a prologue is held back.
@@ -73,11 +76,13 @@ impl Upstream {
             _ => STALL_SILENT,
         };
         let limit = |duration: Duration| (!duration.is_zero()).then_some(duration);
+        let origin = Origin::parse(settings::provider::origin_of(&provider.base_url)).ok();
         Self {
             name: provider.name.as_str().into(),
             shown: Bytes::from(provider.name.clone()),
             books: Books::new(&provider.name),
-            origin: Origin::parse(settings::provider::origin_of(&provider.base_url)).ok(),
+            place: origin.as_ref().map_or(Place::Embedded, |origin| place(origin.host())),
+            origin,
             base_path: base_path(&provider.base_url, provider.dialect),
             hold: provider.hold_prologue.unwrap_or(settings.hold_prologue),
             first_byte: limit(provider.first_byte_timeout.unwrap_or(settings.first_byte_timeout)),
@@ -91,6 +96,11 @@ impl Upstream {
     pub fn is_same(&self, other: &Self) -> bool {
         let limits = |upstream: &Self| (upstream.hold, upstream.first_byte, upstream.stall, upstream.connect);
         self.provider == other.provider && limits(self) == limits(other)
+    }
+
+    /// Who sells what it answers.
+    pub fn buyer(&self) -> Buyer<'_> {
+        Buyer { provider: &self.name, vendor: self.provider.preset, place: self.place }
     }
 
     /// Its wire language.
@@ -290,6 +300,16 @@ fn gemini_generation(model: &str) -> u32 {
     let family = model.rsplit('/').next().unwrap_or(model);
     let digits = family.strip_prefix("gemini-").unwrap_or_default();
     digits.split(['.', '-']).next().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Whether a host is this machine or one beside it: private addresses, and names without a dot.
+fn place(host: &str) -> Place {
+    let near = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
+        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        Err(_) => !host.contains('.') || host.ends_with(".localhost") || host.ends_with(".local"),
+    };
+    if near { Place::Local } else { Place::Remote }
 }
 
 /// Path part of a base URL, completed to where the dialect's own path begins: people write Anthropic's address with and

@@ -290,6 +290,7 @@ fn nonsense(error: &inflate::InflateError) -> ApiError {
 
 async fn respond(call: Call<'_, Fresh>, exchange: &mut Exchange, head: ResponseHead, body: Bytes, observed: &Observed) {
     exchange.ledger.observed(observed);
+    exchange.ledger.sent(body.len() as u64);
     if call.respond(head, body).await.is_ok() {
         settle(exchange, observed);
     }

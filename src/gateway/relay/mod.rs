@@ -120,10 +120,16 @@ fn head(exchange: &mut Exchange, answer: &Answer<'_>, content_type: &'static str
 
 /// Books a finished answer.
 fn settle(exchange: &mut Exchange, observed: &Observed) {
-    exchange.ledger.observed(observed);
-    exchange.ledger.outcome(observed.error.as_ref().map_or("ok", |error| error.kind.name()));
-    if let Some(error) = &observed.error {
-        exchange.ledger.broke(error);
+    match &observed.error {
+        Some(error) => {
+            exchange.ledger.cut_off(observed);
+            exchange.ledger.fault(error);
+            exchange.ledger.broke(error);
+        }
+        None => {
+            exchange.ledger.observed(observed);
+            exchange.ledger.outcome("ok");
+        }
     }
 }
 

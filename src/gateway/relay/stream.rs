@@ -72,9 +72,10 @@ pub(super) async fn relay<'a>(
         head = head.with("cache-control", "no-cache").with("x-accel-buffering", "no");
     }
     let first = joined(&mut ready);
+    let sent = first.len() as u64;
     let Ok(call) = call.commit(head, first).await else { return Ok(()) };
     let keep_alive = answer.settings.keep_alive;
-    let flow = Flow { call, source, pipe, ready, keep_alive, last_write: Instant::now() };
+    let flow = Flow { call, source, pipe, ready, keep_alive, last_write: Instant::now(), sent };
     flow.run(exchange, &mut answer.response.body, timer).await;
     Ok(())
 }
@@ -192,6 +193,8 @@ struct Flow<'a> {
     ready: Vec<Bytes>,
     keep_alive: Duration,
     last_write: Instant,
+    /// Bytes that were written.
+    sent: u64,
 }
 
 impl Flow<'_> {
@@ -232,6 +235,7 @@ impl Flow<'_> {
         settle(exchange, self.pipe.observed());
         self.pipe.finish(&mut self.ready);
         let last = joined(&mut self.ready);
+        exchange.ledger.sent(self.sent + last.len() as u64);
         if self.call.finish_with(last, None).await.is_ok() && self.pipe.observed().ended {
             // The terminal event is here; the end of the body mostly is too.
             let linger = async { while let Ok(Some(_)) = body.chunk().await {} };
@@ -280,7 +284,7 @@ impl Flow<'_> {
             [one] => self.call.send(one.clone()).await,
             many => self.call.send_slices(many).await,
         };
-        self.ready.clear();
+        self.sent += self.ready.drain(..).map(|slice| slice.len() as u64).sum::<u64>();
         self.last_write = Instant::now();
         sent.is_ok()
     }
@@ -309,7 +313,8 @@ impl Flow<'_> {
 
     /// The client left: what was seen is booked; dropping the rest closes both sides.
     fn left(self, exchange: &mut Exchange) {
-        exchange.ledger.observed(self.pipe.observed());
+        exchange.ledger.sent(self.sent);
+        exchange.ledger.cut_off(self.pipe.observed());
     }
 }
 

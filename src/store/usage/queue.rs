@@ -48,6 +48,11 @@ impl Queue {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// Whether nobody writes any more: there is no use in making rows.
+    pub fn is_closed(&self) -> bool {
+        self.rows.is_closed()
+    }
+
     /// Rows that wait.
     pub fn waiting(&self) -> usize {
         self.rows.max_capacity() - self.rows.capacity()
@@ -75,5 +80,6 @@ mod tests {
         drop(rows);
         assert!(!queue.try_push(row(10)));
         assert!(!Queue::closed().try_push(row(11)));
+        assert!(queue.is_closed() && Queue::closed().is_closed());
     }
 }

@@ -1,0 +1,286 @@
+//! What an exchange leaves behind: a row per attempt for the log, and events for those who watch.
+//!
+//! ```text
+//!   open ──body──▶ started ──asked──▶ attempt runs ──failed──▶ kept ──asked──▶ … ──settle──▶ queue, feed
+//! ```
+//!
+//! Rows wait here until the last one is known, because each says how many there were. Nothing here happens per chunk, and
+//! nothing waits: a full queue drops the row and counts it.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use codecs::{
+    dialect::Dialect,
+    hub::{ApiError, ErrorKind, Usage},
+};
+
+use crate::{
+    health::Scope,
+    route::Candidate,
+    store::usage::{Endpoint, Outcome, Queue, UsageRow},
+    usage::{
+        Feed, RateCard,
+        ledger::cost,
+        live::{Started, What, now_ms},
+    },
+    vendor::Upstream,
+};
+
+/// Where rows and events go, and what rows cost.
+#[derive(Debug, Clone)]
+pub(super) struct Sinks {
+    /// The log; `None` if nothing is logged.
+    pub(super) queue: Option<Queue>,
+    /// Those who watch.
+    pub(super) feed: Feed,
+    /// Prices at the time of the request.
+    pub(super) prices: Arc<RateCard>,
+}
+
+/// Who asks for what, before the body is read.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) id: &'a str,
+    pub(super) dialect: Dialect,
+    pub(super) endpoint: Endpoint,
+    pub(super) key: Option<Arc<str>>,
+    pub(super) ip: IpAddr,
+    pub(super) client: Option<Arc<str>>,
+    pub(super) session: Option<Arc<str>>,
+}
+
+/// What an exchange leaves behind, growing with it.
+#[derive(Debug)]
+pub(super) struct Record {
+    sinks: Sinks,
+    /// The attempt that runs; before the first one, the request itself.
+    row: UsageRow,
+    /// When it began.
+    began: Instant,
+    /// Who is asked in it.
+    upstream: Option<Arc<Upstream>>,
+    /// Attempts that failed.
+    failed: Vec<UsageRow>,
+    /// Whether `row` is an attempt that runs, or a request that nobody was asked about.
+    open: bool,
+}
+
+/// What is known when an exchange ends.
+#[derive(Debug, Default)]
+pub(super) struct End<'a> {
+    /// `ok`, `gone`, or the name of an error.
+    pub(super) outcome: &'static str,
+    /// The error that the answer ended with, if it did.
+    pub(super) error: Option<&'a ApiError>,
+    /// Counts, and whether they are our estimate.
+    pub(super) usage: Option<(Usage, bool)>,
+    /// From the request's last byte to the first content.
+    pub(super) first: Option<Duration>,
+    /// Our own share of it.
+    pub(super) added: Option<Duration>,
+    /// Bytes that the client got.
+    pub(super) bytes_out: u64,
+}
+
+impl Record {
+    /// Begins the record of a request whose head was read.
+    pub(super) fn open(sinks: Sinks, asked: Asked<'_>) -> Self {
+        let row = UsageRow {
+            ts_ms: now_ms(),
+            request_id: asked.id.into(),
+            session: asked.session,
+            key: asked.key,
+            provider: None,
+            model_requested: "".into(),
+            model: None,
+            alias: None,
+            client_ip: Some(asked.ip),
+            client: asked.client,
+            dialect: asked.dialect,
+            dialect_upstream: None,
+            endpoint: asked.endpoint,
+            stream: false,
+            attempt: 0,
+            attempts: 0,
+            status: 0,
+            outcome: Outcome::ClientGone,
+            error: None,
+            tokens_in: 0,
+            tokens_out: 0,
+            tokens_cache_read: 0,
+            tokens_cache_write: 0,
+            tokens_cache_write_1h: 0,
+            tokens_reasoning: 0,
+            estimated: false,
+            cost: None,
+            ttft_ms: None,
+            duration_ms: 0,
+            added_us: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        Self { sinks, row, began: Instant::now(), upstream: None, failed: Vec::new(), open: true }
+    }
+
+    /// The body was read.
+    pub(super) fn started(&mut self, model: &str, through_alias: bool, stream: bool, bytes: usize) {
+        let row = &mut self.row;
+        row.model_requested = model.into();
+        row.alias = through_alias.then(|| row.model_requested.clone());
+        row.stream = stream;
+        row.bytes_in = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.sinks.feed.publish(|| {
+            What::RequestStart(Box::new(Started {
+                request_id: row.request_id.clone(),
+                key: row.key.clone(),
+                client: row.client.clone(),
+                session: row.session.clone(),
+                dialect: row.dialect,
+                endpoint: row.endpoint,
+                model: row.model_requested.clone(),
+                stream,
+            }))
+        });
+    }
+
+    /// A candidate is asked.
+    pub(super) fn asked(&mut self, candidate: &Candidate) {
+        let before = self.failed.last();
+        self.began = Instant::now();
+        let row = &mut self.row;
+        row.ts_ms = now_ms();
+        row.provider = Some(candidate.upstream.name.clone());
+        row.model = Some(candidate.model.clone());
+        row.dialect_upstream = Some(candidate.upstream.dialect());
+        row.attempt += 1;
+        self.open = true;
+        self.upstream = Some(candidate.upstream.clone());
+        self.sinks.feed.publish(|| What::RequestRoute {
+            request_id: row.request_id.clone(),
+            attempt: row.attempt,
+            provider: candidate.upstream.name.clone(),
+            model: candidate.model.clone(),
+            reason: match before {
+                Some(before) => format!("fallback:{}", before.status),
+                None if row.alias.is_some() => format!("alias:{}", row.model_requested),
+                None => "priority".to_owned(),
+            },
+        });
+    }
+
+    /// The attempt that ran has failed. The error's secrets are masked already.
+    pub(super) fn failed(&mut self, error: &ApiError, scope: Scope) {
+        let client_error = scope == Scope::Request;
+        let mut row = self.row.clone();
+        row.outcome = if client_error { Outcome::ClientError } else { judged(error.kind) };
+        row.status = error.status.unwrap_or(0);
+        row.error = Some(error.message.as_str().into());
+        row.duration_ms = milliseconds(self.began.elapsed());
+        self.failed.push(row);
+        self.open = false;
+    }
+
+    /// The first content is here.
+    pub(super) fn first(&self, since_request: Duration) {
+        let request_id = &self.row.request_id;
+        self.sinks
+            .feed
+            .publish(|| What::RequestFirst { request_id: request_id.clone(), ttft_ms: milliseconds(since_request) });
+    }
+
+    /// Hands everything over.
+    pub(super) fn settle(mut self, end: &End<'_>) {
+        if self.open {
+            self.close(end);
+        } else if let Some(last) = self.failed.last_mut() {
+            // The client got the last failure as its answer.
+            last.bytes_out = end.bytes_out;
+        }
+        let attempts = self.row.attempt;
+        for mut row in std::mem::take(&mut self.failed) {
+            row.attempts = attempts;
+            self.hand_over(row);
+        }
+        if self.open {
+            self.row.attempts = attempts;
+            let Self { sinks, row, .. } = self;
+            hand_over(&sinks, row);
+        }
+    }
+
+    fn hand_over(&self, row: UsageRow) {
+        hand_over(&self.sinks, row);
+    }
+
+    /// Fills the row of the attempt that ran to its end.
+    fn close(&mut self, end: &End<'_>) {
+        let row = &mut self.row;
+        row.duration_ms = milliseconds(self.began.elapsed());
+        row.ttft_ms = end.first.map(milliseconds);
+        row.added_us = end.added.map(|added| u32::try_from(added.as_micros()).unwrap_or(u32::MAX));
+        row.bytes_out = end.bytes_out;
+        row.outcome = match (end.outcome, end.error) {
+            ("ok", _) => Outcome::Ok,
+            ("gone", _) => Outcome::ClientGone,
+            // Nobody was asked: the request was wrong, or its key may not.
+            (_, Some(error)) if row.attempt == 0 => match error.kind {
+                ErrorKind::Permission => Outcome::Blocked,
+                _ => Outcome::ClientError,
+            },
+            (_, Some(error)) if error.kind == ErrorKind::Timeout && end.first.is_some() => Outcome::Stall,
+            (_, Some(error)) => judged(error.kind),
+            (_, None) => Outcome::UpstreamError,
+        };
+        row.status = match (row.outcome, end.error) {
+            (Outcome::ClientError | Outcome::Blocked, Some(error)) => {
+                error.status.unwrap_or_else(|| row.dialect.encode_error(error, "", &mut Vec::new()))
+            }
+            // An answer that has begun has its status, whatever came after.
+            _ if end.first.is_some() || row.outcome == Outcome::Ok => 200,
+            (_, error) => error.and_then(|error| error.status).unwrap_or(0),
+        };
+        row.error = end.error.map(|error| match &self.upstream {
+            Some(upstream) => upstream.masked(&error.message).as_ref().into(),
+            None => error.message.as_str().into(),
+        });
+        if let Some((usage, estimated)) = end.usage {
+            let count = |tokens: u64| u32::try_from(tokens).unwrap_or(u32::MAX);
+            row.tokens_in = count(usage.uncached);
+            row.tokens_out = count(usage.output);
+            row.tokens_cache_read = count(usage.cache_read);
+            row.tokens_cache_write = count(usage.cache_write);
+            row.tokens_cache_write_1h = count(usage.cache_write_1h);
+            row.tokens_reasoning = count(usage.reasoning);
+            row.estimated = estimated;
+            let model = row.model.as_deref().unwrap_or_default();
+            let price = self.upstream.as_ref().and_then(|upstream| self.sinks.prices.find(&upstream.buyer(), model));
+            row.cost = price.map(|found| cost(&found.price, &usage));
+        }
+    }
+}
+
+fn hand_over(sinks: &Sinks, row: UsageRow) {
+    if sinks.feed.is_active() {
+        let shown = Arc::new(row.clone());
+        sinks.feed.publish(|| What::RequestEnd(shown));
+    }
+    if let Some(queue) = &sinks.queue {
+        queue.try_push(row);
+    }
+}
+
+/// How an attempt ended that a provider is to blame for.
+fn judged(kind: ErrorKind) -> Outcome {
+    match kind {
+        ErrorKind::Timeout => Outcome::Timeout,
+        _ => Outcome::UpstreamError,
+    }
+}
+
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
