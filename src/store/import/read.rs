@@ -279,7 +279,11 @@ pub(super) fn read(old: &Connection, key: &LegacyKey) -> Result<Legacy, StoreErr
     )?;
     for (table, what) in LEFT {
         let mut rows = 0;
-        each(old, table, "1", |_, _| Ok(rows += 1), &mut legacy.notes)?;
+        let count = |_: &Row<'_>, _: &mut Vec<String>| {
+            rows += 1;
+            Ok(())
+        };
+        each(old, table, "1", count, &mut legacy.notes)?;
         if rows > 0 {
             legacy.notes.push(format!("{what} are left out ({rows})"));
         }
