@@ -77,7 +77,12 @@ impl Dims {
         Ok(id)
     }
 
-    fn some(&mut self, tx: &Transaction<'_>, kind: Kind, value: Option<&str>) -> rusqlite::Result<Option<i64>> {
+    pub(super) fn some(
+        &mut self,
+        tx: &Transaction<'_>,
+        kind: Kind,
+        value: Option<&str>,
+    ) -> rusqlite::Result<Option<i64>> {
         value.filter(|value| !value.is_empty()).map(|value| self.id(tx, kind, value)).transpose()
     }
 }
