@@ -76,7 +76,7 @@ impl Snapshot {
     /// counters.
     pub fn new(settings: Settings, prices: Arc<RateCard>, before: Option<&Snapshot>) -> Self {
         Self {
-            catalog: Catalog::new(&settings, before.map(|before| &before.catalog)),
+            catalog: Catalog::new(&settings, &prices, before.map(|before| &before.catalog)),
             admission: admit::Admission::new(&settings),
             prices,
             settings,
