@@ -3,6 +3,7 @@
 //! Floors, from the ground up; a module uses floors below its own: store · settings, runtime · args, health,
 //! telemetry · vendor · route · gateway · live · boot · app (`tests/layers.rs` holds them to it).
 
+pub mod api;
 pub mod app;
 pub mod args;
 pub mod boot;

@@ -28,8 +28,17 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Fresh {
     head: RequestHead,
-    peer: SocketAddr,
+    ends: Ends,
     received: Instant,
+}
+
+/// The two addresses of a client's connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    /// The client's.
+    pub(crate) peer: SocketAddr,
+    /// Ours; `None` where the system does not tell.
+    pub(crate) local: Option<SocketAddr>,
 }
 
 /// The head of the answer has been sent.
@@ -59,12 +68,12 @@ macro_rules! leg {
 }
 
 impl<'a> Call<'a, Fresh> {
-    pub(crate) fn h1(conn: &'a mut Conn, head: RequestHead, peer: SocketAddr, received: Instant) -> Self {
-        Self { leg: Leg::H1(conn), state: Fresh { head, peer, received } }
+    pub(crate) fn h1(conn: &'a mut Conn, head: RequestHead, ends: Ends, received: Instant) -> Self {
+        Self { leg: Leg::H1(conn), state: Fresh { head, ends, received } }
     }
 
-    pub(crate) fn h2(stream: Stream, head: RequestHead, peer: SocketAddr, received: Instant) -> Self {
-        Self { leg: Leg::H2(Box::new(stream)), state: Fresh { head, peer, received } }
+    pub(crate) fn h2(stream: Stream, head: RequestHead, ends: Ends, received: Instant) -> Self {
+        Self { leg: Leg::H2(Box::new(stream)), state: Fresh { head, ends, received } }
     }
 
     /// The head of the request.
@@ -86,7 +95,13 @@ impl<'a> Call<'a, Fresh> {
 
     /// Address of the client.
     pub fn peer(&self) -> SocketAddr {
-        self.state.peer
+        self.state.ends.peer
+    }
+
+    /// Our own address on the client's connection: which of our addresses the client dialled. `None` where the system
+    /// does not tell.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.state.ends.local
     }
 
     /// When the head was complete.

@@ -193,8 +193,10 @@ pub fn client_address(head: &RequestHead, peer: SocketAddr, trusted: &[Cidr]) ->
     }
     // Each proxy appends whom it saw: from the right, the first one that is not ours. What a client wrote stands further
     // to the left.
-    let said = head.headers.text("x-forwarded-for").unwrap_or_default();
-    let mut hops = said.rsplit(',').map_while(|hop| hop.trim().parse::<IpAddr>().ok());
+    // Some append a line of their own instead, so that the last line is the nearest.
+    let lines: Vec<_> = head.headers.all("x-forwarded-for").collect();
+    let hops = lines.into_iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+    let mut hops = hops.map_while(|hop| std::str::from_utf8(hop).ok()?.trim().parse::<IpAddr>().ok());
     hops.find(|hop| !is_trusted(hop)).map_or(peer, |hop| hop.to_canonical())
 }
 
@@ -322,6 +324,8 @@ mod tests {
         let forwarded = head("x", &[("x-forwarded-for", "6.6.6.6, 10.1.2.3, 127.0.0.1")]);
         assert_eq!(client_address(&forwarded, HERE, &trusted), IpAddr::from([10, 1, 2, 3]));
         assert_eq!(client_address(&forwarded, HERE, &[]), HERE.ip());
+        let lines = [("x-forwarded-for", "10.9.9.9"), ("X-Forwarded-For", "203.0.113.7")];
+        assert_eq!(client_address(&head("x", &lines), HERE, &trusted), IpAddr::from([203, 0, 113, 7]));
         assert_eq!(client_address(&head("x", &[("x-forwarded-for", "?, nonsense")]), HERE, &trusted), HERE.ip());
     }
 

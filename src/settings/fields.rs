@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use codecs::dialect::{ChatFlavour, Dialect, Placeholder};
+use codecs::{
+    dialect::{ChatFlavour, Dialect, Placeholder, ThinkingForm},
+    json::{Text, Writer},
+};
 
 use super::{
     Provider, Secret, Source,
@@ -91,6 +94,9 @@ pub struct Field {
     set: fn(&mut Provider, &Value, &Env<'_>) -> Result<(), String>,
 }
 
+/// Members of bodies that only the gateway may write.
+const OURS: [&str; 3] = ["model", "stream", "messages"];
+
 /// The environment.
 #[derive(Clone, Copy)]
 pub struct Env<'e>(pub &'e [(String, String)]);
@@ -177,6 +183,22 @@ pub const PROVIDER_KEYS: &[Field] = &[
         },
     },
     Field {
+        name: "thinking",
+        help: "chat: how a wish for thinking is sent: effort (reasoning_effort), type (thinking.type), type_effort (both), \
+               enable (enable_thinking, thinking_budget) or reasoning (reasoning.effort)",
+        set: |p, value, _| {
+            let words = [
+                ("effort", ThinkingForm::Effort),
+                ("type", ThinkingForm::Type),
+                ("type_effort", ThinkingForm::TypeEffort),
+                ("enable", ThinkingForm::Enable),
+                ("reasoning", ThinkingForm::Reasoning),
+            ];
+            p.thinking = value::word(value.text()?, &words)?;
+            Ok(())
+        },
+    },
+    Field {
         name: "reasoning_echo",
         help: "chat: whether earlier reasoning goes back as reasoning_content",
         set: |p, value, _| value.flag().map(|flag| p.reasoning_echo = flag),
@@ -206,9 +228,24 @@ pub const PROVIDER_KEYS: &[Field] = &[
         set: |p, value, _| value.flag().map(|flag| p.stream_only = flag),
     },
     Field {
+        name: "fix_id",
+        help: "chat: replace ids of answers that are missing, shorter than 8 characters, or a mere word",
+        set: |p, value, _| value.flag().map(|flag| p.fix_id = flag),
+    },
+    Field {
         name: "drop_params",
         help: "list of members never to send",
         set: |p, value, _| value.texts().map(|list| p.drop_params = list),
+    },
+    Field {
+        name: "rename_params",
+        help: "table of members to send under another name, such as { max_tokens = \"max_completion_tokens\" }",
+        set: |p, value, _| members(value, |value| value.text().map(str::to_owned)).map(|list| p.rename_params = list),
+    },
+    Field {
+        name: "force_params",
+        help: "table of members to send whatever the client says, such as { temperature = 1 }",
+        set: |p, value, _| members(value, json).map(|list| p.force_params = list),
     },
     Field {
         name: "max_output_tokens",
@@ -249,6 +286,74 @@ fn headers(provider: &mut Provider, value: &Value, _: &Env<'_>) -> Result<(), St
         provider.headers.push((name.clone(), Secret::new(text)));
     }
     Ok(())
+}
+
+/// A table of body members: name and what `read` makes of the value.
+fn members(
+    value: &Value,
+    read: impl Fn(&Value) -> Result<String, String>,
+) -> Result<Vec<(String, String)>, String> {
+    let Value::Table(table) = value else { return Err(value.expected("a table")) };
+    let member = |(name, value): &(String, Value)| {
+        let text = read(value)?;
+        // Routing and relaying stand on these: an edit would make the answer another one than was planned.
+        match OURS.iter().find(|ours| **ours == name.as_str() || **ours == text) {
+            Some(name) => Err(format!("`{name}` cannot be renamed or forced")),
+            None => Ok((name.clone(), text)),
+        }
+    };
+    table.iter().map(member).collect()
+}
+
+/// A value as JSON text.
+fn json(value: &Value) -> Result<String, String> {
+    let mut text = Vec::new();
+    match write_json(value, &mut Writer::new(&mut text)) {
+        true => String::from_utf8(text).map_err(|error| error.to_string()),
+        false => {
+            Err("JSON has no place for this value: use text, numbers, true/false, lists and tables".to_owned())
+        }
+    }
+}
+
+/// Writes a value as JSON; `false` if JSON does not have it: dates, infinities.
+fn write_json(value: &Value, w: &mut Writer<'_, Vec<u8>>) -> bool {
+    match value {
+        Value::Text(text) => {
+            w.string(text);
+        }
+        Value::Bool(flag) => {
+            w.bool(*flag);
+        }
+        Value::Number(digits) => {
+            let whole = digits.parse::<i64>().map(|number| number.to_string());
+            let number = whole.ok().or_else(|| {
+                let number: f64 = digits.parse().ok()?;
+                number.is_finite().then(|| number.to_string())
+            });
+            let Some(number) = number else { return false };
+            w.verbatim(&number);
+        }
+        Value::Other(_) => return false,
+        Value::List(items) => {
+            w.begin_array();
+            if !items.iter().all(|item| write_json(item, w)) {
+                return false;
+            }
+            w.end_array();
+        }
+        Value::Table(table) => {
+            w.begin_object();
+            for (key, value) in table {
+                w.key_text(Text::Plain(key));
+                if !write_json(value, w) {
+                    return false;
+                }
+            }
+            w.end_object();
+        }
+    }
+    true
 }
 
 /// What is wrong with a provider's fields: the place of the field, or `None` for the provider as a whole, and the reason.
@@ -329,6 +434,7 @@ pub(super) fn from_preset(name: &str, preset: &Preset, source: Source) -> Provid
     provider.preset = Some(preset.id);
     provider.models = preset.models.iter().map(|model| (*model).to_owned()).collect();
     provider.flavour = preset.flavour;
+    provider.thinking = preset.thinking;
     provider.cache_control = preset.cache_control;
     if let Reasoning::Echo(placeholder) = preset.reasoning {
         provider.reasoning_echo = true;

@@ -8,7 +8,7 @@
 use super::{
     Alias, Effective, Fault, KeyHash, Settings, Source, Sources, env,
     fields::{self, Env, Value},
-    file, provider, table,
+    file, login, provider, table,
     told::Told,
     value,
 };
@@ -73,6 +73,7 @@ pub fn merge(sources: &Sources, stored: &Stored) -> Result<Merged, Vec<Fault>> {
     provider::check_aliases(&settings, &mut rules);
     let alias_rules = rules.len();
     exposed(&mut settings, &mut rules);
+    rules.extend(login::faults(&settings, &told));
     for (at, (source, fault)) in rules.into_iter().enumerate() {
         // Without its store a gateway serves what it can.
         let excused = source == Source::Store || stored.unavailable.is_some();

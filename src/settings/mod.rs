@@ -9,6 +9,7 @@ mod env;
 pub mod fields;
 mod file;
 mod keys;
+mod login;
 mod merge;
 pub mod presets;
 pub mod provider;
@@ -85,6 +86,10 @@ pub struct Oidc {
     pub allowed_domains: Vec<String>,
     /// Subjects that are let in.
     pub allowed_subjects: Vec<String>,
+    /// Claim and value that let in.
+    pub role: Option<(String, String)>,
+    /// Whether the password is refused on this machine too.
+    pub only: bool,
 }
 
 /// How long usage is kept.
@@ -147,6 +152,12 @@ pub struct Settings {
     pub estimate_usage: bool,
     /// What happens to parameters that the target cannot express.
     pub unsupported: Unsupported,
+    /// Tokens added to the prompt counts and totals that clients see.
+    pub usage_pad: u64,
+    /// Whether answers name the model as the client did.
+    pub echo_model: bool,
+    /// Whether calls to Ollama clients leave in a row of their own before the last one.
+    pub early_calls: bool,
     /// Whether `max_tokens` is raised for Anthropic upstreams when a request is translated.
     pub adjust_max_tokens: bool,
     /// Whether the management API may change nothing.
@@ -155,6 +166,10 @@ pub struct Settings {
     pub require_login: bool,
     /// How people log in.
     pub auth_mode: AuthMode,
+    /// Hash of the password, if there is one.
+    pub password_hash: Option<Secret>,
+    /// Whether other users of this machine count as strangers.
+    pub strict_loopback: bool,
     /// Whether other machines may manage.
     pub remote_management: bool,
     /// Address from elsewhere, without a trailing slash; empty = none.
@@ -213,10 +228,15 @@ impl Default for Settings {
             ca_file: None,
             estimate_usage: true,
             unsupported: Unsupported::Drop,
+            usage_pad: 0,
+            echo_model: false,
+            early_calls: false,
             adjust_max_tokens: true,
             read_only: false,
             require_login: false,
             auth_mode: AuthMode::None,
+            password_hash: None,
+            strict_loopback: false,
             remote_management: false,
             public_url: String::new(),
             trusted_proxies: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::{AuthMode, Demo, LogFormat, Secret, Settings, Unsupported, value};
+use super::{AuthMode, Demo, LogFormat, Secret, Settings, Unsupported, login, value};
 
 /// When a change of a setting takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -341,6 +341,39 @@ pub const TABLE: &[Row] = &[
         ..PLAIN
     },
     Row {
+        name: "usage_pad",
+        value: "N",
+        default: "0",
+        help: "Tokens added to the prompt counts and totals that clients see, so that agents compact earlier; never in metrics",
+        set: |s, text| {
+            s.usage_pad = value::whole(text, 0)? as u64;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "echo_model",
+        value: "BOOL",
+        default: "false",
+        help: "Answers name the model as the client did (an alias, say) instead of as the provider does",
+        set: |s, text| {
+            s.echo_model = value::boolean(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "ollama_tools_row",
+        value: "last|early",
+        default: "last",
+        help: "Where calls of a translated stream stand for Ollama clients: in the last row, or in one of their own before it",
+        set: |s, text| {
+            s.early_calls = value::word(text, &[("last", false), ("early", true)])?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
         name: "unsupported",
         value: "drop|refuse",
         default: "drop",
@@ -393,6 +426,29 @@ pub const TABLE: &[Row] = &[
         set: |s, text| {
             let words = [("none", AuthMode::None), ("password", AuthMode::Password), ("oidc", AuthMode::Oidc)];
             s.auth_mode = value::word(text, &words)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "password_hash",
+        value: "HASH",
+        default: "",
+        help: "Hash of the password for managing, in PHC form (argon2id); `flow-router auth reset-password` makes one",
+        secret: true,
+        set: |s, text| {
+            s.password_hash = login::password_hash(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "strict_loopback",
+        value: "BOOL",
+        default: "false",
+        help: "Without a login, only programs of our own user on this machine may manage (Linux)",
+        set: |s, text| {
+            s.strict_loopback = value::boolean(text)?;
             Ok(())
         },
         ..PLAIN
@@ -505,6 +561,28 @@ pub const TABLE: &[Row] = &[
         help: "OpenID Connect: subjects that are let in",
         set: |s, text| {
             s.oidc.allowed_subjects = value::list(text);
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_role",
+        value: "CLAIM=VALUE",
+        default: "",
+        help: "OpenID Connect: a claim that lets in, such as groups=ops or realm_access.roles=admin",
+        set: |s, text| {
+            s.oidc.role = login::role(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "oidc_only",
+        value: "BOOL",
+        default: "false",
+        help: "OpenID Connect: refuse the password on this machine too",
+        set: |s, text| {
+            s.oidc.only = value::boolean(text)?;
             Ok(())
         },
         ..PLAIN

@@ -91,6 +91,11 @@ impl Told {
         Ok(())
     }
 
+    /// Who said what the row `name` is.
+    pub(super) fn source(&self, name: &str) -> Source {
+        self.0.iter().find(|entry| entry.row.name == name).map_or(Source::Default, |entry| entry.source)
+    }
+
     /// The rows in the table's order.
     pub(super) fn rows(self) -> Vec<Effective> {
         self.0

@@ -26,8 +26,9 @@ use tokio::time::Instant;
 use super::framing::{Decoder, Framing, Piece, refuse};
 use super::head::{HeadReader, Request};
 use super::reply::Reply;
-use crate::call::{Call, Handler};
+use crate::call::{Call, Ends, Handler};
 use crate::net::accepted::Accepted;
+use crate::refusal;
 use crate::server::{Drain, Shared, Stage, catch_panic};
 use crate::timer::Timer;
 use crate::{Error, Kind, Method, Phase, RequestHead, ResponseHead, StatusCode, Version};
@@ -72,7 +73,7 @@ pub(super) struct Exchange {
 /// One client connection.
 pub(crate) struct Conn {
     pub(super) io: Accepted,
-    peer: SocketAddr,
+    ends: Ends,
     pub(super) shared: Arc<Shared>,
     pub(super) read: BytesMut,
     /// Scratch for heads.
@@ -89,7 +90,7 @@ pub(crate) struct Conn {
 
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conn").field("peer", &self.peer).field("exchange", &self.exchange).finish_non_exhaustive()
+        f.debug_struct("Conn").field("peer", &self.ends.peer).field("exchange", &self.exchange).finish_non_exhaustive()
     }
 }
 
@@ -106,9 +107,11 @@ impl Conn {
     /// Takes a fresh connection over.
     pub(crate) fn new(io: Accepted, peer: SocketAddr, shared: Arc<Shared>) -> Self {
         let closing = shared.ear(Stage::Closing);
+        // Asked once per connection: it is a system call.
+        let ends = Ends { peer, local: io.local() };
         Self {
             io,
-            peer,
+            ends,
             shared,
             read: BytesMut::new(),
             write: BytesMut::new(),
@@ -202,14 +205,14 @@ impl Conn {
             return false;
         }
         let _running = self.shared.begin_exchange();
-        let peer = self.peer;
+        let ends = self.ends;
         let received = Instant::now().into_std();
-        let panicked = catch_panic(pin!(handler.handle(Call::h1(self, head, peer, received)))).await;
+        let panicked = catch_panic(pin!(handler.handle(Call::h1(self, head, ends, received)))).await;
         match self.exchange.reply {
             Reply::Done => {}
             Reply::Fresh => {
                 if panicked {
-                    tracing::error!(peer = %self.peer, "handler panicked");
+                    tracing::error!(peer = %self.ends.peer, "handler panicked");
                 }
                 self.exchange.keep = false;
                 let status = self.exchange.fault.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -247,17 +250,12 @@ impl Conn {
 
     /// Answers a request that could not be understood, and closes.
     async fn refuse(&mut self, kind: Kind) {
-        let status = match &kind {
-            Kind::Protocol { status, .. } | Kind::TooLarge { status, .. } => *status,
-            Kind::Timeout(_) => 408,
-            _ => return,
-        };
-        tracing::debug!(peer = %self.peer, %kind, "request refused");
+        let Some((head, text)) = refusal::answer(&kind) else { return };
+        tracing::debug!(peer = %self.ends.peer, %kind, "request refused");
         self.exchange.method = Method::GET;
         self.exchange.keep = false;
         self.exchange.body = Decoder::Done;
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-        if self.respond(ResponseHead::new(status), Bytes::new()).await.is_ok() {
+        if self.respond(head, text).await.is_ok() {
             self.linger().await;
         }
     }

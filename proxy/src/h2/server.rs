@@ -18,9 +18,10 @@ use tokio::time::Instant;
 use super::head;
 use super::meter::{Alarm, Metered};
 use super::set::Set;
-use crate::call::{Call, Handler, wrong_length};
+use crate::call::{Call, Ends, Handler, wrong_length};
 use crate::h1::framing::{bodiless, length};
 use crate::net::accepted::Rewind;
+use crate::refusal;
 use crate::server::{Shared, Stage, catch_panic};
 use crate::timer::Timer;
 use crate::{Error, Headers, Kind, Method, Phase, ResponseHead, StatusCode};
@@ -64,6 +65,7 @@ enum Event {
 
 /// Serves a connection whose preface is known to come.
 pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<Shared>, handler: Arc<H>) {
+    let ends = Ends { peer, local: io.local() };
     let alarm = Alarm::default();
     let io = Metered::new(io, alarm.clone());
     let handshake = tokio::time::timeout(shared.timeouts.head, builder(&shared).handshake(io)).await;
@@ -107,7 +109,7 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
         .await;
         match event {
             Event::Request(request, reply) => {
-                if let Some(exchange) = accept(request, reply, peer, &shared, &handler) {
+                if let Some(exchange) = accept(request, reply, ends, &shared, &handler) {
                     streams.push(exchange);
                 }
             }
@@ -135,7 +137,7 @@ async fn abandon(connection: &mut Connection<Metered<Rewind>, Bytes>, reason: Re
 fn accept<H: Handler>(
     request: http::Request<RecvStream>,
     mut reply: SendResponse<Bytes>,
-    peer: SocketAddr,
+    ends: Ends,
     shared: &Arc<Shared>,
     handler: &Arc<H>,
 ) -> Option<impl Future<Output = ()> + Send + use<H>> {
@@ -150,9 +152,11 @@ fn accept<H: Handler>(
     let head = match head {
         Ok(head) => head,
         Err(kind) => {
-            let (Kind::Protocol { status, .. } | Kind::TooLarge { status, .. }) = kind else { return None };
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-            let _ = reply.send_response(head::response(&ResponseHead::new(status), Some(0)), true);
+            let (answer, text) = refusal::answer(&kind)?;
+            // Fails only when the stream is gone, and then nobody waits for it.
+            if let Ok(mut stream) = reply.send_response(head::response(&answer, Some(text.len() as u64)), false) {
+                let _ = stream.send_data(text, true);
+            }
             return None;
         }
     };
@@ -171,8 +175,8 @@ fn accept<H: Handler>(
     let running = shared.begin_exchange();
     Some(async move {
         let _running = running;
-        if catch_panic(pin!(handler.handle(Call::h2(stream, head, peer, received)))).await {
-            tracing::error!(%peer, "handler panicked");
+        if catch_panic(pin!(handler.handle(Call::h2(stream, head, ends, received)))).await {
+            tracing::error!(peer = %ends.peer, "handler panicked");
         }
     })
 }

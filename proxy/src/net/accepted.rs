@@ -1,6 +1,7 @@
 //! A connection that somebody opened to us, whatever it runs over.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -16,6 +17,17 @@ pub(crate) enum Accepted {
     /// An in-memory pipe.
     #[cfg(test)]
     Pipe(crate::tests::Pipe),
+}
+
+impl Accepted {
+    /// Our own address, where the system tells it.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Accepted::Tcp(io) => io.local_addr().ok(),
+            #[cfg(test)]
+            Accepted::Pipe(_) => None,
+        }
+    }
 }
 
 macro_rules! each {
@@ -75,6 +87,11 @@ impl Rewind {
     /// Puts `head` back in front of `io`.
     pub(crate) fn new(head: BytesMut, io: Accepted) -> Self {
         Self { head, io }
+    }
+
+    /// Our own address, where the system tells it.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.io.local()
     }
 }
 

@@ -162,6 +162,10 @@ impl Handler for Script {
                 self.note("dropped");
                 return;
             }
+            "/ends" => {
+                let ends = format!("{} {}", call.peer(), call.local().unwrap());
+                call.respond(ok(), Bytes::from(ends)).await
+            }
             "/panic" => panic!("on purpose"),
             "/panic-committed" => {
                 let _call = call.commit(ok(), Bytes::from("half")).await.unwrap();

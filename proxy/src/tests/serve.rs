@@ -98,6 +98,28 @@ async fn what_outlasts_the_grace_is_cut() {
 }
 
 #[tokio::test]
+async fn a_call_knows_both_ends_of_its_connection() {
+    let Running { addr, drain, server, .. } = start(Limits::default(), Duration::from_secs(60));
+    let mut one = ask(addr, "/ends").await;
+    let expected = format!("{} {addr}", one.local_addr().unwrap());
+    one.shutdown().await.unwrap();
+    assert!(rest(&mut one).await.ends_with(&format!("\r\n\r\n{expected}")));
+
+    let two = TcpStream::connect(addr).await.unwrap();
+    let expected = format!("{} {addr}", two.local_addr().unwrap());
+    let (mut client, connection) = h2::client::handshake(two).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let request = http::Request::get("http://a/ends").body(()).unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    let body = answer.await.unwrap().into_body().data().await.unwrap().unwrap();
+    assert_eq!(text(&body), expected);
+    drop(client);
+    drain.send(()).unwrap();
+    server.await.unwrap();
+    drop(driver.await);
+}
+
+#[tokio::test]
 async fn connections_above_the_cap_wait() {
     let limits = Limits { connections: 1, ..Limits::default() };
     let Running { addr, script, drain, monitor, server } = start(limits, Duration::from_secs(60));

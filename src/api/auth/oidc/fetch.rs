@@ -1,0 +1,74 @@
+//! One request to the identity provider: bounded in time and size, without redirects.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proxy::{Client, Method, Origin, Outbound, StatusCode};
+use url::{Position, Url};
+
+use super::Failure;
+
+/// Time for one request, from the first packet to the last.
+const TIME: Duration = Duration::from_secs(10);
+
+/// Most bytes of an answer.
+const BYTES_MAX: usize = 256 * 1024;
+
+/// Fetches a document.
+pub(super) async fn get(client: &Client, url: &Url) -> Result<Vec<u8>, Failure> {
+    let mut request = outbound(url, Method::GET)?;
+    request.headers.append("accept", "application/json");
+    send(client, request, url).await
+}
+
+/// Sends a form.
+pub(super) async fn post(
+    client: &Client,
+    url: &Url,
+    form: String,
+    authorization: Option<String>,
+) -> Result<Vec<u8>, Failure> {
+    let mut request = outbound(url, Method::POST)?;
+    request.headers.append("content-type", "application/x-www-form-urlencoded");
+    request.headers.append("accept", "application/json");
+    if let Some(authorization) = authorization {
+        request.headers.append("authorization", authorization);
+    }
+    request.body = vec![Bytes::from(form)];
+    send(client, request, url).await
+}
+
+fn outbound(url: &Url, method: Method) -> Result<Outbound, Failure> {
+    let origin = Origin::parse(&url[..Position::BeforePath]);
+    let origin = origin.map_err(|_| Failure::Unusable("an address of the provider cannot be used".to_owned()))?;
+    Ok(Outbound::new(origin, method, url[Position::BeforePath..Position::AfterQuery].to_owned()))
+}
+
+async fn send(client: &Client, request: Outbound, url: &Url) -> Result<Vec<u8>, Failure> {
+    let place = &url[..Position::AfterPath];
+    let unreachable = |why: String| Failure::Unreachable(format!("{place}: {why}"));
+    let answer = tokio::time::timeout(TIME, async {
+        let mut response = client.send(request).await.map_err(|error| error.to_string())?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.body.chunk().await.map_err(|error| error.to_string())? {
+            if body.len() + chunk.len() > BYTES_MAX {
+                return Err(format!("the answer has more than {BYTES_MAX} bytes"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((response.head.status, body))
+    });
+    let (status, body) = match answer.await {
+        Ok(answer) => answer.map_err(unreachable)?,
+        Err(_) => return Err(unreachable(format!("no answer within {} s", TIME.as_secs()))),
+    };
+    match status {
+        StatusCode::OK => Ok(body),
+        // The provider's own word (RFC 6749 §5.2), which names no secret.
+        status => {
+            let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            let word: String = said["error"].as_str().unwrap_or_default().chars().take(100).collect();
+            Err(Failure::Refused(format!("{place}: {status} {word}")))
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Whose program is at the other end of a loopback connection.
+//!
+//! Linux lists the TCP sockets of a machine with their owners in `/proc/net/tcp` and `/proc/net/tcp6`. Elsewhere nobody
+//! is known to be us, and `strict_loopback` then asks everybody for a login. The list is read for each request that
+//! would be let in without one, which only management sees.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Whether the socket that is connected from `peer` to `local` belongs to our own user, or to root.
+pub(super) fn is_ours(peer: SocketAddr, local: Option<SocketAddr>) -> bool {
+    let (Some(local), Some(us)) = (local, our_user()) else { return false };
+    let lists = ["/proc/net/tcp", "/proc/net/tcp6"].map(std::fs::read_to_string);
+    let owner = lists.into_iter().flatten().find_map(|list| owner(&list, peer, local));
+    // Root can do what it likes anyway.
+    owner.is_some_and(|owner| owner == us || owner == 0)
+}
+
+#[cfg(unix)]
+fn our_user() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").ok().map(|entry| entry.uid())
+}
+
+#[cfg(not(unix))]
+fn our_user() -> Option<u32> {
+    None
+}
+
+/// The owner of the socket whose own end is `own` and whose other end is `other`, in a list as Linux writes it.
+fn owner(list: &str, own: SocketAddr, other: SocketAddr) -> Option<u32> {
+    list.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (a, b) = (address(fields.next()?)?, address(fields.next()?)?);
+        let plain = |end: SocketAddr| (end.ip().to_canonical(), end.port());
+        if plain(a) != plain(own) || plain(b) != plain(other) {
+            return None;
+        }
+        // State, queues, timer and retransmissions stand between.
+        fields.nth(4)?.parse().ok()
+    })
+}
+
+/// An address as four or sixteen bytes in words of the machine's order, in hexadecimal digits, and the port.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| u32::from_str_radix(ip.get(at * 8..at * 8 + 8)?, 16).ok().map(u32::to_ne_bytes);
+    let ip = match ip.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let mut bytes = [0u8; 16];
+            for at in 0..4 {
+                bytes[at * 4..at * 4 + 4].copy_from_slice(&word(at)?);
+            }
+            IpAddr::V6(Ipv6Addr::from(bytes))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// As a little-endian machine writes it.
+    const LIST: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:0962 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1 1 0 100 0 0 10 0
+   1: 0100007F:C350 0100007F:0962 01 00000000:00000000 00:00000000 00000000  1001        0 2 1 0 20 4 30 10 -1
+";
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn the_owner_is_that_of_the_clients_end() {
+        let (peer, local) = ("127.0.0.1:50000".parse().unwrap(), "127.0.0.1:2402".parse().unwrap());
+        assert_eq!(owner(LIST, peer, local), Some(1001));
+        assert_eq!(owner(LIST, local, peer), None);
+        assert_eq!(owner("", peer, local), None);
+        let mapped = LIST.replace("0100007F", "0000000000000000FFFF00000100007F");
+        assert_eq!(owner(&mapped, peer, local), Some(1001));
+        assert_eq!(address("00000000000000000000000001000000:0050"), Some("[::1]:80".parse().unwrap()));
+        for wrong in ["", "0100007F", "0100007:0050", "0100007F:", "zz00007F:0050"] {
+            assert_eq!(address(wrong), None, "{wrong}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn our_own_connection_is_ours() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, peer) = listener.accept().unwrap();
+        assert!(is_ours(peer, server.local_addr().ok()));
+        assert!(!is_ours(peer, None));
+        drop(client);
+        let stranger = "127.0.0.1:1".parse().unwrap();
+        assert!(!is_ours(stranger, server.local_addr().ok()));
+    }
+}

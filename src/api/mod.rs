@@ -1,0 +1,3 @@
+//! The management API.
+
+pub mod auth;
