@@ -289,10 +289,7 @@ fn headers(provider: &mut Provider, value: &Value, _: &Env<'_>) -> Result<(), St
 }
 
 /// A table of body members: name and what `read` makes of the value.
-fn members(
-    value: &Value,
-    read: impl Fn(&Value) -> Result<String, String>,
-) -> Result<Vec<(String, String)>, String> {
+fn members(value: &Value, read: impl Fn(&Value) -> Result<String, String>) -> Result<Vec<(String, String)>, String> {
     let Value::Table(table) = value else { return Err(value.expected("a table")) };
     let member = |(name, value): &(String, Value)| {
         let text = read(value)?;
@@ -310,9 +307,7 @@ fn json(value: &Value) -> Result<String, String> {
     let mut text = Vec::new();
     match write_json(value, &mut Writer::new(&mut text)) {
         true => String::from_utf8(text).map_err(|error| error.to_string()),
-        false => {
-            Err("JSON has no place for this value: use text, numbers, true/false, lists and tables".to_owned())
-        }
+        false => Err("JSON has no place for this value: use text, numbers, true/false, lists and tables".to_owned()),
     }
 }
 
