@@ -115,7 +115,7 @@ fn falsy_values_are_values_and_null_is_nothing() {
     assert_eq!(request.sampling.temperature.map(|n| n.as_str()), Some("0"));
     assert!(request.sampling.seed.is_none());
     let names: Vec<_> = request.extras.iter().map(|(name, _)| name.plain().into_owned()).collect();
-    assert_eq!(names, ["store", "logit_bias"]);
+    assert_eq!(names, ["logit_bias", "store"]);
     assert!(!ask(json!({})).unwrap().stream_said);
 }
 
