@@ -94,7 +94,7 @@ pub enum Content {
 }
 
 /// All rows, by chapter.
-pub(super) const ROUTES: &[&[Route]] = &[resources::system::ROUTES];
+pub(super) const ROUTES: &[&[Route]] = &[resources::system::ROUTES, resources::providers::ROUTES];
 
 /// Longest body where nothing else is said: 1 MiB.
 pub const BODY_BYTES: usize = 1 << 20;
