@@ -14,10 +14,10 @@ use crate::{
     store::{self, OpenError, Store},
 };
 
-/// Reads everything that `args` leads to, but for the store.
+/// Reads everything that `args` leads to, but for the store; the settings are a draft that says where the store is.
 pub fn load(args: &Args) -> Result<(Sources, Settings), Vec<Fault>> {
     let sources = Sources::read(args.flags.clone(), args.config.clone())?;
-    let settings = settings::load(&sources)?;
+    let settings = settings::draft(&sources)?;
     Ok((sources, settings))
 }
 
@@ -129,10 +129,11 @@ mod tests {
     #[test]
     fn going_beyond_loopback_needs_a_key() {
         let dir = tempfile::tempdir().unwrap();
-        let faults = load(&args(dir.path(), &[("addr", "0.0.0.0:2402")])).unwrap_err();
+        let load = || settings::load(&load(&args(dir.path(), &[("addr", "0.0.0.0:2402")])).unwrap().0);
+        let faults = load().unwrap_err();
         assert!(faults[0].message.contains("flow-router key"), "{faults:?}");
         let key = make_key(dir.path(), "laptop").unwrap();
-        let (_, settings) = load(&args(dir.path(), &[("addr", "0.0.0.0:2402")])).unwrap();
+        let settings = load().unwrap();
         assert!(settings.require_key);
         assert_eq!(&*settings.keys[0].name, "laptop");
         let kept = fs::read_to_string(dir.path().join(KEYS_FILE)).unwrap();

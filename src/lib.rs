@@ -11,6 +11,7 @@ pub mod front;
 pub mod gateway;
 pub mod health;
 pub mod live;
+pub mod recover;
 pub mod route;
 pub mod runtime;
 pub mod settings;

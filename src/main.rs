@@ -6,9 +6,12 @@ use flow_router::{
     app::App,
     args::{self, Action, Args},
     boot::{self, Refused},
-    settings::{Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
+    live,
+    recover::{self, Through},
+    settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
+use zeroize::Zeroizing;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,21 +32,19 @@ fn main() -> ExitCode {
         (Action::Key { .. }, Err(_)) => {
             (Sources::default(), Settings { data_dir: data_dir(&args), ..Settings::default() })
         }
-        (_, Err(faults)) => {
-            for fault in &faults {
-                eprintln!("error: {fault}");
-            }
-            eprintln!("{} fault{} in the configuration", faults.len(), if faults.len() == 1 { "" } else { "s" });
-            return ExitCode::from(EXIT_CONFIG);
-        }
+        (_, Err(faults)) => return wrong(&faults),
     };
     match args.action {
         Action::Serve => serve(sources, &settings),
-        Action::Check => {
-            print_check(&settings);
-            ExitCode::SUCCESS
-        }
+        Action::Check => match live::look(&sources, &settings.data_dir) {
+            Ok(merged) => {
+                print_check(&merged);
+                ExitCode::SUCCESS
+            }
+            Err(faults) => wrong(&faults),
+        },
         Action::Key { name } => key(&settings, &name),
+        Action::ResetPassword { stdin } => reset_password(&sources, &settings, stdin),
         Action::Settings => ExitCode::SUCCESS,
     }
 }
@@ -56,16 +57,23 @@ fn small_pages() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
+fn wrong(faults: &[Fault]) -> ExitCode {
+    for fault in faults {
+        eprintln!("error: {fault}");
+    }
+    eprintln!("{} fault{} in the configuration", faults.len(), if faults.len() == 1 { "" } else { "s" });
+    ExitCode::from(EXIT_CONFIG)
+}
+
 fn serve(sources: Sources, settings: &Settings) -> ExitCode {
     telemetry::log::init(settings);
-    let (error, code) = match App::start(sources, settings).map(App::run) {
-        Ok(Ok(())) => return ExitCode::SUCCESS,
-        Ok(Err(error)) => (Refused::System(error), ExitCode::FAILURE),
-        Err(error @ Refused::System(_)) => (error, ExitCode::FAILURE),
-        Err(error @ (Refused::Faults(_) | Refused::Store(_))) => (error, ExitCode::from(EXIT_CONFIG)),
+    let error = match App::start(sources, settings).and_then(|app| app.run().map_err(Refused::System)) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Refused::Faults(faults)) => return wrong(&faults),
+        Err(error) => error,
     };
     eprintln!("error: {error}");
-    code
+    if matches!(error, Refused::Store(_)) { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
 }
 
 fn key(settings: &Settings, name: &str) -> ExitCode {
@@ -84,12 +92,45 @@ fn key(settings: &Settings, name: &str) -> ExitCode {
     }
 }
 
+fn reset_password(sources: &Sources, settings: &Settings, stdin: bool) -> ExitCode {
+    let given = match stdin {
+        // The line's end is no part of it; blanks are.
+        true => std::io::stdin().lines().next().and_then(Result::ok),
+        false => recover::random_password().map(|made| made.to_string()),
+    };
+    let Some(password) = given.map(Zeroizing::new) else {
+        eprintln!("error: there is no password");
+        return ExitCode::FAILURE;
+    };
+    match recover::reset_password(sources, settings, password.clone()) {
+        Ok(through) => {
+            if !stdin {
+                println!("{}", password.as_str());
+            }
+            eprintln!(
+                "{}",
+                match through {
+                    Through::Program => "The password is in force; who was logged in with the old one is logged out.",
+                    Through::Store => "The password is in force when the program starts; nobody is logged in any more.",
+                }
+            );
+            eprintln!("It is asked for where auth_mode is password (and, on this machine, require_login true).");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn data_dir(args: &Args) -> std::path::PathBuf {
     let flag = args.flags.iter().find(|(name, _)| *name == "data_dir").map(|(_, text)| text.into());
     flag.or_else(|| std::env::var_os("FLOW_ROUTER_DATA_DIR").map(Into::into)).unwrap_or(Settings::default().data_dir)
 }
 
-fn print_check(settings: &Settings) {
+fn print_check(merged: &Merged) {
+    let settings = &merged.settings;
     println!("the configuration is valid");
     println!("  address    {}", settings.addr);
     println!("  data       {}", settings.data_dir.display());
@@ -98,10 +139,11 @@ fn print_check(settings: &Settings) {
         let key = if provider.api_key.is_some() { "with a key" } else { "without a key" };
         let models = if provider.models.is_empty() { "-".to_owned() } else { provider.models.join(", ") };
         println!(
-            "  provider   {} ({}, {key}) at {}: {models}",
+            "  provider   {} ({}, {key}) at {}: {models} (from the {})",
             provider.name,
             provider.dialect.name(),
-            provider.base_url
+            provider.base_url,
+            provider.source.name()
         );
     }
     for alias in &settings.aliases {
@@ -109,6 +151,9 @@ fn print_check(settings: &Settings) {
     }
     if settings.providers.is_empty() {
         println!("  provider   demo (embedded; answers while no other provider is configured)");
+    }
+    for note in &merged.notes {
+        println!("  note       {note}");
     }
 }
 

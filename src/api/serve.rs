@@ -297,6 +297,9 @@ fn parse_query(route: &Route, query: Option<&[u8]>) -> Result<Vec<(&'static str,
     let mut found: Vec<(&'static str, String)> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default()) {
         let Some(param) = route.query.iter().find(|param| param.name == name) else {
+            if route.any_query {
+                continue;
+            }
             let known: Vec<_> = route.query.iter().map(|param| param.name).collect();
             let known = if known.is_empty() { "it takes none".to_owned() } else { format!("use {}", known.join(", ")) };
             return Err(Problem::query(name.clone(), format!("there is no parameter `{name}`: {known}")));

@@ -6,7 +6,7 @@ use proxy::Method;
 
 use super::{
     Api, Problem, Reply, Request,
-    auth::Capability,
+    auth::{self, Capability},
     resources,
     schema::{Object, Schema},
 };
@@ -38,6 +38,8 @@ pub struct Route {
     pub tag: &'static str,
     /// Its query parameters; others are refused.
     pub query: &'static [Param],
+    /// Whether parameters that are not among them are left aside instead: where others call that add what they like.
+    pub any_query: bool,
     /// Its body.
     pub body: Body,
     /// Longest body in bytes.
@@ -94,7 +96,7 @@ pub enum Content {
 }
 
 /// All rows, by chapter.
-pub(super) const ROUTES: &[&[Route]] = &[resources::system::ROUTES, resources::providers::ROUTES];
+pub(super) const ROUTES: &[&[Route]] = &[resources::system::ROUTES, auth::ROUTES, resources::providers::ROUTES];
 
 /// Longest body where nothing else is said: 1 MiB.
 pub const BODY_BYTES: usize = 1 << 20;
@@ -110,6 +112,7 @@ pub const ROUTE: Route = Route {
     summary: "",
     tag: "",
     query: &[],
+    any_query: false,
     body: Body::None,
     body_bytes: BODY_BYTES,
     replies: &[(200, Content::Json(Schema::Any))],

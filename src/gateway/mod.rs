@@ -13,6 +13,7 @@ mod count_tokens;
 mod demo;
 mod edit;
 mod exchange;
+mod forwarded;
 mod models;
 mod paths;
 mod record;
@@ -39,6 +40,7 @@ use codecs::{
     json::{Raw, Recorder},
 };
 use exchange::{Exchange, Ledger, Scanned};
+pub use forwarded::was_forwarded;
 pub use models::OLLAMA_VERSION;
 use paths::{Miss, Operation};
 use proxy::{Call, Client, Fresh, Handler, Kind, RequestHead, ResponseHead, StatusCode};

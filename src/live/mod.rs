@@ -14,6 +14,7 @@ mod rows;
 
 use std::{
     fmt,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -24,7 +25,7 @@ use tracing::{error, info, warn};
 use crate::{
     gateway::{Shared, Snapshot},
     settings::{self, Effective, Fault, Life, Merged, Provider, Source, Sources, Stored},
-    store::{Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow, providers::ProviderRow},
+    store::{self, Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow, providers::ProviderRow},
     telemetry,
     usage::{RateCard, live::What},
 };
@@ -287,6 +288,21 @@ impl Live {
     pub fn read_only(&self) -> bool {
         self.snapshot().settings.read_only
     }
+}
+
+/// The configuration that a start would have, without making or opening anything for good: for `flow-router check`. A
+/// store that cannot be read is a note.
+pub fn look(sources: &Sources, data_dir: &Path) -> Result<Merged, Vec<Fault>> {
+    let options = store::Options::new(data_dir);
+    let stored = match store::peek(&options) {
+        Ok(rows) => rows.map_or_else(Stored::default, |rows| rows::stored(&rows)),
+        Err(reason) => {
+            let place = options.database().display().to_string();
+            let message = format!("not looked at: {reason}");
+            Stored { unavailable: Some(message.clone()), notes: vec![Fault { place, message }], ..Stored::default() }
+        }
+    };
+    settings::merge(sources, &stored)
 }
 
 /// What the store has, read once.

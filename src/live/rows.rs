@@ -39,8 +39,15 @@ pub(super) fn stored(rows: &ConfigRows) -> Stored {
     }
     for row in &rows.aliases {
         let place = format!("aliases/{}", row.alias);
-        match pinned(&row.model, row.provider_id.as_deref(), rows) {
-            Ok(model) => stored.aliases.push(Alias::new(&row.alias, vec![model], place, Source::Store)),
+        let inner = rows.combos.iter().find(|combo| combo.is_active && combo.name.eq_ignore_ascii_case(&row.model));
+        let alias = match (inner, &row.provider_id) {
+            // The combo by another name.
+            (Some(inner), None) => combo(inner, rows),
+            (_, id) => pinned(&row.model, id.as_deref(), rows)
+                .map(|model| Alias::new(&row.alias, vec![model], String::new(), Source::Store)),
+        };
+        match alias {
+            Ok(alias) => stored.aliases.push(Alias { name: row.alias.clone(), place, ..alias }),
             Err(message) => stored.notes.push(Fault { place, message }),
         }
     }

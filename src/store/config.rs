@@ -3,15 +3,15 @@
 use rusqlite::Connection;
 
 use super::{
-    StoreError, Vault, combos,
+    OpenError, Options, StoreError, Vault, combos,
     combos::{AliasRow, ComboRow},
-    keys,
+    connect, keys,
     keys::KeyRow,
     pricing,
     pricing::PriceRow,
     providers,
     providers::ProviderRow,
-    settings,
+    schema, settings,
     settings::SettingRow,
 };
 
@@ -45,4 +45,25 @@ pub fn load_config(conn: &Connection, vault: &Vault) -> Result<ConfigRows, Store
         keys: keys::list(conn)?,
         prices: pricing::list(conn)?,
     })
+}
+
+/// Looks into the database of a data folder, which a running program may have open: makes and migrates nothing. `None` if
+/// there is no database yet.
+///
+/// # Errors
+/// What is wrong with it, also that it has another version than this program's.
+pub fn peek(options: &Options) -> Result<Option<ConfigRows>, OpenError> {
+    let path = options.database();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let unusable = |error: StoreError| OpenError::Unusable { path: path.clone(), error };
+    let conn = connect::reader(&path, options.busy).map_err(|error| unusable(error.into()))?;
+    let found = schema::version(&conn).map_err(|error| unusable(error.into()))?;
+    if found != schema::HEAD {
+        let message = format!("it has version {found}, this program makes it {}", schema::HEAD);
+        return Err(unusable(StoreError::Other(message)));
+    }
+    let vault = Vault::load(&options.dir, false)?;
+    load_config(&conn, &vault).map(Some).map_err(unusable)
 }

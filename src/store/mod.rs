@@ -45,7 +45,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use rusqlite::Connection;
 
-pub use config::{ConfigRows, load_config};
+pub use config::{ConfigRows, load_config, peek};
 pub use error::{OpenError, StoreError};
 pub use schema::{MigrationRow, migrations};
 pub use vault::{Resealed, Secret, Vault};

@@ -17,6 +17,7 @@ use std::{future::Future, time::Duration};
 
 #[allow(unused_imports)]
 pub(crate) use client::{Answer, Client};
+#[allow(unused_imports)]
 pub(crate) use router::Router;
 #[allow(unused_imports)]
 pub(crate) use upstream::{Conn, Upstream};
