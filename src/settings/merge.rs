@@ -174,9 +174,9 @@ fn understood(row: &StoredProvider, env: &Env<'_>) -> Result<Provider, Vec<Fault
     match fields::provider(&row.name, Source::Store, &fields, row.keyless, env) {
         Ok(provider) => Ok(Provider { id: row.id.as_str().into(), ..provider }),
         Err(wrong) => {
-            let fault = |(field, message): fields::Wrong| Fault {
-                place: field.map_or(place.clone(), |at| format!("{place}.{}", fields[at].0)),
-                message,
+            let fault = |wrong: fields::Wrong| Fault {
+                place: wrong.field.map_or(place.clone(), |at| format!("{place}.{}", fields[at].0)),
+                message: wrong.message,
             };
             Err(wrong.into_iter().map(fault).collect())
         }
