@@ -1,5 +1,7 @@
 //! What there is to manage, a file each.
 
+pub(super) mod combos;
+pub(super) mod keys;
 mod probe;
 pub(super) mod providers;
 pub(super) mod system;
