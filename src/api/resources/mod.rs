@@ -1,10 +1,14 @@
 //! What there is to manage, a file each.
 
 pub(super) mod combos;
+pub(super) mod database;
 pub(super) mod keys;
+pub(super) mod presets;
 mod probe;
 pub(super) mod providers;
+pub(super) mod settings;
 pub(super) mod system;
+pub(super) mod tags;
 mod time;
 
 use serde_json::Value;
