@@ -107,7 +107,11 @@ pub(super) const ROUTES: &[&[Route]] = &[
     resources::keys::ROUTES,
     resources::settings::ROUTES,
     resources::database::ROUTES,
+    resources::outside::ROUTES,
     resources::tags::ROUTES,
+    resources::usage::ROUTES,
+    resources::events::ROUTES,
+    resources::pricing::ROUTES,
 ];
 
 /// Longest body where nothing else is said: 1 MiB.
