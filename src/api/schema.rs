@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::Problem;
+use crate::settings::value::nearest;
 
 /// The form of a value.
 #[derive(Debug, Clone, Copy)]
@@ -326,7 +327,11 @@ impl Object {
             way.push(name.into());
             let Some(member) = self.member(name) else {
                 let known: Vec<_> = self.members.iter().map(|member| member.name).collect();
-                let message = format!("there is no member `{}`: use {}", way.join("."), known.join(", "));
+                let hint = match nearest(name, known.iter().copied(), 3) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("use {}", known.join(", ")),
+                };
+                let message = format!("there is no member `{}`: {hint}", way.join("."));
                 return Err(Problem::new(422, "unknown_field", message).param(way.join(".")));
             };
             let taken_back = needs == Needs::Nothing && value.is_null() && !member.required;

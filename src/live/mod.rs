@@ -125,8 +125,10 @@ impl Live {
         state.notes.iter().for_each(|note| warn!(place = note.place, "{}", note.message));
         store.keep(limits(&snapshot.settings));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let shared = Arc::new(Shared::new(snapshot, store.usage(), now));
+        shared.metrics.records.watch(store.clone());
         let inner = Inner {
-            shared: Arc::new(Shared::new(snapshot, store.usage(), now)),
+            shared,
             store,
             booted: state.rows.clone(),
             state: ArcSwap::from_pointee(state),
@@ -235,6 +237,26 @@ impl Live {
             self.publish(ready, "settings", "reload");
         }
         Ok(())
+    }
+
+    /// Merges the store anew, as it is now, with what the other sources said last: after a restore. `kind` and `id` say
+    /// why, for those who listen.
+    pub async fn rebuild(&self, kind: &'static str, id: &str) -> Result<(), ChangeError> {
+        let (live, id) = (self.clone(), id.to_owned());
+        let refused = Arc::new(Mutex::new(Vec::new()));
+        let why = refused.clone();
+        let done = self.0.store.write(move |transaction| {
+            let kept = Kept::of(load_config(transaction, live.0.store.vault())?);
+            let before = live.0.state.load_full();
+            match ready(before.sources.clone(), kept, Some((&before, &live.snapshot()))) {
+                Ok(ready) => transaction.after_commit(move || live.publish(ready, kind, &id)),
+                Err(faults) => *why.lock().unwrap_or_else(PoisonError::into_inner) = faults,
+            }
+            Ok(())
+        });
+        done.await.map_err(ChangeError::Store)?;
+        let faults = std::mem::take(&mut *refused.lock().unwrap_or_else(PoisonError::into_inner));
+        if faults.is_empty() { Ok(()) } else { Err(ChangeError::Invalid(faults)) }
     }
 
     /// Puts a configuration in force.

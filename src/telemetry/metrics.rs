@@ -4,7 +4,7 @@
 //! Streams count their gaps in a local [`Gaps`] and hand them over once, so that no chunk touches shared state.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::Ordering},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::load::Lanes;
+use super::{load::Lanes, records::Records};
 
 /// Bounds of time histograms in seconds.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
@@ -96,12 +96,10 @@ pub struct Metrics {
     pub configurations: Family<ConfigurationLabels, Counter>,
     /// Streams whose beginning is held back.
     pub holding: Gauge,
-    /// Usage rows that wait for the store.
-    pub usage_waiting: Gauge,
-    /// Usage rows that could not be handed over.
-    pub usage_dropped: Counter,
     /// The lanes, for what they carry.
     pub lanes: Lanes,
+    /// The store, for how it is.
+    pub records: Records,
 }
 
 fn seconds() -> Histogram {
@@ -121,9 +119,8 @@ impl Default for Metrics {
         let cooling = Gauge::default();
         let configurations = Family::default();
         let holding = Gauge::default();
-        let usage_waiting = Gauge::default();
-        let usage_dropped = Counter::default();
         let lanes = Lanes::default();
+        let records = Records::default();
         registry.register("requests", "Finished exchanges", requests.clone());
         registry.register("in_flight", "Exchanges in flight", in_flight.clone());
         registry.register("attempt_failures", "Failed attempts at upstreams", failures.clone());
@@ -142,9 +139,8 @@ impl Default for Metrics {
         registry.register("configurations", "Changes of the configuration while running", configurations.clone());
         registry.register("cooling", "Providers and models cooling down", cooling.clone());
         registry.register("holding", "Streams whose beginning is held back", holding.clone());
-        registry.register("usage_rows_waiting", "Usage rows that wait for the store", usage_waiting.clone());
-        registry.register("usage_rows_dropped", "Usage rows that could not be handed over", usage_dropped.clone());
         registry.register_collector(Box::new(lanes.clone()));
+        registry.register_collector(Box::new(records.clone()));
         Self {
             registry: Arc::new(registry),
             requests,
@@ -157,9 +153,8 @@ impl Default for Metrics {
             cooling,
             configurations,
             holding,
-            usage_waiting,
-            usage_dropped,
             lanes,
+            records,
         }
     }
 }
@@ -186,12 +181,6 @@ impl Metrics {
     /// Counts a configuration that was put in force, or that was not.
     pub fn configuration(&self, result: &'static str) {
         self.configurations.get_or_create(&ConfigurationLabels { result }).inc();
-    }
-
-    /// Takes over what the queue of usage rows says of itself.
-    pub fn usage_queue(&self, waiting: usize, dropped: u64) {
-        self.usage_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        self.usage_dropped.inner().store(dropped, Ordering::Relaxed);
     }
 
     /// The exposition in OpenMetrics text.
@@ -306,14 +295,11 @@ mod tests {
         let mut gaps = Gaps::default();
         gaps.add(Duration::from_millis(3));
         gaps.flush(&metrics.gap);
-        metrics.usage_queue(2, 7);
         let text = metrics.render();
         for line in [
             "flow_router_requests_total{client=\"anthropic\",provider=\"p\",outcome=\"ok\"} 1",
             "flow_router_tokens_total{provider=\"p\",bucket=\"output\",source=\"upstream\"} 4",
             "flow_router_chunk_gap_seconds_bucket{le=\"0.005\"} 1",
-            "flow_router_usage_rows_waiting 2",
-            "flow_router_usage_rows_dropped_total 7",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

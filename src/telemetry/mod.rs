@@ -3,4 +3,5 @@
 pub mod load;
 pub mod log;
 pub mod metrics;
+pub mod records;
 pub mod ring;

@@ -295,19 +295,21 @@ async fn restore(api: &Api, request: &Request) -> Result<Reply, Problem> {
         return Err(crate::live::ChangeError::ReadOnly.into());
     }
     let done = api.live().store().backups().restore(name).await?;
-    api.note(request.audit("backup.restore", format!("backup/{name}"), None)).await?;
-    if let Err(faults) = api.live().reload().await {
-        // The database is restored; what the files say is wrong, and stays as it was.
-        for fault in faults {
-            tracing::error!(place = fault.place, "{}", fault.message);
-        }
+    // The database is another one from here on, whatever else fails.
+    if let Err(reason) = api.live().rebuild("backup", name).await {
+        tracing::error!(%reason, "the restored configuration is not in force");
+        return Err(reason.into());
     }
-    Ok(Reply::json(json!({
+    if let Err(problem) = api.note(request.audit("backup.restore", format!("backup/{name}"), None)).await {
+        tracing::warn!(reason = problem.message, "the audit log does not tell of this restore");
+    }
+    let reply = Reply::json(json!({
         "restored": shown(&done.backup),
         "before": or_null(done.before.as_ref().map(shown)),
         "migrated": done.migrated,
         "secretsLost": done.secrets.lost,
-    })))
+    }));
+    Ok(super::settled(reply, api, request).await)
 }
 
 async fn download(api: &Api, request: &Request) -> Result<Reply, Problem> {

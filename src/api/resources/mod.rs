@@ -18,7 +18,7 @@ pub(super) mod usage;
 
 use serde_json::Value;
 
-use super::schema::Schema;
+use super::{Api, Reply, Request, schema::Schema};
 use crate::store::Secret;
 
 /// A parameter that is true or false.
@@ -40,6 +40,15 @@ fn hidden(secret: &Secret) -> Option<String> {
 fn integer(value: &Value) -> Option<i64> {
     // Within the bounds of schemas a float is exact.
     value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64))
+}
+
+/// An answer to a change that logins may rest upon: sessions that no longer stand end, and the caller, who made the
+/// change, gets a new one for its own.
+async fn settled(reply: Reply, api: &Api, request: &Request) -> Reply {
+    match api.auth().settle(&request.visit(api)).await {
+        Some(again) => reply.with("set-cookie", again.cookie),
+        None => reply,
+    }
 }
 
 /// How entries are named in paths.

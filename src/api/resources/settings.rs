@@ -33,9 +33,10 @@ const PIN: Object = Object {
 };
 
 /// What the API adds to the rows; passed over in what is sent back.
-const ABOUT: [Member; 4] = [
+const ABOUT: [Member; 5] = [
     optional("_pinned", Schema::Map(&Schema::Object(&PIN)), "settings that the API cannot change, and who says them"),
-    optional("_sources", Schema::Map(&TEXT), "who says the settings that are not at their default"),
+    optional("_sources", Schema::Map(&TEXT), "who says them: flag, environment, file, store or default"),
+    optional("_lives", Schema::Map(&TEXT), "when a change takes effect: live, or boot for the next start"),
     optional("_pending", TEXTS, "settings that wait for the next start"),
     optional(
         "_notes",
@@ -155,15 +156,14 @@ fn name_of(row: &Row) -> String {
 /// The settings as they are in force.
 fn shown(api: &Api) -> (Value, String) {
     let rows = api.live().effective();
-    let (mut members, mut pinned, mut sources) = (Map::new(), Map::new(), Map::new());
+    let (mut members, mut pinned, mut sources, mut lives) = (Map::new(), Map::new(), Map::new(), Map::new());
     for entry in &rows {
         let name = name_of(entry.row);
         if entry.is_pinned() {
             pinned.insert(name.clone(), json!({"source": entry.source.name(), "place": entry.place}));
         }
-        if entry.source != crate::settings::Source::Default {
-            sources.insert(name.clone(), entry.source.name().into());
-        }
+        sources.insert(name.clone(), entry.source.name().into());
+        lives.insert(name.clone(), entry.row.life.name().into());
         match entry.row.secret {
             true => members.insert(format!("{name}Set"), (!entry.value.is_empty()).into()),
             false => members.insert(name, Kind::of(entry.row).json(&entry.value)),
@@ -172,6 +172,7 @@ fn shown(api: &Api) -> (Value, String) {
     let pending: Vec<_> = api.live().pending().into_iter().map(camel).collect();
     members.insert("_pinned".to_owned(), pinned.into());
     members.insert("_sources".to_owned(), sources.into());
+    members.insert("_lives".to_owned(), lives.into());
     members.insert("_pending".to_owned(), pending.into());
     members.insert("_notes".to_owned(), super::system::notes(api));
     (Value::Object(members), version(&rows))
@@ -262,7 +263,7 @@ async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
         })
         .await;
     done.map_err(told)?;
-    Ok(answer(api))
+    Ok(super::settled(answer(api), api, request).await)
 }
 
 /// The version that the caller wants to change.
