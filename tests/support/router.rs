@@ -32,6 +32,8 @@ pub(crate) struct Router {
     child: Child,
     pub(crate) addr: SocketAddr,
     pub(crate) dir: TempDir,
+    /// The flags that it was started with.
+    flags: Vec<String>,
 }
 
 impl Router {
@@ -47,20 +49,26 @@ impl Router {
 
     /// Starts in a folder that may hold something already.
     pub(crate) fn start_in(dir: TempDir, config: &str, flags: &[&str]) -> Self {
-        let file = dir.path().join("test.toml");
-        fs::write(&file, config).unwrap();
-        let log = fs::File::create(dir.path().join("log")).unwrap();
-        let mut command = command(dir.path());
-        command.args(["--addr", "127.0.0.1:0", "--config"]).arg(&file).args(flags);
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.trim().rsplit("http://").next().and_then(|addr| addr.parse().ok());
-        let Some(addr) = addr else {
-            drop(child.kill());
-            panic!("did not start: {line}{}", fs::read_to_string(dir.path().join("log")).unwrap());
-        };
-        Self { child, addr, dir }
+        Self::start_as(command(dir.path()), dir, config, flags)
+    }
+
+    /// Starts by a command that runs the program with the arguments that it is given.
+    pub(crate) fn start_as(command: Command, dir: TempDir, config: &str, flags: &[&str]) -> Self {
+        fs::write(dir.path().join("test.toml"), config).unwrap();
+        let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let (child, addr) = spawn(command, dir.path(), &flags);
+        Self { child, addr, dir, flags }
+    }
+
+    /// Starts it again where it was killed, with the same flags, at another address.
+    pub(crate) fn start_again(&mut self) {
+        (self.child, self.addr) = spawn(command(self.dir.path()), self.dir.path(), &self.flags);
+    }
+
+    /// Kills it with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// What it logged so far.
@@ -105,6 +113,21 @@ impl Drop for Router {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Starts the program in a folder with a file, and waits until it listens.
+fn spawn(mut command: Command, dir: &Path, flags: &[String]) -> (Child, SocketAddr) {
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
+    command.args(["--addr", "127.0.0.1:0", "--config"]).arg(dir.join("test.toml")).args(flags);
+    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let addr = line.trim().rsplit("http://").next().and_then(|addr| addr.parse().ok());
+    let Some(addr) = addr else {
+        drop(child.kill());
+        panic!("did not start: {line}{}", fs::read_to_string(dir.join("log")).unwrap());
+    };
+    (child, addr)
 }
 
 /// A provider's table for the file: it serves every model, with the key `upstream-key`.
