@@ -138,7 +138,7 @@ async fn survives(router: &Router, begin: impl FnOnce() -> Box<dyn FnOnce()>, re
     // machines that do something else meanwhile.
     for hundredths in [50, 99] {
         let (was, is) = (percentile(&before, hundredths), percentile(&during, hundredths));
-        assert!(is < was * 3 + Duration::from_millis(50), "p{hundredths} went from {was:?} to {is:?}");
+        assert!(is < was * 3 + Duration::from_millis(150), "p{hundredths} went from {was:?} to {is:?}");
     }
 }
 

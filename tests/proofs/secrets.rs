@@ -20,6 +20,8 @@ const HEADER: &str = "planted-HEADER-secret-2d40b7";
 const PASSWORD: &str = "planted PASSWORD of a person";
 const WRONG_PASSWORD: &str = "planted WRONGPASSWORD 99";
 const OIDC_SECRET: &str = "planted-OIDC-client-secret-c2d1";
+/// No secret: what looks for secrets must find this.
+const CANARY: &str = "canary-9d1e7a@planted.example";
 const REFUSED_KEY: &str = "sk-planted-REFUSEDKEY-83b1f2c6";
 
 /// A secret, and every form of it that is as good as the clear.
@@ -105,7 +107,7 @@ async fn no_secret_is_anywhere_in_the_clear() {
     };
     let refusing = made(json!({"provider": "mine", "name": "refusing", "format": "openai_chat",
         "baseUrl": format!("{}/v1", refusing.url()), "apiKey": PROVIDER_KEY, "headers": {"X-Secret": HEADER},
-        "models": ["bad"]}));
+        "models": ["bad"], "email": CANARY}));
     let refusing = refusing.await;
     let good = made(json!({"provider": "mine", "name": "good", "format": "openai_chat",
         "baseUrl": format!("{}/v1", good.url()), "apiKey": "sk-planted-first", "models": ["*"]}))
@@ -198,6 +200,8 @@ async fn no_secret_is_anywhere_in_the_clear() {
     assert_eq!((download.status, download.complete), (200, true));
     assert!(download.body.starts_with(b"SQLite format 3\0"));
     clean("a download", &download.body, &planted);
+    let canary = Planted::new("canary", CANARY);
+    assert!(canary.is_in(&download.body));
 
     // Everything that can be read, now that there is something.
     let ids = [
@@ -225,4 +229,5 @@ async fn no_secret_is_anywhere_in_the_clear() {
     let log = router.log();
     clean("the log", log.as_bytes(), &planted);
     assert!(log.contains("TRACE"), "the log says everything that it can");
+    assert!(canary.is_in(&fs::read(router.data_dir().join("db/data.sqlite")).unwrap()));
 }
