@@ -203,7 +203,11 @@ async fn broken_chunks_are_told_and_end_the_connection() {
             assert!(client.closed().await, "{chunks:?}");
         }
     }
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(9_000));
+    let wide = format!("GET / HTTP/1.1\r\nHost: a\r\nx: {}\r\n\r\n", "a".repeat(70_000));
     for raw in [
+        &long,
+        &wide,
         "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 1x\r\n\r\n",
@@ -215,7 +219,15 @@ async fn broken_chunks_are_told_and_end_the_connection() {
         let mut client = Client::connect(router.addr).await;
         client.send(raw).await;
         let answer = client.answer().await;
-        assert_eq!(answer.status, 400, "{raw:?}");
+        let status = if raw == long {
+            414
+        } else if raw == wide {
+            431
+        } else {
+            400
+        };
+        assert_eq!((answer.status, answer.header("content-type")), (status, Some("text/plain")), "{raw:?}");
+        assert!(answer.text().starts_with(&format!("{status} ")), "{raw:?}: {}", answer.text());
         assert!(client.closed().await, "{raw:?}");
     }
 }
@@ -246,6 +258,7 @@ async fn wrong_methods_and_unknown_paths() {
     }
     for (target, dialect) in [
         ("/v1/embeddings", Dialect::OpenAiChat),
+        ("/v1/responses/resp_1/cancel", Dialect::OpenAiChat),
         ("/v2/chat", Dialect::OpenAiChat),
         ("/v1/messages/batches", Dialect::Anthropic),
         ("/v1beta/models/m:embedContent", Dialect::Gemini),
@@ -257,6 +270,20 @@ async fn wrong_methods_and_unknown_paths() {
         assert_eq!(answer.status, 404, "{target}");
         let message = speech::error_of(dialect, &answer.json());
         assert!(message.contains(target), "{target}: {message}");
+        // What its SDK makes an exception of: a path that is missing is no missing model.
+        let error = &answer.json()["error"];
+        let word = match dialect {
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => &error["code"],
+            Dialect::Anthropic => &error["type"],
+            Dialect::Gemini => &error["status"],
+            Dialect::Ollama => continue,
+        };
+        let expected = match dialect {
+            Dialect::Anthropic => "not_found_error",
+            Dialect::Gemini => "NOT_FOUND",
+            _ => "unknown_url",
+        };
+        assert_eq!(word, expected, "{target}");
     }
 }
 

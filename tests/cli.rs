@@ -35,6 +35,10 @@ api_key = "k"
 priority = "high"
 models = [1]
   base_ulr = "x"
+thinking = "hard"
+fix_id = 1
+rename_params = { max_tokens = "model" }
+force_params = { seed = inf, when = 2020-01-01 }
 
 [providers.openai]
 preset = "opennai"
@@ -58,13 +62,18 @@ sha256 = "zz"
         "c.toml:7:11: `anthropik` is not allowed here: use openai_chat, openai_responses, anthropic, gemini, ollama",
         "c.toml:8:12: `ftp://x` is not a base URL",
         "c.toml:10:12: expected a whole number, found",
-        "c.toml:11:10: expected text, found a value of type integer",
+        "c.toml:11:11: expected text, found a value of type integer",
         "c.toml:12:3: unknown key `base_ulr`: did you mean `base_url`?",
-        "c.toml:15:10: unknown preset `opennai`",
-        "c.toml:17:12: provider `bare` needs `dialect`",
-        "c.toml:17:12: provider `bare` needs `base_url`",
-        "c.toml:20:8: an alias needs at least one model",
-        "c.toml:25:10: ",
+        "c.toml:13:12: `hard` is not allowed here: use effort, type, type_effort, enable, reasoning",
+        "c.toml:14:10: expected true or false, found a value of type integer",
+        "c.toml:15:32: `model` cannot be renamed or forced",
+        "c.toml:16:25: JSON has no place for this value",
+        "c.toml:16:37: JSON has no place for this value",
+        "c.toml:19:10: unknown preset `opennai`",
+        "c.toml:21:12: provider `bare` needs `dialect`",
+        "c.toml:21:12: provider `bare` needs `base_url`",
+        "c.toml:24:8: an alias needs at least one model",
+        "c.toml:29:10: ",
     ] {
         assert!(said.contains(expected), "`{expected}` is not in\n{said}");
     }

@@ -296,6 +296,7 @@ fn the_table_of_parameters_is_true() {
         let name = row[0].trim_matches('`');
         let member = match name {
             "max_tokens" | "top_k" | "seed" => format!(",\"{name}\":9"),
+            "top_logprobs" => ",\"logprobs\":true,\"top_logprobs\":9".into(),
             "n" => ",\"n\":2".into(),
             "temperature" | "top_p" | "presence_penalty" | "frequency_penalty" => format!(",\"{name}\":0.5"),
             "stop" => ",\"stop\":[\"x\"]".into(),

@@ -207,7 +207,8 @@ async fn after_content_an_error_is_the_dialects_own_and_the_end() {
         let b = good(upstream, true).await;
         let router = Router::start(&(provider("a", upstream, &a) + &provider("b", upstream, &b)));
         for client in Dialect::ALL {
-            let answer = ask(&router, client, "m", true).await;
+            // By its provider's name: the first of these answers cools the model down.
+            let answer = ask(&router, client, "a/m", true).await;
             assert_eq!(answer.status, 200);
             let heard = speech::heard(client, &answer.text());
             assert_eq!(heard.text, speech::TEXT, "{client:?} from {upstream:?}");
@@ -217,6 +218,71 @@ async fn after_content_an_error_is_the_dialects_own_and_the_end() {
         }
         assert!(b.asked().is_empty(), "a second answer behind the first: {upstream:?}");
     }
+}
+
+/// What broke in the middle is held against who broke it, and shortly.
+#[tokio::test]
+async fn a_stream_that_breaks_cools_its_model_down() {
+    for dialect in Dialect::ALL {
+        let spoken = speech::stream(dialect);
+        let begun = spoken.prologue.concat() + &spoken.content.concat();
+        let overloaded = begun.clone() + &speech::overload_event(dialect);
+        for (text, clean, kind) in
+            [(&overloaded, true, "overloaded"), (&begun, true, "truncated"), (&begun, false, "api")]
+        {
+            let text = text.clone();
+            let a = Upstream::start(move |mut conn| {
+                let text = text.clone();
+                async move {
+                    while conn.asked().await.is_some() {
+                        conn.stream(dialect.stream_content_type()).await;
+                        conn.chunk(&text).await;
+                        if !clean {
+                            return;
+                        }
+                        conn.end().await;
+                    }
+                }
+            })
+            .await;
+            let b = good(dialect, true).await;
+            let router = Router::start(&(provider("a", dialect, &a) + &provider("b", dialect, &b)));
+            let heard = speech::heard(dialect, &ask(&router, dialect, "m", true).await.text());
+            assert!(heard.error.is_some() && !heard.ended, "{dialect:?} {kind} {heard:?}");
+            let line =
+                format!("flow_router_attempt_failures_total{{provider=\"a\",scope=\"model\",kind=\"{kind}\"}} 1");
+            let metrics = Client::metrics(router.addr, &line).await;
+            assert!(metrics.contains("flow_router_cooling 1"), "{dialect:?} {kind} {metrics}");
+            // Another model of the same provider is not affected.
+            ask(&router, dialect, "m2", true).await;
+            assert_eq!((a.asked().len(), b.asked().len()), (2, 0), "{dialect:?} {kind}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_stream_holds_nothing_against_the_provider() {
+    let dialect = Dialect::Anthropic;
+    let begun = speech::stream(dialect).prologue.concat() + &speech::stream(dialect).content.concat();
+    let a = Upstream::start(move |mut conn| {
+        let begun = begun.clone();
+        async move {
+            conn.asked().await.unwrap();
+            conn.stream(dialect.stream_content_type()).await;
+            conn.chunk(&begun).await;
+            conn.closed().await;
+        }
+    })
+    .await;
+    let router = Router::start(&provider("a", dialect, &a));
+    let mut client = Client::connect(router.addr).await;
+    let request = speech::request(dialect, "m", true);
+    client.request("POST", "/v1/messages", &[], request.as_bytes()).await;
+    client.head().await;
+    drop(client);
+    let metrics = Client::metrics(router.addr, "outcome=\"gone\"} 1").await;
+    assert!(metrics.contains("flow_router_cooling 0"), "{metrics}");
+    assert!(!metrics.contains("attempt_failures_total{"), "{metrics}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     dialect::{Context, Dialect, Target, UrlParts},
     frame::{Deframer, FrameError, Framing},
-    json::{MemberEdits, Raw, Recorder, Splice},
+    json::{MemberEdits, Raw, Recorder, Splice, Tape, tape},
     patch::{FixId, ReplyEdits, StreamPatch},
     translate::{StreamTranslator, Tap, translate_reply, translate_request},
 };
@@ -76,6 +76,20 @@ pub fn json(input: &[u8], oracle: impl Fn(&[u8]) -> bool) {
             assert!(plain.what == "nested too deeply" || !oracle(input), "{plain}");
         }
         (plain, recorded) => panic!("{plain:?} {recorded:?}"),
+    }
+}
+
+/// A tape reads what the scanner reads, and says the same about it; the second document does not see the first.
+pub fn tape(input: &[u8]) {
+    let mut reader = Tape::new();
+    for _ in 0..2 {
+        match (reader.parse(input), Raw::parse(input)) {
+            (Ok(value), Ok(raw)) => tape::same(value, raw),
+            (Err(ours), Err(scanner)) => assert_eq!((ours.what, ours.at), (scanner.what, scanner.at)),
+            (Ok(_), Err(scanner)) => panic!("{scanner}"),
+            // A string that is no text, a number out of range, deeper than a tape goes.
+            (Err(ours), Ok(_)) => assert!(ours.at <= input.len()),
+        }
     }
 }
 
@@ -224,5 +238,6 @@ mod tests {
         replay("pair", pair);
         replay("request", request);
         replay("splice", splice);
+        replay("tape", tape);
     }
 }

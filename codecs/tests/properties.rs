@@ -13,7 +13,10 @@ use bytes::BytesMut;
 use codecs::{
     dialect::{Context, Dialect, StreamEncode},
     frame::Framing,
-    hub::{Event, Field, Finish, Open, Refused, Reply, ReplyPart, ToolKind, Usage, check::Check, serial::Serial},
+    hub::{
+        Event, Field, Finish, Logprobs, Open, Refused, Reply, ReplyPart, ToolKind, Usage, check::Check,
+        logprobs::Token, serial::Serial,
+    },
     json::{Raw, Text},
     translate::{Collector, StreamTranslator, Tap, replay},
 };
@@ -34,6 +37,8 @@ struct Answer {
     parts: Vec<Made>,
     /// Which of the calls that stand side by side speaks next.
     turns: Vec<usize>,
+    /// How many tokens are scored before a piece of words, and at its part's end.
+    scores: Vec<usize>,
     finish: u8,
     usage: Usage,
 }
@@ -83,8 +88,9 @@ fn answer() -> impl Strategy<Value = Answer> {
             reasoning: r.min(output),
             ..Usage::default()
         });
-    (prop::collection::vec(part, 0..6), prop::collection::vec(0usize..8, 32), 0u8..5, usage)
-        .prop_map(|(parts, turns, finish, usage)| Answer { parts, turns, finish, usage })
+    let scores = prop_oneof![Just(vec![0]), prop::collection::vec(0usize..3, 1..8)];
+    (prop::collection::vec(part, 0..6), prop::collection::vec(0usize..8, 32), scores, 0u8..5, usage)
+        .prop_map(|(parts, turns, scores, finish, usage)| Answer { parts, turns, scores, finish, usage })
 }
 
 impl Answer {
@@ -111,6 +117,14 @@ impl Answer {
         let (id, model) = (Text::Plain("abcdefgh12345678"), Text::Plain("some-model"));
         emit(Event::Start { id, model, created: Some(1_700_000_000), usage: None });
         let mut turns = self.turns.iter().copied().cycle();
+        let (mut scores, mut tokens) = (self.scores.iter().copied().cycle(), 0..);
+        let mut score = |part: u32, emit: &mut dyn FnMut(Event<'_>)| {
+            let mut list = Logprobs::default();
+            for n in tokens.by_ref().take(scores.next().unwrap()) {
+                scored(n, &mut list);
+            }
+            list.tell(part, emit);
+        };
         let mut at = 0;
         while at < self.parts.len() {
             let run = self.parts[at..].iter().take_while(|part| matches!(part, Made::Call { .. })).count().max(1);
@@ -133,7 +147,11 @@ impl Answer {
                 let turn = turns.next().unwrap() % left.len();
                 let (number, pieces) = &mut left[turn];
                 let part = *number as u32;
-                match pieces.next() {
+                let next = pieces.next();
+                if !matches!(self.parts[*number], Made::Call { .. }) {
+                    score(part, emit);
+                }
+                match next {
                     Some(piece) => emit(Event::Delta { part, field: self.field(*number), text: Text::Plain(piece) }),
                     None => {
                         emit(Event::Stop { part });
@@ -190,6 +208,21 @@ fn context() -> Context {
     }
 }
 
+/// Scores the token of that number: no two are alike.
+fn scored(n: usize, list: &mut Logprobs) {
+    let bytes = format!("[{n}]");
+    let bytes = Raw::parse_str(&bytes).unwrap();
+    let token = format!("{n}\"é\n");
+    let logprob = format!("-{n}.50");
+    let chosen = match n % 5 {
+        0 => Token { token: Text::Plain("\u{FFFD}"), logprob: &logprob, bytes: Some(bytes) },
+        1 => Token { token: Text::Escaped("\\ud83d\\ude80 \\u00e9"), logprob: &logprob, bytes: None },
+        _ => Token { token: Text::Plain(&token), logprob: &logprob, bytes: None },
+    };
+    let top = ["a", "\u{FFFD}"].map(|token| Token { token: Text::Plain(token), logprob: "-1e-2", bytes: None });
+    list.entry(chosen, top.into_iter().take(n % 3));
+}
+
 /// What an answer says, in a form in which dialects can be compared.
 #[derive(Debug, PartialEq)]
 struct Meaning {
@@ -197,6 +230,7 @@ struct Meaning {
     text: String,
     thinking: String,
     calls: Vec<(String, Value)>,
+    logprobs: Vec<Value>,
     finish: Option<&'static str>,
     usage: Usage,
     failed: bool,
@@ -208,6 +242,7 @@ fn meaning(reply: &Reply, dialects: &[Dialect], refusal: bool) -> Meaning {
         text: String::new(),
         thinking: String::new(),
         calls: Vec::new(),
+        logprobs: logprobs(reply, dialects, refusal),
         finish: None,
         usage: dialects.iter().fold(reply.usage, |usage, dialect| carried(*dialect, usage)),
         failed: reply.error.is_some() || !reply.ended,
@@ -241,6 +276,26 @@ fn meaning(reply: &Reply, dialects: &[Dialect], refusal: bool) -> Meaning {
         None => None,
     };
     got
+}
+
+/// The scored tokens of `reply` as far as all of `dialects` can carry them, in order.
+fn logprobs(reply: &Reply, dialects: &[Dialect], refusal: bool) -> Vec<Value> {
+    let responses = dialects.contains(&Dialect::OpenAiResponses);
+    // Responses scores no refusal, but a refusal that came as the text of another dialect.
+    if dialects.contains(&Dialect::Anthropic) || (responses && refusal) {
+        return Vec::new();
+    }
+    let list = reply.logprobs_of(|_, part| !responses || matches!(part, ReplyPart::Text(_)));
+    let mut list: Vec<Value> = serde_json::from_str(&format!("[{}]", list.text().plain())).unwrap();
+    if dialects.contains(&Dialect::Gemini) {
+        for entry in &mut list {
+            entry["bytes"].take();
+        }
+    }
+    if refusal {
+        list.sort_by_key(Value::to_string);
+    }
+    list
 }
 
 /// The counters that a dialect has words for.

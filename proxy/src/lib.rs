@@ -10,6 +10,7 @@ mod headers;
 mod limits;
 mod message;
 mod net;
+mod refusal;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -96,7 +96,7 @@ pub enum Content {
 }
 
 /// All rows, by chapter.
-pub(super) const ROUTES: &[&[Route]] = &[auth::ROUTES, resources::system::ROUTES];
+pub(super) const ROUTES: &[&[Route]] = &[resources::system::ROUTES, auth::ROUTES, resources::providers::ROUTES];
 
 /// Longest body where nothing else is said: 1 MiB.
 pub const BODY_BYTES: usize = 1 << 20;

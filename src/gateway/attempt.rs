@@ -1,14 +1,13 @@
 //! One try at one candidate: prepare → send → judge. What is answered is relayed; what failed comes back with the call
 //! untouched, so that the next candidate can have it.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use codecs::{
     dialect::{Context, Dialect, openai_responses::echo::Echo},
     hub::{ApiError, ErrorKind},
     json::{Raw, Recorder},
-    patch::{RequestEdits, is_deepseek_alias},
     translate::translate_recalling,
 };
 use proxy::{Call, Client, Fresh, Headers, Kind, Method, Outbound, Phase, Response, ResponseHead};
@@ -59,11 +58,8 @@ impl Failure {
     /// Blots out the provider's secrets, which some vendors quote: what failed may be shown to the client and logged.
     pub(super) fn conceal(&mut self, upstream: &Upstream) {
         self.error.message = upstream.masked(&self.error.message).into_owned();
-        if let Some((_, body)) = &mut self.verbatim
-            && let Ok(text) = std::str::from_utf8(body)
-            && let Cow::Owned(masked) = upstream.masked(text)
-        {
-            *body = masked.into();
+        if let Some((_, body)) = &mut self.verbatim {
+            *body = upstream.masked_bytes(std::mem::take(body));
         }
     }
 
@@ -130,6 +126,7 @@ fn prepare(
     // Roughly four bytes to a token; only shown until the upstream says better.
     context.input_tokens_estimate = exchange.body.len() as u64 / 4;
     context.estimate_usage = settings.estimate_usage;
+    context.early_calls = settings.early_calls;
     let same = upstream.dialect() == exchange.client;
     let ask = if same && exchange.ask == Ask::Generate { Ask::Generate } else { Ask::Chat { stream } };
     let query = match (same, exchange.json_array) {
@@ -141,7 +138,8 @@ fn prepare(
     request.connect_timeout = Some(upstream.connect);
     request.head_timeout = upstream.first_byte;
     let speed = if same { Speed::Forward } else { Speed::Translate };
-    if same && riders == Riders::Sent && !holds_foreign_riders(&exchange.body) {
+    // A client that talked to another vendor before: the hub knows what is whose.
+    if same && riders == Riders::Sent && !exchange.client.holds_riders(&exchange.body) {
         request.headers = upstream.forwarded(&exchange.head.headers);
         request.body = edit::forwarded(exchange, &candidate.model, stream, upstream.quirks(&candidate.model))?;
         return Ok(Prepared { request, speed, context, dropped: Vec::new(), stream });
@@ -170,19 +168,10 @@ fn prepare(
         Speed::Translate => upstream.headers(&encoded.betas),
     };
     let body: Bytes = encoded.body.into();
-    let aliased = upstream.dialect() == Dialect::OpenAiChat && is_deepseek_alias(&candidate.model);
-    let quirks = RequestEdits { deepseek_aliases: aliased, ..RequestEdits::default() };
-    request.body = quirks.apply(&body)?;
+    request.body = upstream.finishing(&candidate.model).apply(&body)?;
     context.tools = encoded.tools.into();
     context.used_ids = encoded.used_ids.into();
     Ok(Prepared { request, speed, context, dropped: encoded.dropped, stream })
-}
-
-/// Whether a body carries riders of other vendors in this dialect's fields, which this dialect's vendors would refuse: the
-/// client talked to somebody else before. Such a body goes through the hub, which knows what is whose.
-fn holds_foreign_riders(body: &[u8]) -> bool {
-    // Plain, and as it looks inside Gemini's base64 fields.
-    memchr::memmem::find(body, b"\"frt1.").is_some() || memchr::memmem::find(body, b"\"ZnJ0MS").is_some()
 }
 
 /// Whether an upstream refused a request because of a signature that it does not accept.

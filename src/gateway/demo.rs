@@ -48,11 +48,7 @@ pub(super) async fn answer<'a>(
     };
     let mut context = exchange.context();
     context.input_tokens_estimate = reply.usage.input();
-    context.include_usage = Raw::parse(&exchange.body)
-        .ok()
-        .and_then(|raw| raw.at(&["stream_options", "include_usage"]))
-        .and_then(Raw::as_bool)
-        .unwrap_or(false);
+    context.include_usage = exchange.wants_usage();
     let head = ResponseHead::new(StatusCode::OK).with("x-flow-router-demo", "1");
     let head = reply::mark(head, exchange, candidate, attempts);
     exchange.ledger.counted(reply.usage, true);

@@ -1,14 +1,19 @@
-//! The declared edits of a forwarded body: the model's name, the wish for a stream where the upstream has nothing else,
-//! and what the provider's quirks ask for. Everything else leaves as it came, in slices of the client's own bytes.
+//! The declared edits. Of a forwarded body: the model's name, the wish for a stream where the upstream has nothing else, and
+//! what the provider's quirks ask for. Of an answer: what settings and quirks ask for. Everything else passes as it came, in
+//! slices of the sender's own bytes.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use codecs::{
+    dialect::Dialect,
     hub::ApiError,
     json::{Splice, Writer},
-    patch::RequestEdits,
+    patch::{FixId, ReplyEdits, RequestEdits},
 };
 
-use super::exchange::Exchange;
+use super::{attempt::Speed, exchange::Exchange};
+use crate::{route::Candidate, settings::Settings};
 
 /// The body for an upstream of the client's dialect, in slices for one vectored write. `quirks` are the provider's.
 pub(super) fn forwarded(
@@ -46,4 +51,16 @@ fn renamed(exchange: &Exchange, model: &str, stream: bool) -> Vec<Bytes> {
         }
     }
     splice.slices(&exchange.body)
+}
+
+/// The edits of an answer, the last step towards the client: what is booked, measured and logged is read before them.
+pub(super) fn answer(exchange: &Exchange, candidate: &Candidate, settings: &Settings, speed: Speed) -> ReplyEdits {
+    // An id of another dialect has been written anew.
+    let own = speed == Speed::Forward && exchange.client == Dialect::OpenAiChat;
+    let fix_id = (own && candidate.upstream.provider.fix_id).then(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        FixId::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    });
+    let model = (settings.echo_model && !exchange.model.is_empty()).then(|| exchange.model.clone());
+    ReplyEdits { model, fix_id, usage_pad: settings.usage_pad }
 }

@@ -75,6 +75,12 @@ impl Exchange {
         }
     }
 
+    /// Whether a chat client asked for the usage chunk. Reads the body.
+    pub(super) fn wants_usage(&self) -> bool {
+        let raw = Raw::parse(&self.body).ok();
+        raw.and_then(|raw| raw.at(&["stream_options", "include_usage"])).and_then(Raw::as_bool).unwrap_or(false)
+    }
+
     /// Notes what was read of the request.
     pub(super) fn begin(&mut self, snapshot: &Snapshot) {
         self.ledger.assumed_input = snapshot.settings.estimate_usage.then_some(self.body.len() as u64 / 4);
@@ -173,6 +179,8 @@ pub(super) struct Ledger {
     /// `ok`, an error kind, or `gone` until somebody knows better.
     outcome: &'static str,
     usage: Option<(Usage, bool)>,
+    /// Why an answer broke off that the client has seen the beginning of.
+    broken: Option<ApiError>,
     /// Gaps of the stream.
     pub gaps: Gaps,
     first_token: Option<Duration>,
@@ -197,6 +205,7 @@ impl Ledger {
             upstream: None,
             outcome: "gone",
             usage: None,
+            broken: None,
             gaps: Gaps::default(),
             first_token: None,
             added: None,
@@ -221,10 +230,13 @@ impl Ledger {
     }
 
     /// Notes a failed attempt.
-    pub(super) fn attempt_failed(&mut self, provider: &str, failure: &Failure) {
-        let (scope, kind) = (failure.scope.name(), failure.error.kind.name());
+    pub(super) fn attempt_failed(&self, provider: &str, scope: &'static str, kind: &'static str) {
         let labels = FailureLabels { provider: provider.to_owned(), scope, kind };
         self.metrics.failures.get_or_create(&labels).inc();
+    }
+
+    /// Writes the row of an attempt after which the next candidate may be asked.
+    pub(super) fn attempt_over(&mut self, failure: &Failure) {
         if let Some(record) = &mut self.record {
             record.failed(&failure.error, failure.scope);
         }
@@ -241,6 +253,16 @@ impl Ledger {
     /// Notes how it ended.
     pub(super) fn outcome(&mut self, outcome: &'static str) {
         self.outcome = outcome;
+    }
+
+    /// Notes that an answer broke off behind its beginning.
+    pub(super) fn broke(&mut self, error: &ApiError) {
+        self.broken = Some(error.clone());
+    }
+
+    /// Why the answer broke off, once.
+    pub(super) fn take_broken(&mut self) -> Option<ApiError> {
+        self.broken.take()
     }
 
     /// Whether it has ended well.

@@ -48,8 +48,8 @@ use record::{Asked, Record, Sinks};
 use tracing::debug;
 
 use crate::{
-    health::{Health, Scope},
-    route::{Candidate, Catalog},
+    health::{Cooldown, Health, Scope},
+    route::{Candidate, Catalog, cooldown::judge_broken},
     settings::{KeyHash, Settings},
     store::usage::{Endpoint, Queue},
     telemetry::metrics::Metrics,
@@ -79,7 +79,7 @@ impl Snapshot {
     /// counters.
     pub fn new(settings: Settings, prices: Arc<RateCard>, before: Option<&Snapshot>) -> Self {
         Self {
-            catalog: Catalog::new(&settings, before.map(|before| &before.catalog)),
+            catalog: Catalog::new(&settings, &prices, before.map(|before| &before.catalog)),
             admission: admit::Admission::new(&settings),
             prices,
             settings,
@@ -337,9 +337,11 @@ impl Gateway {
             };
             match tried {
                 Ok(()) => {
-                    // A client that left early, or a stream that broke, says nothing good about the provider.
+                    // A client that left early says nothing about the provider.
                     if exchange.ledger.is_ok() {
                         shared.health.succeeded(&candidate.upstream.name, &candidate.model);
+                    } else if let Some(error) = exchange.ledger.take_broken() {
+                        self.book(&exchange, candidate, &error, judge_broken(&error), attempts);
                     }
                     return;
                 }
@@ -347,14 +349,8 @@ impl Gateway {
                     call = back;
                     failure.conceal(&candidate.upstream);
                     let judged = (failure.scope, failure.cooldown);
-                    let wait = shared.health.failed(&candidate.upstream.name, &candidate.model, judged, Instant::now());
-                    let (scope, kind) = (failure.scope.name(), failure.error.kind.name());
-                    exchange.ledger.attempt_failed(&candidate.upstream.name, &failure);
-                    if !wait.is_zero() {
-                        shared.feed.publish(|| cooling(candidate, wait));
-                    }
-                    debug!(id = %exchange.id, provider = %candidate.upstream.name, model = %candidate.model, scope, kind,
-                        status = failure.error.status, wait_ms = wait.as_millis() as u64, attempts, "attempt failed");
+                    exchange.ledger.attempt_over(&failure);
+                    self.book(&exchange, candidate, &failure.error, judged, attempts);
                     let over = failure.scope == Scope::Request;
                     last = Some((failure, candidate));
                     if over {
@@ -367,6 +363,26 @@ impl Gateway {
             exchange.ledger.fault(&failure.error);
             give_up(call, &mut exchange, failure, candidate, attempts).await;
         }
+    }
+
+    /// Books a failed attempt: who cools down, and the metrics.
+    fn book(
+        &self,
+        exchange: &Exchange,
+        candidate: &Candidate,
+        error: &ApiError,
+        judged: (Scope, Cooldown),
+        attempts: usize,
+    ) {
+        let provider = &candidate.upstream.name;
+        let wait = self.shared.health.failed(provider, &candidate.model, judged, Instant::now());
+        let (scope, kind) = (judged.0.name(), error.kind.name());
+        exchange.ledger.attempt_failed(provider, scope, kind);
+        if !wait.is_zero() {
+            self.shared.feed.publish(|| cooling(candidate, wait));
+        }
+        debug!(id = %exchange.id, provider = %provider, model = %candidate.model, scope, kind, status = error.status,
+            wait_ms = wait.as_millis() as u64, attempts, "attempt failed");
     }
 }
 
@@ -442,12 +458,11 @@ async fn missed(call: Call<'_, Fresh>, head: &RequestHead, miss: Miss, request_i
     let path = String::from_utf8_lossy(head.path()).into_owned();
     let dialect = paths::likely(&path, paths::speaks(&head.headers));
     let (error, allow) = match miss {
-        Miss::NotFound => {
-            (ApiError::new(ErrorKind::NotFound, format!("there is no {} {path} here", head.method)), None)
-        }
+        Miss::NotFound => (ApiError::no_such_path(format!("there is no {} {path} here", head.method)), None),
         Miss::Method(allow) => {
             let message = format!("{path} does not take {}: use {allow}", head.method);
-            (ApiError::new(ErrorKind::Invalid, message), Some(allow))
+            let code = Some("method_not_supported".to_owned());
+            (ApiError { code, ..ApiError::new(ErrorKind::Invalid, message) }, Some(allow))
         }
     };
     let Some(allow) = allow else { return reply::error(call, dialect, &error, request_id).await };

@@ -167,7 +167,7 @@ fn rfc3339(unix_seconds: u64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{route::Catalog, settings::Settings};
+    use crate::{route::Catalog, settings::Settings, usage::RateCard};
 
     #[test]
     fn entries_have_every_dialects_members() {
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn an_empty_configuration_lists_the_demo() {
-        let listed = Catalog::new(&Settings::default(), None).listed();
+        let listed = Catalog::new(&Settings::default(), &RateCard::default(), None).listed();
         assert!(listed.iter().any(|model| model.id == crate::route::DEMO));
     }
 }

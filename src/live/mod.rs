@@ -24,8 +24,11 @@ use tracing::{error, info, warn};
 
 use crate::{
     gateway::{Shared, Snapshot},
-    settings::{self, Effective, Fault, Life, Merged, Source, Sources, Stored},
-    store::{self, Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow},
+    settings::{self, Effective, Fault, Life, Merged, Provider, Settings, Source, Sources, Stored},
+    store::{
+        self, Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow, providers::ProviderRow,
+        usage::Limits,
+    },
     telemetry,
     usage::{RateCard, live::What},
 };
@@ -120,6 +123,7 @@ impl Live {
         };
         let Ready { state, snapshot } = ready(sources, kept, None)?;
         state.notes.iter().for_each(|note| warn!(place = note.place, "{}", note.message));
+        store.keep(limits(&snapshot.settings));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let inner = Inner {
             shared: Arc::new(Shared::new(snapshot, store.usage(), now)),
@@ -242,6 +246,7 @@ impl Live {
         telemetry::log::filter(&snapshot.settings);
         self.0.shared.publish(Arc::new(snapshot));
         self.0.state.store(Arc::new(state));
+        self.0.store.keep(limits(&self.snapshot().settings));
         self.0.shared.metrics.configuration("applied");
         self.0.shared.feed.publish(|| What::ConfigChanged { kind, id: id.to_owned() });
         info!(kind, id, "the configuration has changed");
@@ -264,6 +269,19 @@ impl Live {
     /// What the store says and is not in force: wrong, or beside a stronger source that says it too.
     pub fn notes(&self) -> Vec<Fault> {
         self.0.state.load().notes.clone()
+    }
+
+    /// A provider of the store as it would be, were it in use: also for one that is inactive, or not kept at all.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn provider(&self, row: &ProviderRow) -> Result<Provider, Vec<Fault>> {
+        let mut stored = Stored::default();
+        rows::provider(row, &mut stored);
+        match stored.providers.first() {
+            Some(provider) => settings::provider_of(provider, &self.0.state.load().sources),
+            None => Err(stored.notes),
+        }
     }
 
     /// Why the store's part was not read, if it was not.
@@ -290,6 +308,18 @@ pub fn look(sources: &Sources, data_dir: &Path) -> Result<Merged, Vec<Fault>> {
         }
     };
     settings::merge(sources, &stored)
+}
+
+/// How long usage is kept.
+fn limits(settings: &Settings) -> Limits {
+    let retention = &settings.retention;
+    Limits {
+        log_days: retention.days,
+        log_rows: u32::try_from(retention.rows).unwrap_or(u32::MAX),
+        bucket_days: retention.usage_days,
+        zone: settings.zone(),
+        ..Limits::default()
+    }
 }
 
 /// What the store has, read once.

@@ -84,7 +84,7 @@ fn setting(row: &SettingRow, stored: &mut Stored) {
     stored.settings.extend(value.map(|value| (row.key.clone(), value)));
 }
 
-fn provider(row: &ProviderRow, stored: &mut Stored) {
+pub(super) fn provider(row: &ProviderRow, stored: &mut Stored) {
     if row.secret_lost {
         let message = "its credential cannot be opened with the vault's key: set it again".to_owned();
         stored.notes.push(Fault { place: format!("providers/{}", row.name), message });
@@ -122,7 +122,8 @@ fn combo(row: &ComboRow, rows: &ConfigRows) -> Result<Alias, String> {
         "priority" => Strategy::Priority,
         "round_robin" => Strategy::RoundRobin,
         "random" => Strategy::Random,
-        other => return Err(format!("the strategy `{other}` is not offered: use priority, round_robin or random")),
+        "cost_optimal" => Strategy::CostOptimal,
+        other => return Err(format!("`{other}` is no strategy: use priority, round_robin, random or cost_optimal")),
     };
     let (mut models, mut weights) = (Vec::new(), Vec::new());
     let mut way = HashSet::from([row.name.to_lowercase()]);

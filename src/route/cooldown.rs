@@ -47,6 +47,19 @@ pub fn judge(error: &ApiError) -> (Scope, Cooldown) {
     }
 }
 
+/// Judges why an answer broke off after its first content. What the upstream says in words counts as ever. A bare cut, a
+/// stall or a nameless failure says little about the next request, all the more since the answer had begun: a second, and
+/// longer only if it goes on.
+pub fn judge_broken(error: &ApiError) -> (Scope, Cooldown) {
+    let nameless = matches!(error.kind, ErrorKind::Truncated | ErrorKind::Timeout | ErrorKind::Api);
+    match judge(error) {
+        (Scope::Model, _) if nameless && error.retry_after.is_none() && by_text(&error.message).is_none() => {
+            (Scope::Model, Cooldown::Backoff)
+        }
+        judged => judged,
+    }
+}
+
 fn by_text(message: &str) -> Option<(Scope, Cooldown)> {
     let start = message.get(..2048).unwrap_or(message).to_lowercase();
     TEXTS.iter().find(|(text, ..)| start.contains(text)).map(|(_, scope, cooldown)| (*scope, *cooldown))
@@ -109,6 +122,24 @@ mod tests {
     fn a_wrong_request_is_nobodys_fault_but_the_clients() {
         assert_eq!(judge(&error(400, "prompt exceeds the capacity of the context")), (Scope::Request, Cooldown::None));
         assert_eq!(judge(&error(413, "x")), (Scope::Request, Cooldown::None));
+    }
+
+    #[test]
+    fn a_cut_is_forgiven_soon_and_words_are_believed() {
+        for (kind, status, message, expected) in [
+            (ErrorKind::Api, Some(502), "the provider's answer failed: reset", (Scope::Model, Cooldown::Backoff)),
+            (ErrorKind::Timeout, Some(504), "silent", (Scope::Model, Cooldown::Backoff)),
+            (ErrorKind::Truncated, None, "ended before completion", (Scope::Model, Cooldown::Backoff)),
+            (ErrorKind::Overloaded, None, "busy", (Scope::Model, Cooldown::Backoff)),
+            (ErrorKind::Api, None, "No credentials left", (Scope::Credential, MINUTES_5)),
+            (ErrorKind::Billing, None, "pay", (Scope::Credential, MINUTES_5)),
+            (ErrorKind::Invalid, None, "x", (Scope::Request, Cooldown::None)),
+        ] {
+            let error = ApiError { status, ..ApiError::new(kind, message) };
+            assert_eq!(judge_broken(&error), expected, "{kind:?} {message}");
+        }
+        let named = ApiError { retry_after: Some(9.0), ..ApiError::new(ErrorKind::Api, "x") };
+        assert_eq!(judge_broken(&named).1, Cooldown::Fixed(Duration::from_secs(9)));
     }
 
     #[test]

@@ -21,8 +21,9 @@ pub mod value;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use cidr::Cidr;
+use jiff::tz::TimeZone;
 pub use keys::{KeyHash, SCOPES, Scope, Scopes};
-pub use merge::{Merged, Stored, StoredProvider, draft, draft_source, load, merge};
+pub use merge::{Merged, Stored, StoredProvider, draft, draft_source, load, merge, provider_of};
 pub use provider::{Alias, Provider, Secret, Strategy};
 pub use sources::{KEYS_FILE, Sources};
 pub use table::{Life, Row, TABLE};
@@ -151,6 +152,12 @@ pub struct Settings {
     pub estimate_usage: bool,
     /// What happens to parameters that the target cannot express.
     pub unsupported: Unsupported,
+    /// Tokens added to the prompt counts and totals that clients see.
+    pub usage_pad: u64,
+    /// Whether answers name the model as the client did.
+    pub echo_model: bool,
+    /// Whether calls to Ollama clients leave in a row of their own before the last one.
+    pub early_calls: bool,
     /// Whether `max_tokens` is raised for Anthropic upstreams when a request is translated.
     pub adjust_max_tokens: bool,
     /// Whether the management API may change nothing.
@@ -185,6 +192,16 @@ pub struct Settings {
     pub keys: Vec<KeyHash>,
 }
 
+impl Settings {
+    /// The time zone in which days begin: the configured one, else the system's, else UTC.
+    pub fn zone(&self) -> TimeZone {
+        match self.timezone.as_str() {
+            "" => TimeZone::try_system().unwrap_or(TimeZone::UTC),
+            name => TimeZone::get(name).unwrap_or(TimeZone::UTC),
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         let mut settings = Self {
@@ -211,6 +228,9 @@ impl Default for Settings {
             ca_file: None,
             estimate_usage: true,
             unsupported: Unsupported::Drop,
+            usage_pad: 0,
+            echo_model: false,
+            early_calls: false,
             adjust_max_tokens: true,
             read_only: false,
             require_login: false,

@@ -1,6 +1,6 @@
 //! Known services: what a name implies. A row is a default; whatever the configuration says wins.
 
-use codecs::dialect::{ChatFlavour, Dialect, Placeholder};
+use codecs::dialect::{ChatFlavour, Dialect, Placeholder, ThinkingForm};
 
 /// A known service.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub struct Preset {
     pub keyless: bool,
     /// Chat: whose rules.
     pub flavour: ChatFlavour,
+    /// Chat: how a wish for thinking is said.
+    pub thinking: ThinkingForm,
     /// Chat: whether earlier reasoning goes back, and the placeholder for turns without any.
     pub reasoning: Reasoning,
     /// Chat: whether `cache_control` passes.
@@ -42,6 +44,7 @@ const CHAT: Preset = Preset {
     models: &[],
     keyless: false,
     flavour: ChatFlavour::Compat,
+    thinking: ThinkingForm::Effort,
     reasoning: Reasoning::Hidden,
     cache_control: false,
 };
@@ -82,10 +85,12 @@ pub const PRESETS: &[Preset] = &[
     Preset {
         models: &["*"],
         cache_control: true,
+        thinking: ThinkingForm::Reasoning,
         ..chat("openrouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"])
     },
     Preset {
         models: &["deepseek-*"],
+        thinking: ThinkingForm::TypeEffort,
         reasoning: ECHO_ALL,
         ..chat("deepseek", "https://api.deepseek.com/v1", &["DEEPSEEK_API_KEY"])
     },
@@ -107,22 +112,35 @@ pub const PRESETS: &[Preset] = &[
     chat("novita", "https://api.novita.ai/v3/openai", &["NOVITA_API_KEY"]),
     Preset {
         models: &["kimi-*", "moonshot-*"],
+        thinking: ThinkingForm::Type,
         reasoning: ECHO_TOOL,
         ..chat("moonshot", "https://api.moonshot.ai/v1", &["MOONSHOT_API_KEY"])
     },
-    Preset { reasoning: ECHO_TOOL, ..chat("moonshot-cn", "https://api.moonshot.cn/v1", &[]) },
+    Preset {
+        thinking: ThinkingForm::Type,
+        reasoning: ECHO_TOOL,
+        ..chat("moonshot-cn", "https://api.moonshot.cn/v1", &[])
+    },
     anthropic("kimi-coding", "https://api.kimi.com/coding", &["KIMI_API_KEY"]),
-    Preset { models: &["glm-*"], ..chat("zhipuai", "https://open.bigmodel.cn/api/paas/v4", &["ZHIPUAI_API_KEY"]) },
+    Preset {
+        models: &["glm-*"],
+        thinking: ThinkingForm::Type,
+        ..chat("zhipuai", "https://open.bigmodel.cn/api/paas/v4", &["ZHIPUAI_API_KEY"])
+    },
     anthropic("glm", "https://api.z.ai/api/anthropic", &["ZAI_API_KEY"]),
-    chat("glm-cn", "https://open.bigmodel.cn/api/coding/paas/v4", &[]),
+    Preset { thinking: ThinkingForm::Type, ..chat("glm-cn", "https://open.bigmodel.cn/api/coding/paas/v4", &[]) },
     anthropic("minimax", "https://api.minimax.io/anthropic", &["MINIMAX_API_KEY"]),
     anthropic("minimax-cn", "https://api.minimaxi.com/anthropic", &[]),
     Preset {
         models: &["qwen*"],
+        thinking: ThinkingForm::Enable,
         ..chat("qwen-cloud", "https://dashscope.aliyuncs.com/compatible-mode/v1", &["DASHSCOPE_API_KEY"])
     },
-    chat("alicode", "https://coding.dashscope.aliyuncs.com/v1", &[]),
-    chat("alicode-intl", "https://coding-intl.dashscope.aliyuncs.com/v1", &[]),
+    Preset { thinking: ThinkingForm::Enable, ..chat("alicode", "https://coding.dashscope.aliyuncs.com/v1", &[]) },
+    Preset {
+        thinking: ThinkingForm::Enable,
+        ..chat("alicode-intl", "https://coding-intl.dashscope.aliyuncs.com/v1", &[])
+    },
     chat("volcengine-ark", "https://ark.cn-beijing.volces.com/api/coding/v3", &["ARK_API_KEY"]),
     chat("byteplus", "https://ark.ap-southeast.bytepluses.com/api/coding/v3", &[]),
     Preset { models: &["sonar*"], ..chat("perplexity", "https://api.perplexity.ai", &["PERPLEXITY_API_KEY"]) },

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use codecs::dialect::{ChatFlavour, Dialect, Placeholder};
+use codecs::dialect::{ChatFlavour, Dialect, Placeholder, ThinkingForm};
 
 use super::{Fault, Settings, Source};
 pub use crate::store::Secret;
@@ -34,6 +34,8 @@ pub struct Provider {
     pub headers: Vec<(String, Secret)>,
     /// Chat: whose rules.
     pub flavour: ChatFlavour,
+    /// Chat: how a wish for thinking is said when a request is translated.
+    pub thinking: ThinkingForm,
     /// Chat: send earlier reasoning back.
     pub reasoning_echo: bool,
     /// Chat: placeholder for turns without reasoning.
@@ -44,8 +46,14 @@ pub struct Provider {
     pub stream_only: bool,
     /// Remove declared tools that a more capable declared one replaces.
     pub dedupe_tools: bool,
+    /// Chat: replace answers' ids that clients cannot work with.
+    pub fix_id: bool,
     /// Members never to send.
     pub drop_params: Vec<String>,
+    /// Members to rename: from, to.
+    pub rename_params: Vec<(String, String)>,
+    /// Members to set whatever the client says: name, JSON text.
+    pub force_params: Vec<(String, String)>,
     /// Largest answer in tokens, where known.
     pub max_output_tokens: Option<u64>,
     /// Overrides of the settings of the same name.
@@ -72,12 +80,16 @@ impl Provider {
             client_auth: false,
             headers: Vec::new(),
             flavour: ChatFlavour::default(),
+            thinking: ThinkingForm::default(),
             reasoning_echo: false,
             placeholder: Placeholder::default(),
             cache_control: false,
             stream_only: false,
             dedupe_tools: false,
+            fix_id: false,
             drop_params: Vec::new(),
+            rename_params: Vec::new(),
+            force_params: Vec::new(),
             max_output_tokens: None,
             hold_prologue: None,
             first_byte_timeout: None,
@@ -149,6 +161,8 @@ pub enum Strategy {
     RoundRobin,
     /// Shuffled for each request, by weight.
     Random,
+    /// The cheapest first, by list price for as many tokens in as out; what has no price comes last.
+    CostOptimal,
 }
 
 /// Aliases may name models only, not other aliases, and `provider/` prefixes that exist.

@@ -341,6 +341,39 @@ pub const TABLE: &[Row] = &[
         ..PLAIN
     },
     Row {
+        name: "usage_pad",
+        value: "N",
+        default: "0",
+        help: "Tokens added to the prompt counts and totals that clients see, so that agents compact earlier; never in metrics",
+        set: |s, text| {
+            s.usage_pad = value::whole(text, 0)? as u64;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "echo_model",
+        value: "BOOL",
+        default: "false",
+        help: "Answers name the model as the client did (an alias, say) instead of as the provider does",
+        set: |s, text| {
+            s.echo_model = value::boolean(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "ollama_tools_row",
+        value: "last|early",
+        default: "last",
+        help: "Where calls of a translated stream stand for Ollama clients: in the last row, or in one of their own before it",
+        set: |s, text| {
+            s.early_calls = value::word(text, &[("last", false), ("early", true)])?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
         name: "unsupported",
         value: "drop|refuse",
         default: "drop",
@@ -615,10 +648,10 @@ pub const TABLE: &[Row] = &[
     },
 ];
 
-/// A number of days.
+/// A number of days or rows.
 fn whole32(text: &str) -> Result<u32, String> {
-    let days = value::whole(text, 1)?;
-    u32::try_from(days).map_err(|_| format!("`{}` is too large", text.trim()))
+    let number = value::whole(text, 1)?;
+    u32::try_from(number).map_err(|_| format!("`{}` is too large", text.trim()))
 }
 
 /// An HTTP address without query, or nothing.

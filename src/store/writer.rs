@@ -30,6 +30,8 @@ use super::{StoreError, connect, keys, schema, upkeep::Upkeep, usage};
 
 /// Commands that may wait; further callers wait before the queue.
 pub(super) const COMMANDS: usize = 256;
+/// Commands that go before other work that is due.
+const TURN: usize = 16;
 /// Usage rows per transaction.
 const BATCH: usize = 256;
 /// How long the first row of a batch waits for others.
@@ -206,6 +208,8 @@ pub(super) struct Writer {
     backoff: Duration,
     /// Whether a durable commit is to be copied into the database.
     checkpoint: bool,
+    /// Commands since other work had its turn.
+    in_turn: usize,
 }
 
 impl Writer {
@@ -225,20 +229,29 @@ impl Writer {
             flush_at: None,
             backoff: BACKOFF.0,
             checkpoint: false,
+            in_turn: 0,
         }
     }
 
     /// Works until the store is closed or all its handles are dropped.
     pub(super) async fn run(mut self) {
         loop {
-            match self.commands.try_recv() {
-                Ok(command) => {
-                    self.command(command);
-                    continue;
-                }
-                Err(mpsc::error::TryRecvError::Disconnected) => break,
-                Err(mpsc::error::TryRecvError::Empty) => {}
+            // Also while commands never end.
+            if self.flush_at.is_none() && !self.rows.is_empty() {
+                self.gather();
             }
+            if self.in_turn < TURN {
+                match self.commands.try_recv() {
+                    Ok(command) => {
+                        self.in_turn += 1;
+                        self.command(command);
+                        continue;
+                    }
+                    Err(mpsc::error::TryRecvError::Disconnected) => break,
+                    Err(mpsc::error::TryRecvError::Empty) => {}
+                }
+            }
+            self.in_turn = 0;
             if self.flush_at.is_some_and(|at| at <= Instant::now()) {
                 self.flush();
                 continue;
@@ -262,8 +275,7 @@ impl Writer {
                 _ = self.closing.changed() => self.commands.close(),
                 taken = self.rows.recv_many(&mut self.held, BATCH), if self.flush_at.is_none() && !self.rows.is_closed() => {
                     if taken > 0 {
-                        self.took();
-                        self.flush_at = Some(Instant::now() + GATHER);
+                        self.gather();
                     }
                 }
                 () = sleep_until(wake.into()) => {}
@@ -272,7 +284,13 @@ impl Writer {
         self.finish().await;
     }
 
-    fn took(&mut self) {
+    /// Lets the first row of a batch wait for others.
+    fn gather(&mut self) {
+        self.flush_at = Some(Instant::now() + GATHER);
+        self.count_held();
+    }
+
+    fn count_held(&self) {
         self.gauges.held.store(self.held.len() as u64, Ordering::Relaxed);
         if self.gauges.since.load(Ordering::Relaxed) == 0 {
             self.gauges.since.store(self.gauges.now() + 1, Ordering::Relaxed);
@@ -358,7 +376,7 @@ impl Writer {
             self.flush_at = None;
             return;
         }
-        self.took();
+        self.count_held();
         let mut rows = std::mem::take(&mut self.held);
         let mut result = self.write(&rows);
         if let Err(StoreError::Invalid { .. } | StoreError::Taken { .. }) = result {

@@ -3,13 +3,17 @@
 //! All five public dialects have fixed places for these things, so one table row per dialect serves every vendor that
 //! speaks it; what differs per vendor is data of its [`Provider`].
 
+mod forbidden;
+
 use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use codecs::{
     dialect::{Dialect, Placeholder, Target},
     patch::{RequestEdits, is_deepseek_alias, placeholder_for},
 };
+pub use forbidden::{is_forbidden, is_forbidden_name};
+use memchr::memmem;
 use proxy::{Headers, Origin};
 
 use crate::{
@@ -145,6 +149,17 @@ impl Upstream {
         target.into()
     }
 
+    /// The target of the list of models that it offers.
+    pub fn list_target(&self) -> Bytes {
+        let path = match self.dialect() {
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => "/models",
+            Dialect::Anthropic => "/models?limit=1000",
+            Dialect::Gemini => "/models?pageSize=1000",
+            Dialect::Ollama => "/api/tags",
+        };
+        format!("{}{path}", self.base_path).into()
+    }
+
     /// Fields for a request that is translated: nothing of the client's passes.
     pub fn headers(&self, betas: &[&'static str]) -> Headers {
         let mut headers = Headers::with_capacity(8);
@@ -198,13 +213,44 @@ impl Upstream {
 
     /// `text` without this provider's secrets: some vendors quote the key that they refuse.
     pub fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.secrets().fold(
+            text.into(),
+            |text, secret| {
+                if text.contains(secret) { text.replace(secret, "***").into() } else { text }
+            },
+        )
+    }
+
+    /// Likewise, for bytes that need not be text. What holds no secret is returned as it is.
+    pub fn masked_bytes(&self, bytes: Bytes) -> Bytes {
+        self.secrets().fold(bytes, |bytes, secret| {
+            let finder = memmem::Finder::new(secret);
+            let mut out = BytesMut::new();
+            let mut from = 0;
+            for at in finder.find_iter(&bytes) {
+                out.extend_from_slice(&bytes[from..at]);
+                out.extend_from_slice(b"***");
+                from = at + secret.len();
+            }
+            if from == 0 {
+                return bytes;
+            }
+            out.extend_from_slice(&bytes[from..]);
+            out.freeze()
+        })
+    }
+
+    /// Whether there is anything to mask.
+    pub fn has_secrets(&self) -> bool {
+        self.secrets().next().is_some()
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = &str> {
         /// Shorter ones are no secrets, and would blot out ordinary words.
         const SECRET_MIN: usize = 6;
         let headers = self.provider.headers.iter().map(|(_, value)| value);
         let secrets = self.provider.api_key.iter().chain(headers).map(Secret::expose);
-        secrets.filter(|secret| secret.len() >= SECRET_MIN).fold(text.into(), |text, secret| {
-            if text.contains(secret) { text.replace(secret, "***").into() } else { text }
-        })
+        secrets.filter(|secret| secret.len() >= SECRET_MIN)
     }
 
     /// What an encoder has to know about this provider and model.
@@ -214,6 +260,7 @@ impl Upstream {
             model: model.to_owned(),
             stream,
             flavour: provider.flavour,
+            thinking: provider.thinking,
             reasoning_echo: provider.reasoning_echo,
             placeholder: provider.placeholder,
             cache_control: provider.cache_control,
@@ -233,9 +280,21 @@ impl Upstream {
         let chat = self.dialect() == Dialect::OpenAiChat;
         RequestEdits {
             remove: self.provider.drop_params.clone(),
+            rename: self.provider.rename_params.clone(),
+            set: self.provider.force_params.clone(),
             deepseek_aliases: chat && is_deepseek_alias(model),
             placeholder: if chat { self.placeholder(model) } else { Placeholder::Off },
             dedupe_tools: self.provider.dedupe_tools,
+            ..RequestEdits::default()
+        }
+    }
+
+    /// The edits that a request written for this provider needs: what its encoder does not know.
+    pub fn finishing(&self, model: &str) -> RequestEdits {
+        RequestEdits {
+            rename: self.provider.rename_params.clone(),
+            set: self.provider.force_params.clone(),
+            deepseek_aliases: self.dialect() == Dialect::OpenAiChat && is_deepseek_alias(model),
             ..RequestEdits::default()
         }
     }
@@ -400,6 +459,11 @@ mod tests {
         let upstream = Upstream::new(&provider, &Settings::default());
         assert_eq!(upstream.masked("odd~key~1, hidden-2 and odd~key~1"), "***, *** and ***");
         assert!(matches!(upstream.masked("a plain word"), Cow::Borrowed("a plain word")));
+        assert!(upstream.has_secrets());
+        let bytes = upstream.masked_bytes(Bytes::from_static(b"odd~key~1\xff, hidden-2 and odd~key~1."));
+        assert_eq!(bytes, &b"***\xff, *** and ***."[..]);
+        let plain = Bytes::from_static(b"a plain word\xff");
+        assert_eq!(upstream.masked_bytes(plain.clone()).as_ptr(), plain.as_ptr());
     }
 
     #[test]

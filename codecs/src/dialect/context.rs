@@ -29,6 +29,8 @@ pub struct Context {
     pub used_ids: Arc<HashSet<String>>,
     /// Whether an Ollama client called `/api/generate`.
     pub generate: bool,
+    /// Whether calls leave in a row of their own before the last one (Ollama client).
+    pub early_calls: bool,
     /// Whether a Gemini client asked for a stream without `alt=sse`: one JSON array over the whole body.
     pub json_array: bool,
     /// Model name that the client asked for, written where the upstream names none.
@@ -119,6 +121,22 @@ pub enum Placeholder {
     Tool,
 }
 
+/// In which members a Chat Completions server takes a wish for thinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ThinkingForm {
+    /// `reasoning_effort` (OpenAI and most others).
+    #[default]
+    Effort,
+    /// `thinking: {type}`, on or off (GLM, Kimi).
+    Type,
+    /// `thinking: {type}` and `reasoning_effort` (DeepSeek).
+    TypeEffort,
+    /// `enable_thinking` and `thinking_budget` (Qwen).
+    Enable,
+    /// `reasoning: {effort}` or `{max_tokens}` (OpenRouter).
+    Reasoning,
+}
+
 /// What is known about the upstream to which a request is written.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -128,6 +146,8 @@ pub struct Target {
     pub stream: bool,
     /// Chat: whose rules.
     pub flavour: ChatFlavour,
+    /// Chat: how a wish for thinking is said.
+    pub thinking: ThinkingForm,
     /// Chat: send earlier reasoning back as `reasoning_content`.
     pub reasoning_echo: bool,
     /// Chat: placeholder for turns without reasoning.
@@ -160,6 +180,7 @@ impl Default for Target {
             model: String::new(),
             stream: false,
             flavour: ChatFlavour::default(),
+            thinking: ThinkingForm::default(),
             reasoning_echo: false,
             placeholder: Placeholder::default(),
             cache_control: false,

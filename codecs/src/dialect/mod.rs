@@ -11,12 +11,16 @@ pub mod openai_responses;
 
 mod context;
 pub(crate) mod expect;
+pub(crate) mod folding;
 pub(crate) mod media;
+pub(crate) mod parts;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use bytes::BytesMut;
-pub use context::{ChatFlavour, Context, Encoded, Placeholder, Target, ToolIdentity, ToolTable, UrlParts};
+pub use context::{
+    ChatFlavour, Context, Encoded, Placeholder, Target, ThinkingForm, ToolIdentity, ToolTable, UrlParts,
+};
 
 use crate::{
     frame::Framing,
@@ -169,6 +173,20 @@ impl Dialect {
             Self::Gemini => gemini::reply::encode_error(error, out),
             Self::Ollama => ollama::reply::encode_error(error, out),
         }
+    }
+
+    /// Whether a body of this dialect carries riders: opaque blobs of other vendors in this dialect's fields, which its own
+    /// vendors would refuse. Looks for the mark in the only form that this dialect's fields can have, not for the fields:
+    /// it may say yes without need, never no.
+    pub fn holds_riders(self, body: &[u8]) -> bool {
+        let mark: &[u8] = match self {
+            // Base64 of the mark: Gemini's fields hold bytes.
+            Self::Gemini => b"\"ZnJ0MS",
+            Self::OpenAiChat | Self::OpenAiResponses | Self::Anthropic => b"\"frt1.",
+            // No field of its could hold one.
+            Self::Ollama => return false,
+        };
+        memchr::memmem::find(body, mark).is_some()
     }
 
     /// A decoder for an upstream's stream.

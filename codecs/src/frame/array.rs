@@ -76,6 +76,11 @@ impl JsonArray {
         }
     }
 
+    /// What has come of an unfinished element.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.element
+    }
+
     /// End of input: an element that was cut off is handed out as unfinished.
     pub fn finish(&mut self, each: Each<'_>) {
         if let State::Inside { .. } = self.state {

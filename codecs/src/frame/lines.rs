@@ -38,6 +38,11 @@ impl NdJson {
         append(&mut self.line, &chunk[at..], self.limit)
     }
 
+    /// What has come of an unfinished line.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.line
+    }
+
     /// End of input.
     pub fn finish(&mut self, each: Each<'_>) {
         emit(&self.line, true, each);

@@ -20,6 +20,9 @@ pub use sse::Sse;
 /// Longest line and longest payload that are accepted by default: image generation sends megabytes in one event.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
 
+/// How far [`Deframer::begins_with`] looks.
+pub const BEGINNING_BYTES: usize = 4 << 10;
+
 /// How a stream is cut into payloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -134,6 +137,18 @@ impl Deframer {
         result
     }
 
+    /// Whether what has come of an unfinished payload (and of an unfinished event's name) holds `word` near its start.
+    /// Costs a search of at most three times [`BEGINNING_BYTES`].
+    pub fn begins_with(&self, word: &[u8]) -> bool {
+        let kept: [&[u8]; 3] = match &self.kind {
+            Kind::Sse(sse) => sse.kept(),
+            Kind::NdJson(lines) => [lines.kept(), b"", b""],
+            Kind::JsonArray(array) => [array.kept(), b"", b""],
+            Kind::Whole(whole) => [&whole.body, b"", b""],
+        };
+        kept.iter().any(|kept| memchr::memmem::find(&kept[..kept.len().min(BEGINNING_BYTES)], word).is_some())
+    }
+
     /// End of input: hands out a last payload that lacks its end mark.
     pub fn finish(&mut self, each: Each<'_>) -> Result<(), FrameError> {
         if let Some(error) = self.failed {
@@ -188,6 +203,7 @@ fn recycle(buffer: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -208,6 +224,26 @@ mod tests {
         assert_eq!(deframer.push(b"12345", &mut |_| {}), error);
         assert_eq!(deframer.push(b"1\n", &mut |_| unreachable!("silent after an error")), error);
         assert_eq!(deframer.finish(&mut |_| unreachable!("silent after an error")), error);
+    }
+
+    #[test]
+    fn the_beginning_of_a_payload_can_be_looked_at() {
+        for (framing, first, second) in [
+            (Framing::Sse, "data: {\"error\":1}\n\nevent: x\ndata: {\"er", "ror\":{"),
+            (Framing::Sse, ": error\n\nevent: ", "error\nda"),
+            (Framing::Sse, "data: {}\n", "event: x\ndata: error\n"),
+            (Framing::NdJson, "{\"error\":1}\n{\"er", "ror\":"),
+            (Framing::JsonArray, "[{\"error\":1},{\"er", "ror\":"),
+        ] {
+            let mut deframer = Deframer::new(framing);
+            deframer.push(first.as_bytes(), &mut |_| {}).unwrap();
+            assert!(!deframer.begins_with(b"error"), "{framing:?} {first}");
+            deframer.push(second.as_bytes(), &mut |_| {}).unwrap();
+            assert!(deframer.begins_with(b"error"), "{framing:?} {second}");
+        }
+        let mut deframer = Deframer::new(Framing::Sse);
+        deframer.push(format!("data: {}error", " ".repeat(BEGINNING_BYTES)).as_bytes(), &mut |_| {}).unwrap();
+        assert!(!deframer.begins_with(b"error"), "too far from the start");
     }
 
     #[test]

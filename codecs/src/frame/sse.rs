@@ -87,6 +87,11 @@ impl Sse {
         self.keep(here)
     }
 
+    /// What has come of an unfinished event: a line, its name, its data.
+    pub(super) fn kept(&self) -> [&[u8]; 3] {
+        [&self.line, &self.name, if self.has_data { &self.data } else { b"" }]
+    }
+
     /// End of input: an event without its blank line is handed out all the same (proxies cut the last one).
     pub fn finish(&mut self, each: Each<'_>) -> Result<(), FrameError> {
         if !self.line.is_empty() {

@@ -69,7 +69,8 @@ impl Check {
                     (Some(Part::Text), Field::Text)
                     | (Some(Part::Thinking), Field::Think | Field::Sig { .. })
                     | (Some(Part::Tool), Field::Args)
-                    | (Some(Part::Refusal), Field::Refusal) => Ok(()),
+                    | (Some(Part::Refusal), Field::Refusal)
+                    | (Some(Part::Text | Part::Thinking | Part::Refusal), Field::Logprobs) => Ok(()),
                     (Some(Part::Stopped), _) => Err("a delta after its part's stop"),
                     (Some(_), _) => Err("a delta of another kind than its part"),
                     (None, _) => Err("a delta for a part that was never opened"),
@@ -119,7 +120,7 @@ impl Check {
 mod tests {
     use super::*;
     use crate::{
-        hub::{ApiError, ErrorKind, Finish, Usage},
+        hub::{ApiError, ErrorKind, Finish, ToolKind, Usage},
         json::Text,
     };
 
@@ -151,6 +152,8 @@ mod tests {
     fn every_rule_is_checked() {
         let open = Event::Part { part: 0, open: Open::Text };
         let (finish, stop) = (Event::Finish(Finish::End), Event::Stop { part: 0 });
+        let (id, name) = (Text::Plain("i"), Text::Plain("n"));
+        let call = Event::Part { part: 0, open: Open::Tool { id, name, kind: ToolKind::Function, signature: None } };
         for bad in [
             &[start(), start()][..],
             std::slice::from_ref(&open),
@@ -159,6 +162,7 @@ mod tests {
             &[start(), open.clone(), text(0, "")],
             &[start(), open.clone(), Event::Delta { part: 0, field: Field::Args, text: "x".into() }],
             &[start(), open.clone(), stop.clone(), text(0, "x")],
+            &[start(), call, Event::Delta { part: 0, field: Field::Logprobs, text: "{}".into() }],
             &[start(), open.clone(), stop.clone(), stop],
             &[start(), open.clone(), finish.clone()],
             &[start(), Event::End],

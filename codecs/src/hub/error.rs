@@ -96,6 +96,14 @@ impl ApiError {
         Self { param: Some(param.into()), ..Self::new(ErrorKind::Invalid, message) }
     }
 
+    /// A path that leads nowhere, which some dialects tell from a model that does not exist.
+    pub fn no_such_path(message: impl Into<String>) -> Self {
+        Self { code: Some(Self::NO_SUCH_PATH.to_owned()), ..Self::new(ErrorKind::NotFound, message) }
+    }
+
+    /// OpenAI's code for a path that leads nowhere.
+    pub(crate) const NO_SUCH_PATH: &str = "unknown_url";
+
     /// Content that the target cannot take.
     pub fn unsupported(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::UnsupportedContent, message)

@@ -35,7 +35,8 @@ pub enum Event<'a> {
         part: u32,
         /// What grows.
         field: Field<'a>,
-        /// The new piece. For `Field::Args` the text is JSON text of the arguments; for `Field::Sig` the whole blob.
+        /// The new piece. For `Field::Args` the text is JSON text of the arguments; for `Field::Sig` the whole blob; for
+        /// `Field::Logprobs` a list.
         text: Text<'a>,
     },
     /// A part is complete. Once per part, after its last delta.
@@ -97,6 +98,10 @@ pub enum Field<'a> {
     Args,
     /// Words of a refusal part.
     Refusal,
+    /// Log probabilities of tokens of a text, thinking or refusal part: entries in the form of
+    /// [`Logprobs`](super::Logprobs), behind those that came before. They come directly before the words that they
+    /// score, if there are any.
+    Logprobs,
     /// An opaque blob that belongs to a thinking part: origin, form and, for Responses, its item id. A blob that comes
     /// again replaces the earlier one.
     Sig {

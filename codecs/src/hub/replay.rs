@@ -15,7 +15,8 @@ pub fn replay(reply: &Reply, emit: Emit<'_>) {
         usage: Some(reply.usage).filter(super::Usage::is_known),
     });
     for (number, part) in reply.parts.iter().enumerate() {
-        part.replay(number as u32, emit);
+        let scores = reply.logprobs.binary_search_by_key(&number, |(place, _)| *place).ok();
+        part.replay(number as u32, scores.map_or(Text::EMPTY, |at| reply.logprobs[at].1.text()), emit);
         emit(Event::Stop { part: number as u32 });
     }
     if let Some(error) = &reply.error {
@@ -34,8 +35,8 @@ pub fn replay(reply: &Reply, emit: Emit<'_>) {
 }
 
 impl ReplyPart {
-    /// Emits the part's beginning and its content, without its stop.
-    pub fn replay(&self, part: u32, emit: Emit<'_>) {
+    /// Emits the part's beginning and its content, without its stop. `scores` are its log probabilities.
+    pub fn replay(&self, part: u32, scores: Text<'_>, emit: Emit<'_>) {
         let delta = |field: Field<'_>, text: Text<'_>, emit: Emit<'_>| {
             if !text.is_empty() {
                 emit(Event::Delta { part, field, text });
@@ -44,14 +45,17 @@ impl ReplyPart {
         match self {
             Self::Text(text) => {
                 emit(Event::Part { part, open: Open::Text });
+                delta(Field::Logprobs, scores, emit);
                 delta(Field::Text, text.text(), emit);
             }
             Self::Refusal(text) => {
                 emit(Event::Part { part, open: Open::Refusal });
+                delta(Field::Logprobs, scores, emit);
                 delta(Field::Refusal, text.text(), emit);
             }
             Self::Thinking { text, rider } => {
                 emit(Event::Part { part, open: Open::Thinking });
+                delta(Field::Logprobs, scores, emit);
                 delta(Field::Think, text.text(), emit);
                 if let Some(rider) = rider {
                     let item_id = rider.item_id.as_ref().map(Str::text);

@@ -1,6 +1,6 @@
 //! A whole answer: events folded together. What non-streamed encoders write.
 
-use super::{ApiError, Event, Field, Finish, Form, Open, Origin, Rider, ToolKind, Usage};
+use super::{ApiError, Event, Field, Finish, Form, Logprobs, Open, Origin, Rider, ToolKind, Usage};
 use crate::json::{Text, write::Sink};
 
 /// Text that grows in its escaped form, so that pieces of escaped and plain text join without loss (also the two
@@ -97,6 +97,8 @@ pub struct Reply {
     pub created: Option<u64>,
     /// The parts in the order in which they began.
     pub parts: Vec<ReplyPart>,
+    /// Log probabilities of the parts that have any: place in `parts`, rising, and entries.
+    pub logprobs: Vec<(usize, Logprobs)>,
     /// Token counts; zeros when the upstream gave none.
     pub usage: Usage,
     /// Why it ended; `None` for an answer that broke off.
@@ -138,9 +140,33 @@ impl Reply {
 
     fn grow(&mut self, part: u32, field: &Field<'_>, text: Text<'_>) {
         let place = self.places.get(part as usize).copied().unwrap_or(usize::MAX);
-        if let Some(part) = self.parts.get_mut(place) {
+        if matches!(field, Field::Logprobs) {
+            self.score(place, text);
+        } else if let Some(part) = self.parts.get_mut(place) {
             part.grow(field, text);
         }
+    }
+
+    fn score(&mut self, place: usize, list: Text<'_>) {
+        if place >= self.parts.len() {
+            return;
+        }
+        let at = self.logprobs.partition_point(|(other, _)| *other < place);
+        if self.logprobs.get(at).is_none_or(|(other, _)| *other != place) {
+            self.logprobs.insert(at, (place, Logprobs::default()));
+        }
+        self.logprobs[at].1.push(list);
+    }
+
+    /// The log probabilities of the parts that `wanted` picks, as one list.
+    pub fn logprobs_of(&self, wanted: impl Fn(usize, &ReplyPart) -> bool) -> Logprobs {
+        let mut all = Logprobs::default();
+        for (place, list) in &self.logprobs {
+            if self.parts.get(*place).is_some_and(|part| wanted(*place, part)) {
+                all.push(list.text());
+            }
+        }
+        all
     }
 
     /// Whether a tool call is among the parts.
@@ -170,7 +196,7 @@ impl ReplyPart {
         }
     }
 
-    /// Adds a delta; one of another kind than the part is ignored.
+    /// Adds a delta; one of another kind than the part is ignored, and so are log probabilities.
     pub fn grow(&mut self, field: &Field<'_>, text: Text<'_>) {
         match (self, field) {
             (Self::Text(buf), Field::Text)

@@ -35,6 +35,10 @@ pub struct Request<'a> {
     pub n: Option<u64>,
     /// Sampling parameters.
     pub sampling: Sampling<'a>,
+    /// Whether the answer shall say the log probabilities of its tokens; `None`: the client did not say.
+    pub logprobs: Option<bool>,
+    /// How many of the likeliest tokens to tell at every place. Means nothing without `logprobs`.
+    pub top_logprobs: Option<u64>,
     /// Thinking wish; `None` when the client did not say anything about it.
     pub reasoning: Option<Reasoning<'a>>,
     /// Form of the answer.
@@ -49,6 +53,24 @@ pub struct Request<'a> {
     pub extras: Vec<(Str<'a>, Raw<'a>)>,
     /// Names that the decoder itself had to leave out (`tools.web_search`).
     pub dropped: Vec<String>,
+}
+
+impl Request<'_> {
+    /// The likeliest tokens that count: none without log probabilities.
+    pub fn top_logprobs(&self) -> Option<u64> {
+        self.top_logprobs.filter(|_| self.logprobs == Some(true))
+    }
+
+    /// Reports the wish for log probabilities, for a dialect that has none; or the part of it that nobody can keep.
+    pub fn drop_logprobs(&self, known: bool, mut drop: impl FnMut(&str)) {
+        let wanted = self.logprobs == Some(true);
+        if wanted && !known {
+            drop("logprobs");
+        }
+        if self.top_logprobs.is_some_and(|top| top > 0) && !(wanted && known) {
+            drop("top_logprobs");
+        }
+    }
 }
 
 /// A piece of instructions.

@@ -13,6 +13,7 @@
 //! | delta for a queued part | append to its entry |
 //! | delta for a tool that was stopped early | drop: only white space can follow a complete value |
 //! | delta for text that was stopped early | a new part of the same kind begins with it: content is never dropped |
+//! | log probabilities for text that was stopped early | they wait for that new part, and are dropped if none begins |
 //! | stop of the open part | pass on, then drain until a part is open that is neither stopped nor complete |
 //! | `Finish`, `End` | stop the open part, drain everything in order, then pass on |
 //! | `Error` | forget the queue, stop nothing, pass on |
@@ -21,7 +22,7 @@
 
 use std::collections::VecDeque;
 
-use super::{ApiError, ErrorKind, Event, Field, Open, ReplyPart, ToolKind, arguments::Completeness};
+use super::{ApiError, ErrorKind, Event, Field, Logprobs, Open, ReplyPart, ToolKind, arguments::Completeness};
 use crate::{dialect::Emit, json::Text};
 
 /// Most bytes that may wait in the queue of one answer. Above it the answer ends with an error of kind `api`.
@@ -39,6 +40,8 @@ pub struct Serial {
     open: Option<OpenPart>,
     queue: VecDeque<Queued>,
     queued_bytes: usize,
+    /// Log probabilities for a part that was stopped early, by the decoder's number: no part is opened for them alone.
+    late: Option<(u32, Logprobs)>,
     /// Number of the next part that is opened toward the encoder.
     next: u32,
     /// An error was passed on: silence.
@@ -126,7 +129,14 @@ impl OpenPart {
 struct Queued {
     part: u32,
     content: ReplyPart,
+    scores: Logprobs,
     stopped: bool,
+}
+
+impl Queued {
+    fn bytes(&self) -> usize {
+        self.content.bytes() + self.scores.len()
+    }
 }
 
 impl Serial {
@@ -181,7 +191,7 @@ impl Serial {
         self.tracks[part as usize] = Track::Queued;
         let content = ReplyPart::open(&open);
         self.hold(content.bytes(), emit);
-        self.queue.push_back(Queued { part, content, stopped: false });
+        self.queue.push_back(Queued { part, content, scores: Logprobs::default(), stopped: false });
     }
 
     /// Counts bytes that are about to wait.
@@ -192,6 +202,7 @@ impl Serial {
         }
     }
 
+    #[inline]
     fn delta(&mut self, part: u32, field: Field<'_>, text: Text<'_>, emit: Emit<'_>) {
         if let Some(open) = &mut self.open
             && open.part == part
@@ -206,24 +217,48 @@ impl Serial {
             }
             return;
         }
+        self.delta_of_other(part, field, text, emit);
+    }
+
+    /// A delta for a part that is not open.
+    #[inline(never)]
+    fn delta_of_other(&mut self, part: u32, field: Field<'_>, text: Text<'_>, emit: Emit<'_>) {
         match self.tracks.get(part as usize) {
             Some(Track::Queued) => self.grow(part, field, text, emit),
             Some(Track::StoppedEarly(kind)) => {
                 if let Some(open) = kind.reopen() {
+                    if matches!(field, Field::Logprobs) {
+                        return self.late(part, text, emit);
+                    }
                     self.part(part, open, emit);
-                    self.delta(part, field, text, emit);
+                    if let Some((_, list)) = self.late.take_if(|(other, _)| *other == part) {
+                        self.queued_bytes = self.queued_bytes.saturating_sub(list.len());
+                        self.event(Event::Delta { part, field: Field::Logprobs, text: list.text() }, emit);
+                    }
+                    self.event(Event::Delta { part, field, text }, emit);
                 }
             }
             Some(Track::Open | Track::Done) | None => {}
         }
     }
 
+    fn late(&mut self, part: u32, list: Text<'_>, emit: Emit<'_>) {
+        if let Some((_, old)) = self.late.take_if(|(other, _)| *other != part) {
+            self.queued_bytes = self.queued_bytes.saturating_sub(old.len());
+        }
+        self.late.get_or_insert_with(|| (part, Logprobs::default())).1.push(list);
+        self.hold(list.len(), emit);
+    }
+
     fn grow(&mut self, part: u32, field: Field<'_>, text: Text<'_>, emit: Emit<'_>) {
         if let Some(queued) = self.queue.iter_mut().rev().find(|queued| queued.part == part) {
-            let before = queued.content.bytes();
-            queued.content.grow(&field, text);
+            let before = queued.bytes();
+            match field {
+                Field::Logprobs => queued.scores.push(text),
+                _ => queued.content.grow(&field, text),
+            }
             // A blob that comes again replaces the earlier one: the difference can be negative.
-            let after = queued.content.bytes();
+            let after = queued.bytes();
             self.queued_bytes = self.queued_bytes.saturating_sub(before);
             self.hold(after, emit);
         }
@@ -256,10 +291,10 @@ impl Serial {
     /// Opens what waits, until a part is open that must stay so; with `all`, until nothing waits.
     fn drain(&mut self, emit: Emit<'_>, all: bool) {
         while let Some(queued) = self.queue.pop_front() {
-            self.queued_bytes = self.queued_bytes.saturating_sub(queued.content.bytes());
+            self.queued_bytes = self.queued_bytes.saturating_sub(queued.bytes());
             let number = self.next;
             self.next += 1;
-            queued.content.replay(number, emit);
+            queued.content.replay(number, queued.scores.text(), emit);
             let kind = Kind::of_part(&queued.content);
             let mut open = OpenPart { part: queued.part, number, kind, arguments: Completeness::default() };
             if let ReplyPart::Tool { args, .. } = &queued.content {
@@ -385,6 +420,33 @@ mod tests {
     fn late_text_is_never_lost() {
         let got = run(&["t0", "0:a", "f1", "0:b", "1:{}", "0:c", "/0", "/1", "."]);
         assert_eq!(got, ["t0", "0:a", "/0", "f1", "1:{}", "/1", "t2", "2:b", "2:c", "/2", "."]);
+    }
+
+    #[test]
+    fn log_probabilities_open_nothing() {
+        let mut serial = Serial::default();
+        let mut out = Vec::new();
+        let mut step = |event: Event<'_>| serial.event(event, &mut |event| out.push(show(&event)));
+        let scores = |part| Event::Delta { part, field: Field::Logprobs, text: Text::Plain("{}") };
+        let text = |part| Event::Delta { part, field: Field::Text, text: Text::Plain("x") };
+        let tool = || Open::Tool { id: "i".into(), name: "n".into(), kind: ToolKind::Function, signature: None };
+        step(Event::Part { part: 0, open: Open::Text });
+        step(text(0));
+        step(Event::Part { part: 1, open: tool() });
+        // The text was stopped early: its scores wait for its next words, here behind the call and a queued text.
+        step(scores(0));
+        step(scores(0));
+        step(Event::Part { part: 2, open: Open::Text });
+        step(scores(2));
+        step(text(2));
+        step(text(0));
+        step(Event::Delta { part: 1, field: Field::Args, text: Text::Plain("{}") });
+        step(scores(2));
+        (0..3).for_each(|part| step(Event::Stop { part }));
+        step(Event::Finish(Finish::End));
+        let expected =
+            ["t0", "0:x", "/0", "f1", "1:{}", "/1", "t2", "2:{}", "2:x", "/2", "t3", "3:{},{}", "3:x", "/3", "."];
+        assert_eq!(out, expected);
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Grows {
             Field::Think => Some(Self::Think),
             Field::Args => Some(Self::Args),
             Field::Refusal => Some(Self::Refusal),
-            Field::Sig { .. } => None,
+            Field::Sig { .. } | Field::Logprobs => None,
         }
     }
 

@@ -5,6 +5,7 @@
 //!                          │ as_text ──▶ Text::Escaped: the string token, untouched      (text.rs)
 //!                          └─ writer copies tokens verbatim                              (write.rs)
 //!   bytes ──top_level──▶ byte ranges ──Splice──▶ slices for one vectored write           (splice.rs)
+//!   bytes ──Tape::parse──▶ Value: read by name in any order, for documents of our own     (tape.rs)
 //! ```
 //!
 //! Strings are never unescaped unless their meaning is needed: between JSON dialects the token is copied as it came, so
@@ -15,6 +16,7 @@ pub mod scan;
 mod spans;
 pub mod splice;
 mod swar;
+pub mod tape;
 pub mod text;
 mod validate;
 mod walk;
@@ -24,6 +26,7 @@ pub(crate) use fast::string_end;
 pub use scan::{JsonError, Kind, Raw};
 pub use spans::Recorder;
 pub use splice::{MemberEdits, Splice};
+pub use tape::{DecodeError, Tape, Value};
 pub use text::{Str, Text};
 pub use walk::{Elements, Members};
 pub use write::Writer;

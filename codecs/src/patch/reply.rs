@@ -121,14 +121,16 @@ impl ReplyEdits {
             splice.members(object, &members);
         }
         if self.usage_pad > 0 {
-            object.get(usage_member).into_iter().for_each(|usage| pad(usage, self.usage_pad, splice));
+            // Ollama counts in the row itself.
+            let usage = if dialect == Dialect::Ollama { Some(object) } else { object.get(usage_member) };
+            usage.into_iter().for_each(|usage| pad(usage, self.usage_pad, splice));
         }
     }
 }
 
 /// Adds `tokens` to the prompt counter and the total of a usage object.
 fn pad<'a>(usage: Raw<'a>, tokens: u64, splice: &mut Splice<'a>) {
-    let prompt = ["input_tokens", "prompt_tokens", "promptTokenCount"];
+    let prompt = ["input_tokens", "prompt_tokens", "promptTokenCount", "prompt_eval_count"];
     if !prompt.iter().any(|name| usage.get_u64(name).is_some()) {
         return;
     }
@@ -167,6 +169,42 @@ mod tests {
             (Dialect::Ollama, r#"{"model":"m","done":true}"#, r#"{"model":"alias","done":true}"#),
             (Dialect::OpenAiChat, r#"{"choices":[]}"#, r#"{"choices":[]}"#),
             (Dialect::OpenAiChat, "oops", "oops"),
+        ] {
+            assert_eq!(document(&mut edits, dialect, body), want);
+        }
+    }
+
+    #[test]
+    fn the_pad_is_added_where_each_dialect_counts() {
+        let mut edits = ReplyEdits { usage_pad: 2000, model: Some("alias".into()), ..ReplyEdits::default() };
+        for (dialect, body, want) in [
+            (
+                Dialect::OpenAiChat,
+                r#"{"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}"#,
+                r#"{"usage":{"prompt_tokens":2001,"completion_tokens":2,"total_tokens":2003}}"#,
+            ),
+            (
+                Dialect::OpenAiResponses,
+                r#"{"response":{"usage":{"input_tokens":1,"total_tokens":3}}}"#,
+                r#"{"response":{"usage":{"input_tokens":2001,"total_tokens":2003}}}"#,
+            ),
+            (
+                Dialect::Anthropic,
+                r#"{"message":{"usage":{"input_tokens":1,"output_tokens":2}}}"#,
+                r#"{"message":{"usage":{"input_tokens":2001,"output_tokens":2}}}"#,
+            ),
+            (Dialect::Anthropic, r#"{"usage":{"output_tokens":2}}"#, r#"{"usage":{"output_tokens":2}}"#),
+            (
+                Dialect::Gemini,
+                r#"{"usageMetadata":{"promptTokenCount":1,"totalTokenCount":3}}"#,
+                r#"{"usageMetadata":{"promptTokenCount":2001,"totalTokenCount":2003}}"#,
+            ),
+            (
+                Dialect::Ollama,
+                r#"{"model":"m","done":true,"prompt_eval_count":1}"#,
+                r#"{"model":"alias","done":true,"prompt_eval_count":2001}"#,
+            ),
+            (Dialect::Ollama, r#"{"done":false}"#, r#"{"done":false}"#),
         ] {
             assert_eq!(document(&mut edits, dialect, body), want);
         }

@@ -13,7 +13,9 @@ use crate::{
 pub struct RequestEdits {
     /// The upstream's name of the model.
     pub model: Option<String>,
-    /// Top-level members to set (JSON text).
+    /// Top-level members to rename: from, to. Where both are there the new name's value stays.
+    pub rename: Vec<(String, String)>,
+    /// Top-level members to set (JSON text); they win over renamed ones.
     pub set: Vec<(String, String)>,
     /// Top-level members to remove.
     pub remove: Vec<String>,
@@ -71,6 +73,7 @@ impl RequestEdits {
     /// Whether nothing is to be changed.
     pub fn is_empty(&self) -> bool {
         self.model.is_none()
+            && self.rename.is_empty()
             && self.set.is_empty()
             && self.remove.is_empty()
             && !self.deepseek_aliases
@@ -96,6 +99,14 @@ impl RequestEdits {
         let mut thinking_off = root.at(&["thinking", "type"]).and_then(Raw::as_text).is_some_and(|t| t.is("disabled"));
         if let Some(wish) = self.alias(root, &mut members) {
             thinking_off = wish == Wish::Nothing;
+        }
+        for (from, to) in &self.rename {
+            // The last occurrence is the one that counts for most readers.
+            let Some((_, value)) = root.members().filter(|(key, _)| key.is(from)).last() else { continue };
+            members.remove(from);
+            if root.get(to).is_none() {
+                members.set(to, value.as_str().to_owned());
+            }
         }
         for (name, value) in &self.set {
             members.set(name, value.clone());
@@ -205,6 +216,24 @@ mod tests {
             ..RequestEdits::default()
         };
         assert_eq!(apply(&edits, r#"{"model":"m","seed":1,"n":1e0}"#), r#"{"stream":true,"model":"m2","n":1e0}"#);
+    }
+
+    #[test]
+    fn members_are_renamed() {
+        let edits = RequestEdits {
+            rename: vec![("max_tokens".into(), "max_completion_tokens".into()), ("a".into(), "temperature".into())],
+            set: vec![("temperature".into(), "1".into())],
+            ..RequestEdits::default()
+        };
+        for (body, want) in [
+            (r#"{"x":1.0,"max_tokens":7}"#, r#"{"temperature":1,"max_completion_tokens":7,"x":1.0}"#),
+            (r#"{"max_tokens":7,"max_completion_tokens":8}"#, r#"{"temperature":1,"max_completion_tokens":8}"#),
+            (r#"{"a":5,"temperature":0.5}"#, r#"{"temperature":1}"#),
+            (r#"{"n":1}"#, r#"{"temperature":1,"n":1}"#),
+        ] {
+            let sorted = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+            assert_eq!(sorted(&apply(&edits, body)), sorted(want), "{body}");
+        }
     }
 
     #[test]

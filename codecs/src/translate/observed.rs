@@ -86,7 +86,7 @@ impl Observed {
         match event {
             Event::Delta { field, text, .. } => {
                 self.content = true;
-                if !matches!(field, Field::Sig { .. }) {
+                if !matches!(field, Field::Sig { .. } | Field::Logprobs) {
                     self.output_chars += text.chars();
                 }
             }

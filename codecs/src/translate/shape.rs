@@ -60,7 +60,7 @@ impl Seen {
             Field::Think => Grows::Think,
             Field::Args => Grows::Args,
             Field::Refusal => Grows::Refusal,
-            Field::Sig { .. } => return,
+            Field::Sig { .. } | Field::Logprobs => return,
         };
         self.delta = Some((*part, grows, text.as_ptr() as usize, text.len()));
     }

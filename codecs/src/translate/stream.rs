@@ -124,6 +124,12 @@ impl Tap {
         self.source.finish(&mut |event| observed.watched(&event, estimate));
     }
 
+    /// Whether the bytes so far end inside a payload that may become an error: what is held back now can still be edited.
+    /// No look at the bytes where a chunk ends with an event, as most do.
+    pub fn may_fail(&self) -> bool {
+        (!self.border || self.framing == Framing::JsonArray) && self.source.deframer.begins_with(b"error")
+    }
+
     /// What keeps the client's stream alive at this point; empty where nothing may be put in.
     pub fn keep_alive(&self) -> &'static [u8] {
         match self.framing {

@@ -121,6 +121,13 @@ pub(crate) fn document(raw: &[u8]) -> Result<Value, String> {
     Ok(value)
 }
 
+/// Whether a stream object says log probabilities.
+fn is_scored(object: &Value) -> bool {
+    let inner = [&object["choices"][0], &object["candidates"][0], object];
+    let list = inner.into_iter().find_map(|holder| holder.get("logprobs").or_else(|| holder.get("logprobsResult")));
+    list.is_some_and(|list| list.as_array().is_none_or(|list| !list.is_empty()))
+}
+
 /// The one growing string of a stream object: a key that neighbours must share, and the way to the string.
 fn slot(dialect: Dialect, object: &Value) -> Option<(String, Vec<Step>)> {
     match dialect {
@@ -256,7 +263,8 @@ pub(crate) fn stream(dialect: Dialect, raw: &[u8]) -> Result<Vec<Value>, String>
             }
         }
         drop_nulls(&mut object);
-        let slot = slot(dialect, &object);
+        // Log probabilities belong to their own piece: it is never joined with another.
+        let slot = slot(dialect, &object).filter(|_| !is_scored(&object));
         if let (Some((key, path)), Some((last_key, last_path))) = (&slot, &last)
             && key == last_key
         {

@@ -28,6 +28,7 @@ use super::head::{HeadReader, Request};
 use super::reply::Reply;
 use crate::call::{Call, Ends, Handler};
 use crate::net::accepted::Accepted;
+use crate::refusal;
 use crate::server::{Drain, Shared, Stage, catch_panic};
 use crate::timer::Timer;
 use crate::{Error, Kind, Method, Phase, RequestHead, ResponseHead, StatusCode, Version};
@@ -249,17 +250,12 @@ impl Conn {
 
     /// Answers a request that could not be understood, and closes.
     async fn refuse(&mut self, kind: Kind) {
-        let status = match &kind {
-            Kind::Protocol { status, .. } | Kind::TooLarge { status, .. } => *status,
-            Kind::Timeout(_) => 408,
-            _ => return,
-        };
+        let Some((head, text)) = refusal::answer(&kind) else { return };
         tracing::debug!(peer = %self.ends.peer, %kind, "request refused");
         self.exchange.method = Method::GET;
         self.exchange.keep = false;
         self.exchange.body = Decoder::Done;
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-        if self.respond(ResponseHead::new(status), Bytes::new()).await.is_ok() {
+        if self.respond(head, text).await.is_ok() {
             self.linger().await;
         }
     }

@@ -21,6 +21,7 @@ use super::set::Set;
 use crate::call::{Call, Ends, Handler, wrong_length};
 use crate::h1::framing::{bodiless, length};
 use crate::net::accepted::Rewind;
+use crate::refusal;
 use crate::server::{Shared, Stage, catch_panic};
 use crate::timer::Timer;
 use crate::{Error, Headers, Kind, Method, Phase, ResponseHead, StatusCode};
@@ -151,9 +152,11 @@ fn accept<H: Handler>(
     let head = match head {
         Ok(head) => head,
         Err(kind) => {
-            let (Kind::Protocol { status, .. } | Kind::TooLarge { status, .. }) = kind else { return None };
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-            let _ = reply.send_response(head::response(&ResponseHead::new(status), Some(0)), true);
+            let (answer, text) = refusal::answer(&kind)?;
+            // Fails only when the stream is gone, and then nobody waits for it.
+            if let Ok(mut stream) = reply.send_response(head::response(&answer, Some(text.len() as u64)), false) {
+                let _ = stream.send_data(text, true);
+            }
             return None;
         }
     };

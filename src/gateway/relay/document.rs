@@ -5,8 +5,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use codecs::{
     dialect::{Context, Dialect, openai_chat, openai_responses},
+    frame::Framing,
     hub::{ApiError, ErrorKind},
     json::{Raw, Recorder},
+    patch::StreamPatch,
     translate::{Collector, Observed, reply_as_stream, translate_reply},
 };
 use proxy::{Body, Call, Fresh, Headers, ResponseHead};
@@ -14,6 +16,7 @@ use proxy::{Body, Call, Fresh, Headers, ResponseHead};
 use super::{Answer, head, inflate, settle, stalled};
 use crate::gateway::{
     attempt::{Failure, Outcome, Speed},
+    edit,
     exchange::Exchange,
 };
 
@@ -39,6 +42,7 @@ pub(super) async fn relay<'a>(
             if observed.estimated {
                 head = head.with("x-flow-router-estimated", "1");
             }
+            let body = edited(exchange, &answer, body);
             respond(call, exchange, head, body, &observed).await;
             Ok(())
         }
@@ -82,6 +86,10 @@ pub(super) async fn as_stream<'a>(
         Err(failed) => return Err(*failed),
     };
     let upstream = answer.candidate.upstream.dialect();
+    if answer.speed == Speed::Forward {
+        // A forwarded request is not read for this; now the stream is ours to write.
+        answer.context.include_usage = exchange.wants_usage();
+    }
     let mut out = BytesMut::new();
     let mut recorder = Recorder::default();
     let mut observed = match parse(&body, &mut recorder) {
@@ -96,6 +104,14 @@ pub(super) async fn as_stream<'a>(
     let content_type = if exchange.json_array { "application/json" } else { exchange.client.stream_content_type() };
     let mut head = head(exchange, &answer, content_type);
     head.headers.set("content-type", content_type);
+    let edits = edit::answer(exchange, answer.candidate, answer.settings, answer.speed);
+    if !edits.is_empty() {
+        let framing = if exchange.json_array { Framing::JsonArray } else { exchange.client.framing() };
+        let mut patch = StreamPatch::new(exchange.client, framing, edits);
+        let written = out.split();
+        patch.push(&written, &mut out);
+        patch.finish(&mut out);
+    }
     respond(call, exchange, head, out.freeze(), &observed).await;
     Ok(())
 }
@@ -140,11 +156,21 @@ pub(super) async fn from_stream<'a>(
             if observed.estimated {
                 head = head.with("x-flow-router-estimated", "1");
             }
+            let body = edited(exchange, &answer, body);
             respond(call, exchange, head, body, &observed).await;
             Ok(())
         }
         Err(error) => Err((call, Failure::judged(error))),
     }
+}
+
+/// A document with the edits that are configured; mostly there are none.
+fn edited(exchange: &Exchange, answer: &Answer<'_>, body: Bytes) -> Bytes {
+    let mut edits = edit::answer(exchange, answer.candidate, answer.settings, answer.speed);
+    if edits.is_empty() {
+        return body;
+    }
+    edits.document(exchange.client, &body).concat().into()
 }
 
 /// A stream becoming a document. Two dialects have collapsers of their own, which keep what the hub does not know.

@@ -10,6 +10,7 @@
 
 mod document;
 pub(super) mod inflate;
+mod pipe;
 mod stream;
 
 use std::time::Duration;
@@ -123,6 +124,7 @@ fn settle(exchange: &mut Exchange, observed: &Observed) {
         Some(error) => {
             exchange.ledger.cut_off(observed);
             exchange.ledger.fault(error);
+            exchange.ledger.broke(error);
         }
         None => {
             exchange.ledger.observed(observed);

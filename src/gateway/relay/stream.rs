@@ -15,18 +15,14 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use codecs::{
-    dialect::Dialect,
-    frame::Framing,
-    hub::{ApiError, ErrorKind},
-    translate::{Observed, StreamTranslator, Tap},
-};
+use codecs::hub::{ApiError, ErrorKind};
 use proxy::{Body, Call, Committed, Fresh};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{Answer, head, inflate::Inflate, settle, stalled};
+use super::{Answer, head, inflate::Inflate, pipe::Pipe, settle, stalled};
 use crate::gateway::{
     attempt::{Failure, Outcome, Speed},
+    edit,
     exchange::Exchange,
 };
 
@@ -52,7 +48,8 @@ pub(super) async fn relay<'a>(
         }
     };
     let mut source = Source { inflate, stall: answer.candidate.upstream.stall, last_read: Instant::now() };
-    let mut pipe = Pipe::new(&answer, exchange.client);
+    let edits = edit::answer(exchange, answer.candidate, answer.settings, answer.speed);
+    let mut pipe = Pipe::new(answer.speed, &answer.candidate.upstream, exchange.client, &answer.context, edits);
     let mut ready = Vec::new();
     let mut timer = pin!(sleep_until((Instant::now() + FAR).into()));
     let holding = exchange.ledger.holding();
@@ -179,100 +176,6 @@ fn broken(error: &super::inflate::InflateError) -> ApiError {
     ApiError::new(ErrorKind::Api, format!("the provider's answer cannot be read: {error}"))
 }
 
-/// What happens to the bytes on their way.
-enum Pipe {
-    /// They pass; the tap sees the same slices.
-    Forward(Box<Tap>),
-    /// They are decoded and encoded.
-    Translate { translator: Box<StreamTranslator>, out: BytesMut },
-}
-
-impl Pipe {
-    fn new(answer: &Answer<'_>, client: Dialect) -> Self {
-        let context = &answer.context;
-        match answer.speed {
-            Speed::Forward => {
-                let framing = if context.json_array { Framing::JsonArray } else { client.framing() };
-                Self::Forward(Box::new(Tap::framed(client, framing, context)))
-            }
-            Speed::Translate => {
-                let upstream = answer.candidate.upstream.dialect();
-                let translator = Box::new(StreamTranslator::new(upstream, client, context));
-                Self::Translate { translator, out: BytesMut::new() }
-            }
-        }
-    }
-
-    fn push(&mut self, chunk: Bytes, ready: &mut Vec<Bytes>) {
-        match self {
-            Self::Forward(tap) => {
-                tap.push(&chunk);
-                ready.push(chunk);
-            }
-            Self::Translate { translator, out } => {
-                translator.push(&chunk, out);
-                take(out, ready);
-            }
-        }
-    }
-
-    /// The upstream's stream ended. Where it ended too early the client is told so.
-    fn end(&mut self, ready: &mut Vec<Bytes>) {
-        match self {
-            Self::Forward(tap) => {
-                let told = tap.observed().error.is_some();
-                tap.finish();
-                if let (false, Some(error)) = (told, tap.observed().error.clone()) {
-                    told_by_us(tap, error, ready);
-                }
-            }
-            Self::Translate { translator, out } => {
-                translator.finish(out);
-                take(out, ready);
-            }
-        }
-    }
-
-    /// We have to end it.
-    fn fail(&mut self, error: ApiError, ready: &mut Vec<Bytes>) {
-        match self {
-            Self::Forward(tap) if tap.observed().is_over() => {}
-            Self::Forward(tap) => told_by_us(tap, error, ready),
-            Self::Translate { translator, out } => {
-                translator.fail(error, out);
-                take(out, ready);
-            }
-        }
-    }
-
-    fn observed(&self) -> &Observed {
-        match self {
-            Self::Forward(tap) => tap.observed(),
-            Self::Translate { translator, .. } => translator.observed(),
-        }
-    }
-
-    fn keep_alive(&self) -> &'static [u8] {
-        match self {
-            Self::Forward(tap) => tap.keep_alive(),
-            Self::Translate { translator, .. } => translator.keep_alive(),
-        }
-    }
-}
-
-/// Writes our error event behind forwarded bytes.
-fn told_by_us(tap: &mut Tap, error: ApiError, ready: &mut Vec<Bytes>) {
-    let mut out = BytesMut::new();
-    tap.fail(error, &mut out);
-    take(&mut out, ready);
-}
-
-fn take(out: &mut BytesMut, ready: &mut Vec<Bytes>) {
-    if !out.is_empty() {
-        ready.push(out.split().freeze());
-    }
-}
-
 fn joined(ready: &mut Vec<Bytes>) -> Bytes {
     if ready.len() == 1 {
         return ready.swap_remove(0);
@@ -328,10 +231,9 @@ impl Flow<'_> {
             }
         }
         // Before the client knows that its turn has come: it may ask again at once.
-        if let Pipe::Translate { translator, .. } = &mut self.pipe {
-            exchange.memory.keep(translator.kept());
-        }
+        exchange.memory.keep(self.pipe.kept());
         settle(exchange, self.pipe.observed());
+        self.pipe.finish(&mut self.ready);
         let last = joined(&mut self.ready);
         exchange.ledger.sent(self.sent + last.len() as u64);
         if self.call.finish_with(last, None).await.is_ok() && self.pipe.observed().ended {
@@ -360,7 +262,7 @@ impl Flow<'_> {
                     return true;
                 }
             }
-            if self.pipe.observed().is_over() && !self.is_forward() {
+            if self.pipe.observed().is_over() && !self.pipe.is_forward() {
                 return true;
             }
             if bytes >= WRITE_BYTES {
@@ -372,10 +274,6 @@ impl Flow<'_> {
                 None => return self.pipe.observed().is_over(),
             };
         }
-    }
-
-    fn is_forward(&self) -> bool {
-        matches!(self.pipe, Pipe::Forward(_))
     }
 
     async fn flush(&mut self) -> bool {

@@ -15,6 +15,7 @@ pub mod reply;
 pub mod request;
 pub mod stream;
 
+mod logprobs;
 mod parts;
 mod usage;
 mod words;

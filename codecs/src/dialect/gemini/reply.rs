@@ -4,6 +4,7 @@ use crate::{
     dialect::{
         Context, Emit, StreamDecode, expect,
         gemini::{
+            logprobs,
             parts::{self, Seals},
             stream::{self, names},
             usage, words,
@@ -27,7 +28,14 @@ pub fn encode(reply: &Reply, context: &Context, out: &mut Vec<u8>) {
     out.put(b"{\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[");
     write_parts(&reply.parts, context, &mut Writer::new(out));
     out.put(b"]},\"index\":0,");
+    let (mut scores, mut mean) = (Vec::new(), logprobs::Mean::default());
+    logprobs::write(&reply.logprobs_of(|_, _| true), &mut mean, &mut scores);
+    mean.write(out);
     finish_members(reply.finish.as_ref(), out);
+    if !scores.is_empty() {
+        out.put(b",");
+        out.put(&scores);
+    }
     out.put(b"}]");
     out.put(&names(&reply.id, Text::Plain(&reply.model), context));
     out.put(b",\"usageMetadata\":");

@@ -48,6 +48,10 @@ pub fn encode(reply: &Reply, context: &Context, out: &mut Vec<u8>) {
     if !context.generate {
         w.end_object();
     }
+    let scores = reply.logprobs_of(|_, _| true);
+    if !scores.is_empty() {
+        w.key("logprobs").begin_array().verbatim(&scores.text().plain()).end_array();
+    }
     row::done(reply.finish.as_ref(), &reply.usage, &mut w);
     out.put(b"}");
 }

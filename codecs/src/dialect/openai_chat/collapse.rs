@@ -8,7 +8,7 @@ use super::{
     words,
 };
 use crate::{
-    frame::{Deframer, Frame, FrameError, Framing},
+    dialect::folding::{self, Folding},
     hub::{ApiError, ErrorKind, EscapedBuf},
     json::{Kind, Raw, Text, Writer},
 };
@@ -20,10 +20,7 @@ const ENTRIES_MAX: usize = 1 << 16;
 
 /// The machine: bytes in, one document out.
 #[derive(Debug)]
-pub struct Collapse {
-    deframer: Deframer,
-    fold: Fold,
-}
+pub struct Collapse(Folding<Fold>);
 
 impl Default for Collapse {
     fn default() -> Self {
@@ -34,22 +31,17 @@ impl Default for Collapse {
 impl Collapse {
     /// A collapser at the start of a stream.
     pub fn new() -> Self {
-        Self { deframer: Deframer::new(Framing::Sse), fold: Fold::default() }
+        Self(Folding::new())
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: &[u8]) {
-        let Self { deframer, fold } = self;
-        let result = deframer.push(chunk, &mut |frame| fold.frame(&frame));
-        fold.judge(result);
+        self.0.push(chunk);
     }
 
     /// End of input: writes the document. A stream that failed or broke off is an error instead.
-    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let Self { deframer, fold } = &mut self;
-        let result = deframer.finish(&mut |frame| fold.frame(&frame));
-        fold.judge(result);
-        self.fold.finish(out)
+    pub fn finish(self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        self.0.finish().finish(out)
     }
 }
 
@@ -120,33 +112,25 @@ const PROBABILITIES: [&str; 2] = ["content", "refusal"];
 /// Strings of a detail that come in pieces; the others are repeated.
 const GROWING: [&str; 4] = ["text", "summary", "data", "signature"];
 
+impl folding::Fold for Fold {
+    fn is_over(&self) -> bool {
+        self.failed.is_some() || self.done
+    }
+
+    fn json(&mut self, _name: Option<&str>, value: Raw<'_>) {
+        self.chunk(value);
+    }
+
+    fn done(&mut self) {
+        self.done = true;
+    }
+
+    fn fail(&mut self, error: ApiError) {
+        self.failed.get_or_insert(error);
+    }
+}
+
 impl Fold {
-    fn judge(&mut self, result: Result<(), FrameError>) {
-        if let Err(error) = result {
-            self.fail(error.to_string());
-        }
-    }
-
-    fn fail(&mut self, message: impl Into<String>) {
-        self.failed.get_or_insert_with(|| ApiError::new(ErrorKind::Api, message));
-    }
-
-    fn frame(&mut self, frame: &Frame<'_>) {
-        if self.failed.is_some() || self.done || frame.data.is_empty() {
-            return;
-        }
-        if frame.is_done() {
-            self.done = true;
-            return;
-        }
-        match Raw::parse(frame.data) {
-            Ok(chunk) => self.chunk(chunk),
-            // The input ended inside this chunk: the missing finish says it all.
-            Err(_) if frame.unfinished => {}
-            Err(error) => self.fail(format!("the upstream sent no JSON: {error}")),
-        }
-    }
-
     fn chunk(&mut self, chunk: Raw<'_>) {
         if chunk.get("error").is_some_and(words::is_error) {
             self.failed = Some(words::read_error(chunk, None));
@@ -175,7 +159,7 @@ impl Fold {
             (bytes + choice.kept.bytes, entries + choice.kept.entries)
         });
         if bytes > KEPT_BYTES_MAX || entries > ENTRIES_MAX {
-            self.fail("the answer is larger than this gateway holds");
+            self.failed = Some(ApiError::new(ErrorKind::Api, "the answer is larger than this gateway holds"));
         }
     }
 

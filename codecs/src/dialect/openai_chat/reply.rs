@@ -2,7 +2,7 @@
 
 use super::{
     details,
-    stream::{Decoder, write_image, write_signature},
+    stream::{Decoder, Scores, write_image, write_signature},
     words,
 };
 use crate::{
@@ -44,7 +44,7 @@ pub fn encode(reply: &Reply, context: &Context, out: &mut Vec<u8>) {
     w.key("choices").begin_array().begin_object().key("index").number(0).key("message");
     write_message(reply, context, &mut w);
     let finish = reply.finish.as_ref().unwrap_or(&Finish::End);
-    w.key("logprobs").null();
+    write_scores(reply, w.key("logprobs"));
     w.key("finish_reason").string(words::finish_word(finish, reply.has_calls()));
     w.end_object().end_array().key("usage");
     words::write_usage(&reply.usage, &mut w);
@@ -75,6 +75,18 @@ fn write_message(reply: &Reply, context: &Context, w: &mut Writer<'_, Vec<u8>>) 
     write_images(reply, w);
     write_calls(reply, context, w);
     w.end_object();
+}
+
+fn write_scores(reply: &Reply, w: &mut Writer<'_, Vec<u8>>) {
+    let refusal = |part: &ReplyPart| matches!(part, ReplyPart::Refusal(_));
+    let said = reply.logprobs_of(|_, part| !refusal(part));
+    let scores = Scores { said, refused: reply.logprobs_of(|_, part| refusal(part)) };
+    match scores.is_empty() {
+        true => {
+            w.null();
+        }
+        false => scores.write(w.value_sink()),
+    }
 }
 
 fn write_details(reply: &Reply, w: &mut Writer<'_, Vec<u8>>) {

@@ -128,7 +128,8 @@ const ERRORS: [(ErrorKind, &str, Option<&str>, u16); 12] = [
 ];
 
 /// Codes that vendors write, besides those of [`ERRORS`].
-const CODES: [(&str, ErrorKind); 14] = [
+const CODES: [(&str, ErrorKind); 15] = [
+    (ApiError::NO_SUCH_PATH, ErrorKind::NotFound),
     ("context_length_exceeded", ErrorKind::Invalid),
     ("content_policy_violation", ErrorKind::Invalid),
     ("content_filter", ErrorKind::Invalid),
@@ -181,7 +182,8 @@ pub(super) fn write_error(error: &ApiError, w: &mut Writer<'_, impl Sink>) {
         None => w.null(),
     };
     // Clients act on some codes of bad requests (`context_length_exceeded`), so that the upstream's own passes.
-    let own = error.code.as_deref().filter(|_| error.kind == ErrorKind::Invalid);
+    let passes = |code: &&str| error.kind == ErrorKind::Invalid || *code == ApiError::NO_SUCH_PATH;
+    let own = error.code.as_deref().filter(passes);
     w.key("code");
     match own.or(code) {
         Some(code) => w.string(code),

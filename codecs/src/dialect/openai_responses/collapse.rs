@@ -16,7 +16,7 @@ use super::{
     items::{self, Status},
 };
 use crate::{
-    frame::{Deframer, Frame, FrameError, Framing},
+    dialect::folding::{self, Fold as _, Folding},
     hub::{ApiError, ErrorKind, ids},
     json::{Raw, Text, Writer},
 };
@@ -30,10 +30,7 @@ const CUT: &str = "upstream stream ended before completion";
 
 /// The machine: bytes in, one document out.
 #[derive(Debug)]
-pub struct Collapse {
-    deframer: Deframer,
-    fold: Fold,
-}
+pub struct Collapse(Folding<Fold>);
 
 #[derive(Debug, Default)]
 struct Fold {
@@ -57,54 +54,44 @@ impl Default for Collapse {
 impl Collapse {
     /// A collapser at the start of a stream.
     pub fn new() -> Self {
-        Self { deframer: Deframer::new(Framing::Sse), fold: Fold::default() }
+        Self(Folding::new())
     }
 
     /// Takes the next bytes.
     pub fn push(&mut self, chunk: &[u8]) {
-        let Self { deframer, fold } = self;
-        let result = deframer.push(chunk, &mut |frame| fold.frame(&frame));
-        fold.judge(result);
+        self.0.push(chunk);
     }
 
     /// End of input: writes the document. An error is what the client gets instead of one.
-    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let Self { deframer, fold } = &mut self;
-        let result = deframer.finish(&mut |frame| fold.frame(&frame));
-        fold.judge(result);
-        self.fold.finish(out)
+    pub fn finish(self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        self.0.finish().finish(out)
     }
 }
 
-impl Fold {
-    fn judge(&mut self, result: Result<(), FrameError>) {
-        if let Err(error) = result {
-            self.fail(ApiError::new(ErrorKind::Api, error.to_string()));
-        }
+impl folding::Fold for Fold {
+    fn is_over(&self) -> bool {
+        self.error.is_some() || self.terminal.is_some()
     }
 
-    /// The first failure counts, and nothing counts after the terminal event.
-    fn fail(&mut self, error: ApiError) {
-        if self.terminal.is_none() {
-            self.error.get_or_insert(error);
-        }
-    }
-
-    fn frame(&mut self, frame: &Frame<'_>) {
-        if self.error.is_some() || self.terminal.is_some() || frame.is_done() || frame.data.is_empty() {
-            return;
-        }
-        match Raw::parse(frame.data) {
-            Ok(event) => self.event(frame.name, event),
-            // The input ended inside this event: the missing terminal event says it all.
-            Err(_) if frame.unfinished => {}
-            Err(error) => self.fail(ApiError::new(ErrorKind::Api, format!("the upstream sent no JSON: {error}"))),
-        }
+    fn json(&mut self, name: Option<&str>, value: Raw<'_>) {
+        self.event(name, value);
         if self.kept_bytes > KEPT_BYTES_MAX {
             self.fail(ApiError::new(ErrorKind::Api, "the answer is larger than this gateway holds"));
         }
     }
 
+    /// Not a part of this dialect; the terminal event alone ends an answer.
+    fn done(&mut self) {}
+
+    /// Nothing counts after the terminal event.
+    fn fail(&mut self, error: ApiError) {
+        if self.terminal.is_none() {
+            self.error.get_or_insert(error);
+        }
+    }
+}
+
+impl Fold {
     fn event(&mut self, name: Option<&str>, event: Raw<'_>) {
         let kind = event.get_text("type").or(name.map(Text::Plain)).unwrap_or(Text::EMPTY).plain();
         let response = event.get("response").filter(|response| response.is_object());

@@ -17,13 +17,14 @@ const ALWAYS: [(&str, &str); 7] = [
 ];
 
 /// Members that are repeated only if the request has them.
-const SOMETIMES: [&str; 8] = [
+const SOMETIMES: [&str; 9] = [
     "max_output_tokens",
     "max_tool_calls",
     "prompt_cache_key",
     "reasoning",
     "safety_identifier",
     "text",
+    "top_logprobs",
     "truncation",
     "user",
 ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{echo::Echo, failure, usage};
 use crate::{
     dialect::{Context, Dialect, ToolTable},
-    hub::{ApiError, Finish, Form, Origin, Rider, Usage, ids},
+    hub::{ApiError, Finish, Form, Logprobs, Origin, Rider, Usage, ids},
     json::{Raw, Text, Writer, write::Sink},
 };
 
@@ -53,13 +53,16 @@ pub(super) enum Saying {
     Refusal,
 }
 
-/// A content part of a message.
-pub(super) fn content_part<S: Sink>(saying: Saying, text: Text<'_>, w: &mut Writer<'_, S>) {
+/// A content part of a message; only text can have log probabilities.
+pub(super) fn content_part<S: Sink>(saying: Saying, text: Text<'_>, scores: &Logprobs, w: &mut Writer<'_, S>) {
     w.begin_object();
     match saying {
         Saying::Text => {
             w.key("type").string("output_text").key("text").text(text).key("annotations").begin_array();
             w.end_array();
+            if !scores.is_empty() {
+                w.key("logprobs").begin_array().verbatim(scores.text().plain().as_ref()).end_array();
+            }
         }
         Saying::Refusal => {
             w.key("type").string("refusal").key("refusal").text(text);
@@ -69,12 +72,17 @@ pub(super) fn content_part<S: Sink>(saying: Saying, text: Text<'_>, w: &mut Writ
 }
 
 /// A message item; `content` is `None` while nothing has been said.
-pub(super) fn message<S: Sink>(id: &str, status: Status, content: Option<(Saying, Text<'_>)>, w: &mut Writer<'_, S>) {
+pub(super) fn message<S: Sink>(
+    id: &str,
+    status: Status,
+    content: Option<(Saying, Text<'_>, &Logprobs)>,
+    w: &mut Writer<'_, S>,
+) {
     w.begin_object();
     w.key("id").string(id).key("type").string("message").key("status").string(status.name());
     w.key("role").string("assistant").key("content").begin_array();
-    if let Some((saying, text)) = content {
-        content_part(saying, text, w);
+    if let Some((saying, text, scores)) = content {
+        content_part(saying, text, scores, w);
     }
     w.end_array().end_object();
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     dialect::{Context, Emit, openai_chat},
-    hub::{ApiError, EscapedBuf, Finish, Reply, ReplyPart, ToolKind, arguments::Completeness, ids},
+    hub::{ApiError, EscapedBuf, Finish, Logprobs, Reply, ReplyPart, ToolKind, arguments::Completeness, ids},
     json::{Raw, Text, Writer},
 };
 
@@ -26,7 +26,10 @@ pub fn encode(reply: &Reply, context: &Context, out: &mut Vec<u8>) {
     let mut output = Output { slug: &skeleton.slug, json: Vec::new(), items: 0 };
     let mut parts = reply.parts.as_slice();
     while !parts.is_empty() {
-        let used = output.item(parts, finish, context);
+        let place = reply.parts.len() - parts.len();
+        let used = output.item(parts, finish, context, &|used| {
+            reply.logprobs_of(|at, part| (place..place + used).contains(&at) && matches!(part, ReplyPart::Text(_)))
+        });
         parts = &parts[used..];
     }
     let (status, reason) = (Status::after(finish), items::incomplete_reason(finish));
@@ -41,10 +44,17 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Writes the item that the first part makes and returns how many parts went into it.
-    fn item(&mut self, parts: &[ReplyPart], finish: &Finish<'_>, context: &Context) -> usize {
+    /// Writes the item that the first part makes and returns how many parts went into it. `scores` knows the log
+    /// probabilities of a number of parts.
+    fn item(
+        &mut self,
+        parts: &[ReplyPart],
+        finish: &Finish<'_>,
+        context: &Context,
+        scores: &dyn Fn(usize) -> Logprobs,
+    ) -> usize {
         match &parts[0] {
-            ReplyPart::Text(_) | ReplyPart::Refusal(_) => return self.message(parts, finish),
+            ReplyPart::Text(_) | ReplyPart::Refusal(_) => return self.message(parts, finish, scores),
             ReplyPart::Thinking { text, rider } => {
                 let encrypted = rider.as_ref().map(items::encrypted_content);
                 self.add("rs", |id, w| items::reasoning(id, text.text(), encrypted.as_deref(), w));
@@ -78,7 +88,7 @@ impl Output<'_> {
     }
 
     /// Neighbouring texts share one message.
-    fn message(&mut self, parts: &[ReplyPart], finish: &Finish<'_>) -> usize {
+    fn message(&mut self, parts: &[ReplyPart], finish: &Finish<'_>, scores: &dyn Fn(usize) -> Logprobs) -> usize {
         let mut whole = EscapedBuf::default();
         let saying = if matches!(parts[0], ReplyPart::Text(_)) { Saying::Text } else { Saying::Refusal };
         let mut used = 0;
@@ -92,7 +102,8 @@ impl Output<'_> {
             used += 1;
         }
         let status = if used == parts.len() { Status::after(finish) } else { Status::Completed };
-        self.add("msg", |id, w| items::message(id, status, Some((saying, whole.text())), w));
+        let scores = scores(used);
+        self.add("msg", |id, w| items::message(id, status, Some((saying, whole.text(), &scores)), w));
         used
     }
 

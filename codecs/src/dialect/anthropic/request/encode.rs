@@ -265,6 +265,7 @@ impl<'r, 'a> Encoder<'r, 'a> {
                 self.drop(name);
             }
         }
+        request.drop_logprobs(false, |name| self.drop(name));
         let extras = request.extras.iter().filter(|(_, value)| !value.is_null());
         self.dropped.extend(extras.map(|(name, _)| name.plain().into_owned()));
     }

@@ -525,7 +525,7 @@ fn counting_takes_no_limits_and_no_sampling() {
     let encoded = encode_count_tokens(&request, &target).unwrap();
     let out: serde_json::Value = serde_json::from_slice(&encoded.body).unwrap();
     let names: Vec<_> = out.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(names, ["messages", "model", "tools"]);
+    assert_eq!(names, ["model", "tools", "messages"]);
 }
 
 // ---- encode: thinking and max_tokens ----------------------------------------------------------------------------------

@@ -182,6 +182,8 @@ impl Encoder {
                 text.write_escaped(out);
                 out.put(DELTA_END);
             }
+            // Not known here.
+            Field::Logprobs => {}
         }
     }
 

@@ -170,6 +170,8 @@ fn generation_config<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<()
             "presencePenalty" | "presence_penalty" => sampling.presence = Some(expect::number(value, at)?),
             "frequencyPenalty" | "frequency_penalty" => sampling.frequency = Some(expect::number(value, at)?),
             "candidateCount" | "candidate_count" => request.n = Some(expect::whole(value, at)?),
+            "responseLogprobs" | "response_logprobs" => request.logprobs = Some(expect::boolean(value, at)?),
+            "logprobs" => request.top_logprobs = Some(expect::whole(value, at)?),
             "stopSequences" | "stop_sequences" => {
                 for stop in expect::array(value, at)? {
                     request.stop.push(expect::text(stop, "generationConfig.stopSequences[]")?);

@@ -67,6 +67,7 @@ fn dropped(request: &Request<'_>) -> Vec<String> {
     drop(request.verbosity.is_some(), "verbosity");
     drop(request.choice.parallel == Some(false), "parallel_tool_calls");
     drop(request.stop.len() > STOP_MAX, "stop[5..]");
+    request.drop_logprobs(true, |name| drop(true, name));
     dropped
 }
 
@@ -234,6 +235,12 @@ impl<'o> Config<'_, 'o> {
         self.raw("presencePenalty", "presence_penalty", sampling.presence);
         self.raw("frequencyPenalty", "frequency_penalty", sampling.frequency);
         self.number("candidateCount", "n", request.n.filter(|n| *n > 1));
+        if let Some(wanted) = request.logprobs
+            && let Some(w) = self.key("responseLogprobs", "logprobs")
+        {
+            w.bool(wanted);
+            self.number("logprobs", "top_logprobs", request.top_logprobs());
+        }
         if !request.stop.is_empty()
             && let Some(w) = self.key("stopSequences", "stop")
         {

@@ -11,7 +11,8 @@
 use crate::{
     dialect::{
         Context, Emit, StreamDecode,
-        gemini::{reply, usage, words},
+        gemini::{logprobs, reply, usage, words},
+        parts::Parts,
     },
     hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Open, Origin, Refused, Rider, ToolKind, Usage},
     json::{Raw, Text},
@@ -21,9 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Decoder {
     phase: Phase,
-    run: Run,
-    /// Number of the next part.
-    parts: u32,
+    parts: Parts,
     ids: CallIds,
     usage: Usage,
 }
@@ -34,14 +33,6 @@ enum Phase {
     Open,
     Finished,
     Over,
-}
-
-/// The part that neighbouring texts join; Gemini's stream has no part borders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Run {
-    None,
-    Text(u32),
-    Thinking(u32),
 }
 
 /// The members of one object that matter here.
@@ -84,7 +75,7 @@ impl<'a> Seen<'a> {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(context: &Context) -> Self {
-        Self { phase: Phase::Waiting, run: Run::None, parts: 0, ids: CallIds::new(context), usage: Usage::default() }
+        Self { phase: Phase::Waiting, parts: Parts::default(), ids: CallIds::new(context), usage: Usage::default() }
     }
 
     fn object(&mut self, value: Raw<'_>, emit: Emit<'_>) {
@@ -125,12 +116,13 @@ impl Decoder {
     /// Reads candidate 0 and says whether there was one; the others are not translated.
     fn candidates(&mut self, list: Option<Raw<'_>>, emit: Emit<'_>) -> bool {
         for candidate in list.into_iter().flat_map(Raw::elements).filter(|candidate| candidate.is_object()) {
-            let (mut index, mut content, mut reason, mut message) = (0, None, None, None);
+            let (mut index, mut content, mut scores, mut reason, mut message) = (0, None, None, None, None);
             for (key, value) in candidate.members() {
                 let Text::Escaped(key) = key else { continue };
                 match key {
                     "index" => index = value.as_u64().unwrap_or(0),
                     "content" => content = Some(value),
+                    "logprobsResult" | "logprobs_result" if value.is_object() => scores = Some(value),
                     "finishReason" | "finish_reason" => reason = value.as_text(),
                     "finishMessage" | "finish_message" => message = value.as_text(),
                     _ => {}
@@ -140,6 +132,9 @@ impl Decoder {
                 continue;
             }
             if self.phase == Phase::Open {
+                if let Some(scores) = scores {
+                    self.score(scores, content);
+                }
                 self.candidate(content, reason, message, emit);
             }
             return true;
@@ -159,16 +154,27 @@ impl Decoder {
                 self.part(part, emit);
             }
         }
+        self.parts.scored(self.ids.count() > 0, emit);
         if let Some(reason) = reason {
             self.candidate_end(reason, message, emit);
         }
+    }
+
+    /// Reads log probabilities that stand beside `content`. They are those of its text, or of a thought that is alone.
+    fn score(&mut self, scores: Raw<'_>, content: Option<Raw<'_>>) {
+        let is_text = |part: Raw<'_>| {
+            let thought = part.get("thought").and_then(Raw::as_bool) == Some(true);
+            !thought && part.get_text("text").is_some_and(|text| !text.is_empty())
+        };
+        let mut parts = content.and_then(|content| content.get("parts")).into_iter().flat_map(Raw::elements);
+        logprobs::read(scores, self.parts.scores(!parts.any(is_text)));
     }
 
     fn candidate_end(&mut self, word: Text<'_>, message: Option<Text<'_>>, emit: Emit<'_>) {
         let word = word.plain();
         let finish = match words::reason(&word) {
             // An empty answer for such a reason would look like success; an error lets the caller try elsewhere.
-            words::Reason::Broken if self.parts == 0 => {
+            words::Reason::Broken if self.parts.is_empty() => {
                 let message = match message.map(|message| message.plain()) {
                     Some(message) if !message.is_empty() => format!("upstream returned {word}: {message}"),
                     _ => format!("upstream returned {word}"),
@@ -192,7 +198,7 @@ impl Decoder {
     }
 
     fn finish(&mut self, finish: Finish<'_>, emit: Emit<'_>) {
-        self.close(emit);
+        self.parts.close(emit);
         self.phase = Phase::Finished;
         emit(Event::Finish(finish));
     }
@@ -218,7 +224,7 @@ impl Decoder {
             }
         }
         if let Some(text) = text.filter(|text| !text.is_empty()) {
-            self.text(text, thought, emit);
+            self.parts.text(text, thought, emit);
         }
         match (call, signature) {
             (Some(call), signature) => self.call(call, signature, emit),
@@ -236,19 +242,6 @@ impl Decoder {
         }
     }
 
-    fn text(&mut self, text: Text<'_>, thought: bool, emit: Emit<'_>) {
-        let part = match (self.run, thought) {
-            (Run::Text(part), false) | (Run::Thinking(part), true) => part,
-            (_, false) => {
-                let part = self.open(Open::Text, emit);
-                self.run = Run::Text(part);
-                part
-            }
-            (_, true) => self.open_thinking(emit),
-        };
-        emit(Event::Delta { part, field: if thought { Field::Think } else { Field::Text }, text });
-    }
-
     fn call(&mut self, call: Raw<'_>, signature: Option<Text<'_>>, emit: Emit<'_>) {
         let own = call.get_text("id").filter(|id| !id.is_empty());
         let args = call.get("args").filter(|args| args.is_object() && args.members().next().is_some());
@@ -264,51 +257,29 @@ impl Decoder {
         let id = self.ids.assign(own);
         let name = name.unwrap_or(Text::Plain(&invented));
         let open = Open::Tool { id: Text::Plain(&id), name, kind: ToolKind::Function, signature: rider };
-        let part = self.open(open, emit);
+        let part = self.parts.open(open, emit);
         emit(Event::Delta { part, field: Field::Args, text: Text::Plain(args.map_or("{}", Raw::as_str)) });
         emit(Event::Stop { part });
     }
 
     /// A blob of another vendor, brought here by a gateway like this one: it belongs to the thinking before it.
     fn foreign(&mut self, rider: &Rider<'_>, emit: Emit<'_>) {
-        let part = match self.run {
-            Run::Thinking(part) => part,
-            Run::None | Run::Text(_) => self.open_thinking(emit),
+        let part = match self.parts.thinking() {
+            Some(part) => part,
+            None => self.parts.open_thinking(emit),
         };
         let field =
             Field::Sig { origin: rider.origin, form: rider.form, item_id: rider.item_id.as_ref().map(|id| id.text()) };
         emit(Event::Delta { part, field, text: rider.payload.text() });
         // The next thought is another part: this one is sealed.
-        self.close(emit);
+        self.parts.close(emit);
     }
 
     fn image(&mut self, media: Raw<'_>, emit: Emit<'_>) {
         let mime = media.get_text("mimeType").or_else(|| media.get_text("mime_type")).unwrap_or(Text::EMPTY);
         let Some(data) = media.get_text("data").filter(|data| !data.is_empty()) else { return };
         if mime.plain().starts_with("image/") {
-            let part = self.open(Open::Image { mime, data }, emit);
-            emit(Event::Stop { part });
-        }
-    }
-
-    fn open_thinking(&mut self, emit: Emit<'_>) -> u32 {
-        let part = self.open(Open::Thinking, emit);
-        self.run = Run::Thinking(part);
-        part
-    }
-
-    /// Closes the running part and opens another.
-    fn open(&mut self, open: Open<'_>, emit: Emit<'_>) -> u32 {
-        self.close(emit);
-        let part = self.parts;
-        self.parts += 1;
-        emit(Event::Part { part, open });
-        part
-    }
-
-    fn close(&mut self, emit: Emit<'_>) {
-        if let Run::Text(part) | Run::Thinking(part) = self.run {
-            self.run = Run::None;
+            let part = self.parts.open(Open::Image { mime, data }, emit);
             emit(Event::Stop { part });
         }
     }

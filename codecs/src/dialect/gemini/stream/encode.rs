@@ -10,16 +10,20 @@ use crate::{
     dialect::{
         Context, StreamEncode,
         gemini::{
+            logprobs::{self, Mean},
             parts::{self, Seals},
             reply, usage, words,
         },
     },
-    hub::{ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Open, Rider, ToolKind, Usage, ids},
+    hub::{ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Logprobs, Open, Rider, ToolKind, Usage, ids},
     json::{Text, Writer, write::Sink},
 };
 
 /// Argument text that is held at most, since a call is one part.
 const ARGS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Log probabilities that may wait for words; more make an object of their own.
+const SCORES_BYTES_MAX: usize = 64 << 10;
 
 const TEXT_HEAD: &[u8] = br#"{"candidates":[{"content":{"role":"model","parts":[{"text":""#;
 const PARTS_HEAD: &[u8] = br#"{"candidates":[{"content":{"role":"model","parts":["#;
@@ -40,6 +44,9 @@ pub struct Encoder {
     seals: Seals,
     usage: Usage,
     finish: Option<Finish<'static>>,
+    /// Log probabilities for the next words, or for the end of the part.
+    scores: Logprobs,
+    mean: Mean,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +82,8 @@ impl Encoder {
             seals: Seals::default(),
             usage: Usage::default(),
             finish: None,
+            scores: Logprobs::default(),
+            mean: Mean::default(),
         }
     }
 
@@ -111,12 +120,18 @@ impl Encoder {
         }
     }
 
-    /// An object with parts other than growing text.
+    /// An object with parts other than growing text, and with the log probabilities that wait.
     fn object(&mut self, out: &mut BytesMut, parts: impl FnOnce(&mut Writer<'_, BytesMut>)) {
         self.begin(out);
         out.put(PARTS_HEAD);
         parts(&mut Writer::new(out));
-        out.put(b"]},\"index\":0}]");
+        out.put(b"]},\"index\":0");
+        if !self.scores.is_empty() {
+            out.put(b",");
+            logprobs::write(&self.scores, &mut self.mean, out);
+            self.scores.clear();
+        }
+        out.put(b"}]");
         out.put(&self.names);
         out.put(b"}");
         self.end(out);
@@ -167,10 +182,25 @@ impl Encoder {
                     Rider { origin: *origin, form: *form, item_id: item_id.map(Text::to_str), payload: text.to_str() };
                 self.seals.wait(&rider);
             }
+            Field::Logprobs => {
+                self.scores.push(text);
+                if self.scores.len() > SCORES_BYTES_MAX {
+                    self.flush_scores(out);
+                }
+            }
+        }
+    }
+
+    fn flush_scores(&mut self, out: &mut BytesMut) {
+        if !self.scores.is_empty() {
+            self.object(out, |w| parts::text(Text::EMPTY, false, None, w));
         }
     }
 
     fn text(&mut self, text: Text<'_>, thought: bool, out: &mut BytesMut) {
+        if !self.scores.is_empty() {
+            return self.object(out, |w| parts::text(text, thought, None, w));
+        }
         self.begin(out);
         out.put(TEXT_HEAD);
         text.write_escaped(out);
@@ -199,6 +229,7 @@ impl Encoder {
         let waiting = self.seals.take();
         parts::text(Text::EMPTY, false, waiting.as_deref(), &mut Writer::new(out));
         out.put(b"]},\"index\":0,");
+        self.mean.write(out);
         reply::finish_members(self.finish.as_ref(), out);
         out.put(b"}]");
         out.put(&self.names);
@@ -233,6 +264,7 @@ impl StreamEncode for Encoder {
                 if self.call.as_ref().is_some_and(|call| call.part == *part) {
                     self.flush_call(out);
                 }
+                self.flush_scores(out);
             }
             Event::Usage(usage) => self.usage = *usage,
             Event::Finish(finish) => self.finish = Some(finish.clone().into_owned()),

@@ -202,11 +202,11 @@ fn attachments_are_inline_or_have_a_known_type() {
 #[test]
 fn conversations_begin_and_end_with_the_user() {
     let contents = |request: &Request<'_>| body(request, &Target::default())["contents"].to_string();
-    let dots = r#"{"parts":[{"text":"..."}],"role":"user"}"#;
+    let dots = r#"{"role":"user","parts":[{"text":"..."}]}"#;
     assert_eq!(contents(&Request::default()), format!("[{dots}]"));
     assert_eq!(contents(&says(Role::User, vec![text("")])), format!("[{dots}]"));
     let prefill = contents(&says(Role::Assistant, vec![text("ok")]));
-    assert_eq!(prefill, r#"[{"parts":[{"text":"ok"}],"role":"model"},{"parts":[{"text":"Continue."}],"role":"user"}]"#);
+    assert_eq!(prefill, r#"[{"role":"model","parts":[{"text":"ok"}]},{"role":"user","parts":[{"text":"Continue."}]}]"#);
     let (value, _) = translated(
         Dialect::Ollama,
         Dialect::Gemini,
@@ -280,11 +280,11 @@ fn choices_of_tools() {
         (r#"{"mode":"AUTO"}"#, r#"{"mode":"AUTO"}"#),
         (r#"{"mode":"NONE"}"#, r#"{"mode":"NONE"}"#),
         (r#"{"mode":"ANY"}"#, r#"{"mode":"ANY"}"#),
-        (r#"{"mode":"ANY","allowedFunctionNames":["f"]}"#, r#"{"allowedFunctionNames":["f"],"mode":"ANY"}"#),
-        (r#"{"mode":"ANY","allowedFunctionNames":["f","g"]}"#, r#"{"allowedFunctionNames":["f","g"],"mode":"ANY"}"#),
+        (r#"{"mode":"ANY","allowedFunctionNames":["f"]}"#, r#"{"mode":"ANY","allowedFunctionNames":["f"]}"#),
+        (r#"{"mode":"ANY","allowedFunctionNames":["f","g"]}"#, r#"{"mode":"ANY","allowedFunctionNames":["f","g"]}"#),
         (
             r#"{"mode":"VALIDATED","allowedFunctionNames":["g"]}"#,
-            r#"{"allowedFunctionNames":["g"],"mode":"VALIDATED"}"#,
+            r#"{"mode":"VALIDATED","allowedFunctionNames":["g"]}"#,
         ),
         ("{}", "null"),
     ] {

@@ -28,6 +28,8 @@ pub fn decode<'a>(body: Raw<'a>, url: &UrlParts<'a>) -> Result<Request<'a>, ApiE
             ("options", _) => options(value, &mut request)?,
             ("format", _) => request.format = format(value)?,
             ("think", _) => request.reasoning = Some(think(value)?),
+            ("logprobs", _) => request.logprobs = Some(expect::boolean(value, "logprobs")?),
+            ("top_logprobs", _) => request.top_logprobs = Some(expect::whole(value, "top_logprobs")?),
             ("messages", false) => messages(value, &mut request)?,
             ("tools", false) => tools(value, &mut request)?,
             ("prompt", true) => prompt.text = expect::text(value, "prompt")?,

@@ -21,6 +21,7 @@ pub fn encode(request: &Request<'_>, target: &Target) -> Result<Encoded, ApiErro
     out.options(request);
     out.format(&request.format);
     out.think(request);
+    out.logprobs(request);
     out.w.key("stream").bool(target.stream);
     out.w.end_object();
     Ok(encoded)
@@ -100,6 +101,17 @@ impl Out<'_, '_> {
     }
 
     fn assistant(&mut self, message: &Message<'_>) {
+        // An answer holds words, thinking and calls in this dialect.
+        for part in &message.parts {
+            let name = match part {
+                Part::Image { .. } => "messages.images",
+                Part::Audio { .. } => "messages.audio",
+                Part::File { .. } => "messages.files",
+                Part::Text { .. } | Part::Thinking { .. } | Part::Redacted(_) | Part::Refusal(_) => continue,
+                Part::Call(_) | Part::Result(_) => continue,
+            };
+            self.dropped.push(name.to_owned());
+        }
         let of = |wanted: fn(&Part<'_>) -> bool| message.parts.iter().any(wanted);
         let words = |part: &Part<'_>| matches!(part, Part::Text { text, .. } | Part::Refusal(text) if !text.is_empty());
         let thoughts = |part: &Part<'_>| matches!(part, Part::Thinking { text, .. } if !text.is_empty());
@@ -225,6 +237,20 @@ impl Out<'_, '_> {
                 self.w.string("json");
             }
         }
+    }
+
+    fn logprobs(&mut self, request: &Request<'_>) {
+        if let Some(wanted) = request.logprobs
+            && self.allows("logprobs", "logprobs")
+        {
+            self.w.key("logprobs").bool(wanted);
+            if let Some(top) = request.top_logprobs()
+                && self.allows("top_logprobs", "top_logprobs")
+            {
+                self.w.key("top_logprobs").number(top);
+            }
+        }
+        request.drop_logprobs(true, |name| self.dropped.push(name.to_owned()));
     }
 
     fn think(&mut self, request: &Request<'_>) {

@@ -8,7 +8,7 @@
 //! Calls come whole, in any row; text of the last row counts too.
 
 use crate::{
-    dialect::{Context, Emit, StreamDecode, expect, ollama::reply},
+    dialect::{Context, Emit, StreamDecode, expect, ollama::reply, parts::Parts},
     hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Open, ToolKind, Usage},
     json::{Raw, Text},
 };
@@ -17,9 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Decoder {
     phase: Phase,
-    run: Run,
-    /// Number of the next part.
-    parts: u32,
+    parts: Parts,
     ids: CallIds,
 }
 
@@ -30,14 +28,6 @@ enum Phase {
     Over,
 }
 
-/// The part that neighbouring texts join; rows have no part borders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Run {
-    None,
-    Text(u32),
-    Thinking(u32),
-}
-
 /// The members of one row that matter here; those of `message` stand beside those of `/api/generate`.
 #[derive(Default)]
 struct Row<'a> {
@@ -45,6 +35,7 @@ struct Row<'a> {
     content: Option<Text<'a>>,
     thinking: Option<Text<'a>>,
     calls: Option<Raw<'a>>,
+    scores: Option<Raw<'a>>,
     error: Option<Raw<'a>>,
     done: bool,
     reason: Option<Text<'a>>,
@@ -63,6 +54,7 @@ impl<'a> Row<'a> {
                 "response" => row.content = value.as_text(),
                 "thinking" => row.thinking = value.as_text(),
                 "tool_calls" => row.calls = Some(value),
+                "logprobs" => row.scores = Some(value).filter(|value| value.is_array()),
                 "error" => row.error = Some(value).filter(|value| !value.is_null()),
                 "done" => row.done = value.as_bool() == Some(true),
                 "done_reason" => row.reason = value.as_text(),
@@ -90,7 +82,7 @@ impl<'a> Row<'a> {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(context: &Context) -> Self {
-        Self { phase: Phase::Waiting, run: Run::None, parts: 0, ids: CallIds::new(context) }
+        Self { phase: Phase::Waiting, parts: Parts::default(), ids: CallIds::new(context) }
     }
 
     fn row(&mut self, row: &Row<'_>, emit: Emit<'_>) {
@@ -104,35 +96,22 @@ impl Decoder {
             let model = row.model.unwrap_or(Text::EMPTY);
             emit(Event::Start { id: Text::EMPTY, model, created: None, usage: None });
         }
+        let says = |text: Option<Text<'_>>| text.is_some_and(|text| !text.is_empty());
+        // One list for the row: it scores its text, or thinking that is alone.
+        self.parts.scores(says(row.thinking) && !says(row.content)).read(row.scores, 0);
         if let Some(text) = row.thinking.filter(|text| !text.is_empty()) {
-            self.text(text, true, emit);
+            self.parts.text(text, true, emit);
         }
         if let Some(text) = row.content.filter(|text| !text.is_empty()) {
-            self.text(text, false, emit);
+            self.parts.text(text, false, emit);
         }
+        self.parts.scored(row.calls.is_some(), emit);
         for call in row.calls.into_iter().flat_map(Raw::elements) {
             self.call(call, emit);
         }
         if row.done {
             self.finish(row, emit);
         }
-    }
-
-    fn text(&mut self, text: Text<'_>, thinking: bool, emit: Emit<'_>) {
-        let part = match (self.run, thinking) {
-            (Run::Text(part), false) | (Run::Thinking(part), true) => part,
-            (_, false) => {
-                let part = self.open(Open::Text, emit);
-                self.run = Run::Text(part);
-                part
-            }
-            (_, true) => {
-                let part = self.open(Open::Thinking, emit);
-                self.run = Run::Thinking(part);
-                part
-            }
-        };
-        emit(Event::Delta { part, field: if thinking { Field::Think } else { Field::Text }, text });
     }
 
     fn call(&mut self, call: Raw<'_>, emit: Emit<'_>) {
@@ -152,13 +131,13 @@ impl Decoder {
         let id = self.ids.assign(own);
         let name = name.unwrap_or(Text::Plain(&invented));
         let open = Open::Tool { id: Text::Plain(&id), name, kind: ToolKind::Function, signature: None };
-        let part = self.open(open, emit);
+        let part = self.parts.open(open, emit);
         emit(Event::Delta { part, field: Field::Args, text: args.unwrap_or(Text::Plain("{}")) });
         emit(Event::Stop { part });
     }
 
     fn finish(&mut self, row: &Row<'_>, emit: Emit<'_>) {
-        self.close(emit);
+        self.parts.close(emit);
         self.phase = Phase::Over;
         if row.input.is_some() || row.output.is_some() {
             let (uncached, output) = (row.input.unwrap_or(0), row.output.unwrap_or(0));
@@ -170,22 +149,6 @@ impl Decoder {
             _ => Finish::End,
         }));
         emit(Event::End);
-    }
-
-    /// Closes the running part and opens another.
-    fn open(&mut self, open: Open<'_>, emit: Emit<'_>) -> u32 {
-        self.close(emit);
-        let part = self.parts;
-        self.parts += 1;
-        emit(Event::Part { part, open });
-        part
-    }
-
-    fn close(&mut self, emit: Emit<'_>) {
-        if let Run::Text(part) | Run::Thinking(part) = self.run {
-            self.run = Run::None;
-            emit(Event::Stop { part });
-        }
     }
 }
 

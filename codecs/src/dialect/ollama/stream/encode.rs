@@ -1,6 +1,7 @@
 //! Writes the rows of an Ollama client.
 //!
-//! One row per delta; calls are gathered into the last row, since clients take them whole. No blank lines and no other
+//! One row per delta; calls are gathered into the last row, since clients take them whole, or into one of their own before
+//! it ([`Context::early_calls`]). No blank lines and no other
 //! signs of life: clients parse every line.
 
 use bytes::BytesMut;
@@ -10,12 +11,17 @@ use crate::{
         Context, StreamEncode,
         ollama::{reply, row},
     },
-    hub::{ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Open, ToolKind, Usage},
+    hub::{ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Logprobs, Open, ToolKind, Usage},
     json::{Text, Writer, write::Sink},
 };
 
 /// Argument text that is held at most, over all calls of an answer.
 const ARGS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Log probabilities that may wait for words; more make a row of their own.
+const SCORES_BYTES_MAX: usize = 64 << 10;
+/// How every row but the last one ends.
+const ROW_END: &[u8] = b",\"done\":false}\n";
 
 /// Writes a stream.
 #[derive(Debug)]
@@ -31,6 +37,8 @@ pub struct Encoder {
     args_bytes: usize,
     usage: Usage,
     finish: Option<Finish<'static>>,
+    /// Log probabilities for the next words, or for the end of the part.
+    scores: Logprobs,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +69,7 @@ impl Encoder {
             args_bytes: 0,
             usage: Usage::default(),
             finish: None,
+            scores: Logprobs::default(),
         }
     }
 
@@ -94,15 +103,39 @@ impl Encoder {
     }
 
     fn grow(&mut self, part: u32, field: &Field<'_>, text: Text<'_>, out: &mut BytesMut) {
+        if let (false, Field::Text | Field::Refusal | Field::Think) = (self.scores.is_empty(), field) {
+            return self.scored(field, text, out);
+        }
         let around = match field {
             Field::Text | Field::Refusal => &self.text,
             Field::Think => &self.thinking,
             Field::Args => return self.grow_args(part, text, out),
+            Field::Logprobs => return self.score(text, out),
             Field::Sig { .. } => return,
         };
         out.put(&around.before);
         text.write_escaped(out);
         out.put(around.behind);
+    }
+
+    /// A row with the log probabilities that wait.
+    fn scored(&mut self, field: &Field<'_>, text: Text<'_>, out: &mut BytesMut) {
+        let around = if matches!(field, Field::Think) { &self.thinking } else { &self.text };
+        out.put(&around.before);
+        text.write_escaped(out);
+        out.put(around.behind.strip_suffix(ROW_END).unwrap_or_default());
+        out.put(b",\"logprobs\":[");
+        out.put(self.scores.as_bytes());
+        out.put(b"]");
+        out.put(ROW_END);
+        self.scores.clear();
+    }
+
+    fn score(&mut self, list: Text<'_>, out: &mut BytesMut) {
+        self.scores.push(list);
+        if self.scores.len() > SCORES_BYTES_MAX {
+            self.scored(&Field::Text, Text::EMPTY, out);
+        }
     }
 
     fn grow_args(&mut self, part: u32, text: Text<'_>, out: &mut BytesMut) {
@@ -117,6 +150,19 @@ impl Encoder {
 
     fn last(&mut self, out: &mut BytesMut) {
         self.over = true;
+        let early = self.context.early_calls && !self.context.generate && !self.calls.is_empty();
+        if early {
+            self.message(true, out);
+            out.put(b",\"done\":false}\n");
+        }
+        self.message(!early, out);
+        out.put(b",");
+        row::done(self.finish.as_ref(), &self.usage, &mut Writer::new(out));
+        out.put(b"}\n");
+    }
+
+    /// A row without text up to its message, with or without the calls.
+    fn message(&self, calls: bool, out: &mut BytesMut) {
         out.put(&self.head);
         out.put(b",");
         let mut w = Writer::new(out);
@@ -127,7 +173,7 @@ impl Encoder {
             w.key("role").string("assistant");
             w.key("content").string("");
         }
-        if !self.calls.is_empty() {
+        if calls && !self.calls.is_empty() {
             let calls = self.calls.iter().map(|call| row::Call {
                 id: &call.id,
                 name: &call.name,
@@ -139,8 +185,6 @@ impl Encoder {
         if !self.context.generate {
             w.end_object();
         }
-        row::done(self.finish.as_ref(), &self.usage, &mut w);
-        out.put(b"}\n");
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut BytesMut) {
@@ -164,6 +208,7 @@ impl StreamEncode for Encoder {
             Event::Delta { part, field, text } => self.grow(*part, field, *text, out),
             Event::Usage(usage) => self.usage = *usage,
             Event::Finish(finish) => self.finish = Some(finish.clone().into_owned()),
+            Event::Stop { .. } if !self.scores.is_empty() => self.scored(&Field::Text, Text::EMPTY, out),
             Event::Stop { .. } | Event::Ping => {}
             Event::Error(error) => self.fail(error, out),
             Event::End => self.last(out),

@@ -257,3 +257,15 @@ fn arguments_are_objects() {
     assert_eq!(calls[2]["function"]["arguments"], serde_json::json!({}));
     assert_eq!(value["messages"].as_array().unwrap().len(), 5, "a result for every call");
 }
+
+#[test]
+fn what_an_earlier_answer_cannot_hold_is_reported() {
+    let source = Source::Base64 { mime: "image/png".into(), data: "AAAA".into() };
+    let sound = Part::Audio { mime: "audio/wav".into(), data: "AAAA".into() };
+    let file = Part::File { name: None, source: source.clone(), cache: None };
+    let parts = vec![text("look"), picture(source), sound, file];
+    let request = Request { messages: vec![Message { role: Role::Assistant, parts }], ..Request::default() };
+    let encoded = request::encode(&request, &Target::default()).unwrap();
+    assert_eq!(encoded.dropped, ["messages.images", "messages.audio", "messages.files"]);
+    assert_eq!(body(&request)["messages"], serde_json::json!([{"role":"assistant","content":"look"}]));
+}

@@ -168,6 +168,27 @@ fn overlapping_calls_are_gathered_into_the_last_row() {
     assert_eq!((&rows[0]["model"], &rows[0]["created_at"]), (&"asked".into(), &"1970-01-02T00:00:00Z".into()));
 }
 
+#[test]
+fn calls_have_a_row_of_their_own_if_asked_for() {
+    let context = Context { early_calls: true, ..Context::default() };
+    let script = [
+        start(),
+        tool(0, "f", ToolKind::Function),
+        delta(0, Field::Args, "{\"a\":1}"),
+        Event::Stop { part: 0 },
+        Event::Finish(Finish::Tool),
+        Event::End,
+    ];
+    let early = rows(&encoded(Dialect::Ollama, &context, &script));
+    assert_eq!(early.len(), 2);
+    assert_eq!(early[0]["message"]["tool_calls"][0]["function"]["arguments"], serde_json::json!({"a": 1}));
+    assert_eq!((&early[0]["done"], &early[1]["done"]), (&false.into(), &true.into()));
+    assert_eq!(early[1]["message"], serde_json::json!({"role": "assistant", "content": ""}));
+    // Without calls there is nothing to send early.
+    let script = [start(), Event::Finish(Finish::End), Event::End];
+    assert_eq!(encoded(Dialect::Ollama, &context, &script), encoded(Dialect::Ollama, &Context::default(), &script));
+}
+
 /// E-57, and E-01: pings leave no trace.
 #[test]
 fn an_error_is_the_last_row() {

@@ -2,10 +2,10 @@
 
 use super::conversation;
 use crate::{
-    dialect::{ChatFlavour, Encoded, Target},
+    dialect::{ChatFlavour, Encoded, Target, ThinkingForm},
     hub::{
         ApiError, Request, ToolKind, names, reasoning,
-        request::{ChoiceMode, Effort, Format, Tool},
+        request::{ChoiceMode, Effort, Format, Reasoning, Tool},
         schema::{self, Given},
     },
     json::{Raw, Str, Writer},
@@ -159,6 +159,17 @@ impl Encoder<'_, '_> {
         self.raw("seed", sampling.seed);
         self.raw("presence_penalty", sampling.presence);
         self.raw("frequency_penalty", sampling.frequency);
+        if let Some(wanted) = request.logprobs
+            && self.takes("logprobs")
+        {
+            self.w.key("logprobs").bool(wanted);
+            if let Some(top) = request.top_logprobs()
+                && self.takes("top_logprobs")
+            {
+                self.w.key("top_logprobs").number(top);
+            }
+        }
+        request.drop_logprobs(true, |name| self.dropped.push(name.to_owned()));
     }
 
     fn wishes(&mut self, request: &Request<'_>) {
@@ -168,15 +179,58 @@ impl Encoder<'_, '_> {
             self.w.key("user").string(&names::user_id(&user.plain()));
         }
         self.text("verbosity", request.verbosity.as_ref());
-        let effort = request.reasoning.as_ref().and_then(reasoning::effort);
-        if let Some(effort) = effort.filter(|effort| *effort != Effort::None || self.target.effort_none)
-            && self.takes("reasoning_effort")
-        {
-            self.w.key("reasoning_effort").string(effort.name());
+        if let Some(wish) = &request.reasoning {
+            self.thinking(wish);
         }
         if request.format != Format::Text && self.takes("response_format") {
             self.w.key("response_format");
             write_format(&request.format, &mut self.w);
+        }
+    }
+
+    /// The wish for thinking, in the form that the server takes. A wish without numbers and words is "on".
+    fn thinking(&mut self, wish: &Reasoning<'_>) {
+        let effort = reasoning::effort(wish);
+        let on = effort != Some(Effort::None);
+        let form = self.target.thinking;
+        if matches!(form, ThinkingForm::Type | ThinkingForm::TypeEffort) && self.takes("thinking") {
+            let word = if on { "enabled" } else { "disabled" };
+            self.w.key("thinking").begin_object().key("type").string(word).end_object();
+        }
+        match form {
+            ThinkingForm::Type => {}
+            ThinkingForm::Effort | ThinkingForm::TypeEffort => {
+                let sends_none = form == ThinkingForm::Effort && self.target.effort_none;
+                if let Some(effort) = effort.filter(|_| on || sends_none)
+                    && self.takes("reasoning_effort")
+                {
+                    self.w.key("reasoning_effort").string(effort.name());
+                }
+            }
+            ThinkingForm::Enable => {
+                if self.takes("enable_thinking") {
+                    self.w.key("enable_thinking").bool(on);
+                }
+                // The most that a model can do is its default; our number for it may be more than it takes.
+                let budget = wish.budget.or_else(|| effort.filter(|e| *e != Effort::Max).map(Effort::budget));
+                if let Some(budget) = budget.filter(|_| on)
+                    && self.takes("thinking_budget")
+                {
+                    self.w.key("thinking_budget").number(budget);
+                }
+            }
+            ThinkingForm::Reasoning => {
+                if self.takes("reasoning") {
+                    self.w.key("reasoning").begin_object();
+                    // One of the two, not both.
+                    match (wish.budget.filter(|_| on && wish.effort.is_none()), effort) {
+                        (Some(budget), _) => self.w.key("max_tokens").number(budget),
+                        (None, Some(effort)) => self.w.key("effort").string(effort.name()),
+                        (None, None) => self.w.key("enabled").bool(true),
+                    };
+                    self.w.end_object();
+                }
+            }
         }
     }
 

@@ -11,7 +11,10 @@
 use super::pieces::{Chunk, Delta, Piece};
 use crate::{
     dialect::{Context, Emit, StreamDecode, openai_chat::details, openai_chat::words},
-    hub::{ApiError, CallIds, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Open, Origin, Rider, ToolKind, Usage},
+    hub::{
+        ApiError, CallIds, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Logprobs, Open, Origin, Rider, ToolKind,
+        Usage,
+    },
     json::{Kind, Raw, Text},
 };
 
@@ -80,6 +83,56 @@ pub struct Decoder {
     calls: Vec<Call>,
     held_bytes: usize,
     usage: Option<Usage>,
+    scores: Scores,
+}
+
+/// Log probabilities whose words have not come yet.
+#[derive(Debug, Default)]
+struct Scores {
+    said: Logprobs,
+    refused: Logprobs,
+    /// Whether `said` waits for thinking instead of text.
+    of_thinking: bool,
+}
+
+impl Scores {
+    /// Reads the `logprobs` of a choice with this delta. Servers score thinking and calls in the list of the content;
+    /// those of calls have no place on the hub.
+    fn read(&mut self, scores: Raw<'_>, delta: &Delta<'_>) {
+        let says =
+            |value: Option<Raw<'_>>| value.is_some_and(|value| value.as_text().is_none_or(|text| !text.is_empty()));
+        let (text, thinking) = (says(delta.content), says(delta.reasoning_content) || says(delta.reasoning));
+        if text || thinking || delta.tool_calls.is_none() {
+            self.of_thinking = thinking && !text;
+            self.said.read(scores.get("content"), 0);
+        }
+        self.refused.read(scores.get("refusal"), 0);
+    }
+
+    #[inline]
+    fn are_waiting(&self) -> bool {
+        !self.said.is_empty() || !self.refused.is_empty()
+    }
+
+    /// Words of `voice` follow, in `part`.
+    fn tell(&mut self, voice: Voice, part: u32, emit: Emit<'_>) {
+        match voice {
+            Voice::Refusal => self.refused.tell(part, emit),
+            Voice::Text if !self.of_thinking => self.said.tell(part, emit),
+            Voice::Thinking if self.of_thinking => self.said.tell(part, emit),
+            Voice::Text | Voice::Thinking => {}
+        }
+    }
+
+    /// No words come in this chunk: what waits belongs to the part that is open, or to the next text.
+    fn tell_rest(&mut self, spoken: Option<Spoken>, emit: Emit<'_>) {
+        match spoken {
+            Some(Spoken { voice: Voice::Refusal, part, .. }) => self.refused.tell(part, emit),
+            Some(Spoken { part, .. }) => self.said.tell(part, emit),
+            None => {}
+        }
+        self.of_thinking = false;
+    }
 }
 
 impl Decoder {
@@ -93,6 +146,7 @@ impl Decoder {
             calls: Vec::new(),
             held_bytes: 0,
             usage: None,
+            scores: Scores::default(),
         }
     }
 
@@ -114,7 +168,7 @@ impl Decoder {
     }
 
     fn choice(&mut self, choice: Raw<'_>, emit: Emit<'_>) {
-        let (mut delta, mut document, mut finish, mut usage) = (None, false, None, None);
+        let (mut delta, mut document, mut scores, mut finish, mut usage) = (None, false, None, None, None);
         for (key, value) in choice.members() {
             match key {
                 Text::Escaped("delta") if value.is_object() => delta = Some(value),
@@ -122,6 +176,7 @@ impl Decoder {
                 Text::Escaped("message") if value.is_object() && delta.is_none() => {
                     (delta, document) = (Some(value), true);
                 }
+                Text::Escaped("logprobs") if value.is_object() => scores = Some(value),
                 Text::Escaped("finish_reason") => finish = value.as_text(),
                 Text::Escaped("usage") => usage = words::read_usage(value),
                 // Only the first of several answers is translated.
@@ -131,7 +186,14 @@ impl Decoder {
         }
         if self.state == State::Running {
             if let Some(delta) = delta {
-                self.delta(&Delta::read(delta), document, emit);
+                let delta = Delta::read(delta);
+                if let Some(scores) = scores {
+                    self.scores.read(scores, &delta);
+                }
+                self.delta(&delta, document, emit);
+                if self.scores.are_waiting() && self.state == State::Running {
+                    self.scores.tell_rest(self.spoken, emit);
+                }
             }
             if let Some(word) = finish.filter(|word| !word.is_empty() && self.state == State::Running) {
                 self.finish(words::read_finish(word), emit);
@@ -209,6 +271,9 @@ impl Decoder {
             Some(spoken) if spoken.voice == voice && !spoken.signed => spoken.part,
             _ => self.open_voice(voice, emit),
         };
+        if self.scores.are_waiting() {
+            self.scores.tell(voice, part, emit);
+        }
         let field = match voice {
             Voice::Text => Field::Text,
             Voice::Thinking => Field::Think,

@@ -11,7 +11,7 @@ use crate::{
         Context, StreamEncode,
         openai_chat::{details, words},
     },
-    hub::{ApiError, EscapedBuf, Event, Field, Finish, Open, Origin, Rider, ToolKind, Usage, arguments, ids},
+    hub::{ApiError, EscapedBuf, Event, Field, Finish, Logprobs, Open, Origin, Rider, ToolKind, Usage, arguments, ids},
     json::{
         Text, Writer,
         write::{Sink, escape},
@@ -20,6 +20,13 @@ use crate::{
 
 /// What stands behind the members of a delta.
 const SUFFIX: &[u8] = b"},\"finish_reason\":null}]}\n\n";
+
+/// What stands behind the members of a delta instead, where log probabilities follow.
+const SCORED: &[u8] = b"},\"logprobs\":";
+/// What stands behind those.
+const SCORED_SUFFIX: &[u8] = b",\"finish_reason\":null}]}\n\n";
+/// Log probabilities that may wait for words; more make a chunk of their own.
+const SCORES_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -47,8 +54,10 @@ enum Shape {
 /// A part of the answer.
 #[derive(Debug)]
 enum Slot {
-    /// Text, refusal, and what has no deltas.
+    /// Text, and what has no deltas.
     Plain,
+    /// A refusal.
+    Refusal,
     /// Thinking; its blob is written at the end, because a later one replaces it.
     Thinking { blob: Option<Rider<'static>> },
     /// A call with its index among the calls.
@@ -69,6 +78,38 @@ pub struct Encoder {
     details: u64,
     images: u64,
     usage: Usage,
+    /// Log probabilities for the next words, or for the end of the part.
+    scores: Scores,
+}
+
+/// The value of `logprobs` in a choice.
+#[derive(Debug, Default)]
+pub(in crate::dialect::openai_chat) struct Scores {
+    pub(in crate::dialect::openai_chat) said: Logprobs,
+    pub(in crate::dialect::openai_chat) refused: Logprobs,
+}
+
+impl Scores {
+    #[inline]
+    pub(in crate::dialect::openai_chat) fn is_empty(&self) -> bool {
+        // One branch: this is asked for every piece of text.
+        self.said.len() | self.refused.len() == 0
+    }
+
+    pub(in crate::dialect::openai_chat) fn write(&self, out: &mut impl Sink) {
+        out.put(b"{");
+        for (name, list) in [(&b"\"content\":"[..], &self.said), (b",\"refusal\":", &self.refused)] {
+            out.put(name);
+            if list.is_empty() {
+                out.put(b"null");
+            } else {
+                out.put(b"[");
+                out.put(list.as_bytes());
+                out.put(b"]");
+            }
+        }
+        out.put(b"}");
+    }
 }
 
 impl Encoder {
@@ -84,6 +125,7 @@ impl Encoder {
             details: 0,
             images: 0,
             usage: Usage::default(),
+            scores: Scores::default(),
         }
     }
 
@@ -115,17 +157,43 @@ impl Encoder {
 
     /// A chunk whose delta holds one string.
     #[inline]
-    fn string(&self, member: &[u8], text: Text<'_>, out: &mut BytesMut) {
-        self.chunk(out, |out| {
+    fn string(&mut self, member: &[u8], text: Text<'_>, out: &mut BytesMut) {
+        let write = |out: &mut BytesMut| {
             out.put(member);
             text.write_escaped(out);
             out.put(b"\"");
-        });
+        };
+        match self.scores.is_empty() {
+            true => self.chunk(out, write),
+            false => self.scored(out, write),
+        }
+    }
+
+    /// A chunk with the log probabilities that wait.
+    fn scored(&mut self, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+        out.put(&self.prefix);
+        write(out);
+        out.put(SCORED);
+        self.scores.write(out);
+        out.put(SCORED_SUFFIX);
+        self.scores.said.clear();
+        self.scores.refused.clear();
+    }
+
+    fn score(&mut self, part: u32, list: Text<'_>, out: &mut BytesMut) {
+        match self.slots.get(part as usize) {
+            Some(Slot::Refusal) => self.scores.refused.push(list),
+            _ => self.scores.said.push(list),
+        }
+        if self.scores.said.len() + self.scores.refused.len() > SCORES_BYTES_MAX {
+            self.scored(out, |_| {});
+        }
     }
 
     fn open(&mut self, open: &Open<'_>, out: &mut BytesMut) {
         let slot = match open {
-            Open::Text | Open::Refusal => Slot::Plain,
+            Open::Text => Slot::Plain,
+            Open::Refusal => Slot::Refusal,
             Open::Thinking => Slot::Thinking { blob: None },
             Open::Redacted(rider) => {
                 self.detail(rider, out);
@@ -219,6 +287,7 @@ impl Encoder {
                 }
             }
             Field::Args => self.grow_call(part, text, out),
+            Field::Logprobs => self.score(part, text, out),
         }
     }
 
@@ -242,9 +311,12 @@ impl Encoder {
     }
 
     fn stop(&mut self, part: u32, out: &mut BytesMut) {
+        if !self.scores.is_empty() {
+            self.scored(out, |_| {});
+        }
         let Some(slot) = self.slots.get_mut(part as usize) else { return };
         match std::mem::replace(slot, Slot::Plain) {
-            Slot::Plain | Slot::Thinking { blob: None } => {}
+            Slot::Plain | Slot::Refusal | Slot::Thinking { blob: None } => {}
             Slot::Thinking { blob: Some(rider) } => self.detail(&rider, out),
             Slot::Call { index, shape: Shape::Unwrapped(held), .. } => {
                 let input = arguments::custom_input(held.text());

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::{raw, value};
 use crate::{
-    dialect::{ChatFlavour, Dialect, Placeholder, Target, openai_chat::request},
+    dialect::{ChatFlavour, Dialect, Placeholder, Target, ThinkingForm, openai_chat::request},
     hub::{
         ApiError, ErrorKind, Form, Origin, Request, Rider, ToolKind, hygiene,
         request::{CacheMark, CacheTtl, ChoiceMode, Effort, Format, Message, Part, Role, Source, ToolResult},
@@ -115,7 +115,7 @@ fn falsy_values_are_values_and_null_is_nothing() {
     assert_eq!(request.sampling.temperature.map(|n| n.as_str()), Some("0"));
     assert!(request.sampling.seed.is_none());
     let names: Vec<_> = request.extras.iter().map(|(name, _)| name.plain().into_owned()).collect();
-    assert_eq!(names, ["logit_bias", "store"]);
+    assert_eq!(names, ["store", "logit_bias"]);
     assert!(!ask(json!({})).unwrap().stream_said);
 }
 
@@ -581,4 +581,45 @@ fn empty_instructions_and_long_users() {
     assert_eq!(body["messages"].as_array().unwrap().len(), 1);
     assert_eq!(body["user"].as_str().unwrap().len(), 64);
     assert_ne!(body["user"].as_str().unwrap(), "x".repeat(64));
+}
+
+#[test]
+fn thinking_is_said_in_the_form_of_the_server() {
+    use ThinkingForm::{Effort as Word, Enable, Reasoning, Type, TypeEffort};
+    let off = json!({"thinking": {"type": "disabled"}});
+    let word = json!({"reasoning_effort": "low"});
+    let most = json!({"reasoning_effort": "max"});
+    let budget = json!({"thinking": {"type": "enabled", "budget_tokens": 5000}});
+    let free = json!({"thinking": {"type": "adaptive"}});
+    let members = ["reasoning_effort", "thinking", "enable_thinking", "thinking_budget", "reasoning"];
+    for (form, wish, expected) in [
+        (Word, &word, json!({"reasoning_effort": "low"})),
+        (Word, &off, json!({})),
+        (Word, &free, json!({})),
+        (Type, &word, json!({"thinking": {"type": "enabled"}})),
+        (Type, &off, json!({"thinking": {"type": "disabled"}})),
+        (Type, &free, json!({"thinking": {"type": "enabled"}})),
+        (TypeEffort, &most, json!({"thinking": {"type": "enabled"}, "reasoning_effort": "max"})),
+        (TypeEffort, &budget, json!({"thinking": {"type": "enabled"}, "reasoning_effort": "medium"})),
+        (TypeEffort, &off, json!({"thinking": {"type": "disabled"}})),
+        (Enable, &word, json!({"enable_thinking": true, "thinking_budget": 4096})),
+        (Enable, &budget, json!({"enable_thinking": true, "thinking_budget": 5000})),
+        (Enable, &most, json!({"enable_thinking": true})),
+        (Enable, &off, json!({"enable_thinking": false})),
+        (Reasoning, &word, json!({"reasoning": {"effort": "low"}})),
+        (Reasoning, &budget, json!({"reasoning": {"max_tokens": 5000}})),
+        (Reasoning, &off, json!({"reasoning": {"effort": "none"}})),
+        (Reasoning, &free, json!({"reasoning": {"enabled": true}})),
+    ] {
+        let target = Target { thinking: form, ..Target::default() };
+        let (mut body, dropped) = write(ask(wish.clone()).unwrap(), &target);
+        body.as_object_mut().unwrap().retain(|name, _| members.contains(&name.as_str()));
+        assert_eq!((&body, dropped.as_slice()), (&expected, [].as_slice()), "{form:?} {wish}");
+        let nothing = Target { drop_params: members.map(str::to_owned).to_vec(), ..target };
+        let (body, dropped) = write(ask(wish.clone()).unwrap(), &nothing);
+        assert!(members.iter().all(|name| body.get(name).is_none()), "{form:?} {body}");
+        assert_eq!(dropped.len(), expected.as_object().unwrap().len(), "{form:?} {dropped:?}");
+    }
+    let (body, _) = write(ask(json!({})).unwrap(), &Target { thinking: Enable, ..Target::default() });
+    assert!(members.iter().all(|name| body.get(name).is_none()), "no wish, no word: {body}");
 }

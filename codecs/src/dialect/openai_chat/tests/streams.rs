@@ -542,3 +542,34 @@ fn the_end_is_said_once_and_errors_end_without_done() {
     assert!(text.contains("\n\n: keep-alive\n\n"));
     assert!(text.ends_with("data: {\"error\":{\"message\":\"slow \\\"x\\\"\",\"type\":\"server_error\",\"param\":null,\"code\":\"timeout\"}}\n\n"));
 }
+
+#[test]
+fn log_probabilities_of_calls_stay_out_and_those_of_thinking_pass() {
+    let scores =
+        |token: &str| json!({"content": [{"token": token, "logprob": -1}], "refusal": [{"token": "r", "logprob": -2}]});
+    let chunk =
+        |delta: Value, token: &str| json!({"choices": [{"index": 0, "delta": delta, "logprobs": scores(token)}]});
+    let mut decoder = Decoder::new(&Context::default());
+    let mut seen = Vec::new();
+    for chunk in [
+        chunk(json!({"role": "assistant", "content": ""}), "first"),
+        chunk(json!({"reasoning_content": "hm"}), "thought"),
+        chunk(json!({"refusal": "no"}), "odd"),
+        chunk(json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]}), "call"),
+        chunk(json!({"content": "x"}), "text"),
+    ] {
+        let text = chunk.to_string();
+        decoder.json(None, raw(&text), &mut |event| {
+            if let Event::Delta { part, field: Field::Logprobs, text } = event {
+                let list: Vec<Value> = serde_json::from_str(&format!("[{}]", text.plain())).unwrap();
+                seen.push((
+                    part,
+                    list.iter().map(|entry| entry["token"].as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+                ));
+            }
+        });
+    }
+    let lists = |part, tokens: &[&str]| (part, tokens.iter().map(|&token| token.to_owned()).collect::<Vec<_>>());
+    let expected = [lists(0, &["first", "thought"]), lists(1, &["r", "r", "r"]), lists(3, &["odd", "text"])];
+    assert_eq!(seen, expected);
+}

@@ -10,6 +10,9 @@ use crate::{
     json::{Raw, Str, Text},
 };
 
+/// The entry of `include` that asks for log probabilities.
+pub(super) const LOGPROBS: &str = "message.output_text.logprobs";
+
 /// Reads a request.
 pub fn decode<'a>(body: Raw<'a>) -> Result<Request<'a>, ApiError> {
     if !body.is_object() {
@@ -47,6 +50,8 @@ pub fn decode<'a>(body: Raw<'a>) -> Result<Request<'a>, ApiError> {
             "reasoning" => reasoning(value, &mut request)?,
             "text" => text(value, &mut request)?,
             "safety_identifier" => request.user = Some(expect::text(value, "safety_identifier")?),
+            "top_logprobs" => request.top_logprobs = Some(expect::whole(value, "top_logprobs")?),
+            "include" => include(value, key, &mut request),
             "user" => end_user = Some(expect::text(value, "user")?),
             "previous_response_id" | "conversation" => return Err(needs_memory(&name)),
             _ => request.extras.push((key.to_str(), value)),
@@ -54,6 +59,18 @@ pub fn decode<'a>(body: Raw<'a>) -> Result<Request<'a>, ApiError> {
     }
     request.user = request.user.or(end_user);
     Ok(request)
+}
+
+/// What shall be in the answer besides; only log probabilities have a place on the hub. Whatever else is asked for is
+/// reported as a whole.
+fn include<'a>(value: Raw<'a>, key: Text<'a>, request: &mut Request<'a>) {
+    let is_logprobs = |entry: Raw<'_>| entry.as_text().is_some_and(|entry| entry.is(LOGPROBS));
+    if value.elements().any(is_logprobs) {
+        request.logprobs = Some(true);
+    }
+    if !value.is_array() || value.elements().next().is_none() || !value.elements().all(is_logprobs) {
+        request.extras.push((key.to_str(), value));
+    }
 }
 
 /// What needs the memory of the server that gave the earlier answer.

@@ -1,6 +1,7 @@
 //! Writes a request.
 
 use super::{
+    decode::LOGPROBS,
     media::{default_name, is_own_file_id},
     tools,
 };
@@ -34,7 +35,8 @@ pub fn encode(request: &Request<'_>, target: &Target) -> Result<Encoded, ApiErro
     tools::encode(request, target, &mut w)?;
     let mut out = Members { w: &mut w, target, dropped: &mut dropped };
     out.limits(request);
-    out.reasoning(request.reasoning.as_ref());
+    let reasons = out.reasoning(request.reasoning.as_ref());
+    out.include(request, reasons);
     out.text(request);
     out.rest(request);
     w.end_object();
@@ -344,10 +346,11 @@ impl Members<'_, '_, '_> {
         }
     }
 
-    fn reasoning(&mut self, wish: Option<&Reasoning<'_>>) {
-        let Some(wish) = wish else { return };
+    /// Whether the model is asked to think.
+    fn reasoning(&mut self, wish: Option<&Reasoning<'_>>) -> bool {
+        let Some(wish) = wish else { return false };
         if !self.allowed("reasoning", "reasoning") {
-            return;
+            return false;
         }
         let effort = reasoning::effort(wish);
         if wish.off || effort == Some(Effort::None) {
@@ -355,7 +358,7 @@ impl Members<'_, '_, '_> {
                 self.w.key("reasoning").begin_object().key("effort").string(Effort::None.name());
                 self.w.end_object();
             }
-            return;
+            return false;
         }
         self.w.key("reasoning").begin_object();
         self.w.key("summary").text(wish.summary.as_ref().map_or(Text::Plain("auto"), Str::text));
@@ -363,9 +366,29 @@ impl Members<'_, '_, '_> {
             self.w.key("effort").string(effort.name());
         }
         self.w.end_object();
-        if self.allowed("include", "include") {
-            self.w.key("include").begin_array().string("reasoning.encrypted_content").end_array();
+        true
+    }
+
+    /// What shall be in the answer besides its text.
+    fn include(&mut self, request: &Request<'_>, reasons: bool) {
+        let scored = request.logprobs == Some(true) && self.allowed("include", "logprobs");
+        let encrypted = reasons && self.allowed("include", "include");
+        if scored || encrypted {
+            self.w.key("include").begin_array();
+            if encrypted {
+                self.w.string("reasoning.encrypted_content");
+            }
+            if scored {
+                self.w.string(LOGPROBS);
+            }
+            self.w.end_array();
         }
+        if let Some(top) = request.top_logprobs().filter(|_| scored)
+            && self.allowed("top_logprobs", "top_logprobs")
+        {
+            self.w.key("top_logprobs").number(top);
+        }
+        request.drop_logprobs(true, |name| self.dropped.push(name.to_owned()));
     }
 
     fn text(&mut self, request: &Request<'_>) {

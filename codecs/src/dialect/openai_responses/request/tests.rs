@@ -170,7 +170,7 @@ fn tools_choice_and_wishes() {
         use ToolKind::{Custom, Function};
         let expected = [("f", false, Function, None), ("c", false, Custom, None), ("f", true, Function, None)];
         assert_eq!(tools, expected.map(|(name, namespace, kind, strict)| (name.to_owned(), namespace, kind, strict)));
-        assert_eq!(request.dropped, ["tool_choice", "tools.mcp", "tools.web_search"]);
+        assert_eq!(request.dropped, ["tools.mcp", "tools.web_search", "tool_choice"]);
         assert_eq!(request.choice.mode, Some(ChoiceMode::Required));
         assert!(request.choice.allowed.len() == 1 && request.choice.parallel == Some(false));
         assert_eq!(request.max_tokens, Some(7));
@@ -180,7 +180,7 @@ fn tools_choice_and_wishes() {
         assert!(matches!(request.format, Format::JsonSchema { strict: Some(true), .. }));
         assert!(request.user.unwrap().is("new"));
         let extras: Vec<_> = request.extras.iter().map(|(name, _)| name.plain().into_owned()).collect();
-        assert_eq!(extras, ["include", "metadata", "store"]);
+        assert_eq!(extras, ["store", "include", "metadata"]);
     });
 }
 
@@ -233,7 +233,7 @@ fn records_of_hosted_tools_are_reported_and_shell_calls_kept() {
         assert_eq!(request.dropped, ["input.web_search_call"]);
         assert_eq!(roles(&request), [Role::Assistant, Role::Tool, Role::Assistant, Role::Tool]);
         let Part::Call(call) = &request.messages[0].parts[0] else { panic!() };
-        assert!(call.name.is("shell") && call.arguments.is(r#"{"command":["ls"],"type":"exec"}"#));
+        assert!(call.name.is("shell") && call.arguments.is(r#"{"type":"exec","command":["ls"]}"#));
         let Part::Result(result) = &request.messages[3].parts[0] else { panic!() };
         assert!(matches!(&result.parts[0], Part::Text { text, .. } if text.is(r#"[{"type":"text_of_the_tool"}]"#)));
     });

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     dialect::{Context, Emit, StreamDecode},
     hub::{
-        ApiError, CallIds, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind,
+        ApiError, CallIds, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Logprobs, Open, Origin, Refused, Rider,
+        ToolKind,
     },
     json::{Raw, Text},
 };
@@ -29,6 +30,8 @@ pub struct Decoder {
     parts: u32,
     call_ids: CallIds,
     held_bytes: usize,
+    /// Log probabilities on their way; empty between events.
+    scores: Logprobs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,8 @@ enum Body {
         /// Units passed on.
         text: u64,
         refusal: u64,
+        /// Log probabilities passed on.
+        scores: u64,
     },
     Reasoning {
         summary: u64,
@@ -92,7 +97,7 @@ enum Growth {
 impl Growth {
     fn body(self) -> Body {
         match self {
-            Self::Text | Self::Refusal => Body::Message { refusing: false, text: 0, refusal: 0 },
+            Self::Text | Self::Refusal => Body::Message { refusing: false, text: 0, refusal: 0, scores: 0 },
             Self::Reasoning(_) => Body::Reasoning { summary: 0, content: 0, section: None },
             Self::Call(kind) => Body::Call { kind, sent: 0, held: EscapedBuf::default() },
         }
@@ -107,6 +112,7 @@ struct Frame<'a> {
     item_id: Option<Text<'a>>,
     section: u64,
     delta: Option<Text<'a>>,
+    scores: Option<Raw<'a>>,
     item: Option<Raw<'a>>,
     response: Option<Raw<'a>>,
     error: Option<Raw<'a>>,
@@ -124,6 +130,8 @@ impl<'a> Frame<'a> {
                 "item_id" => frame.item_id = value.as_text(),
                 "content_index" | "summary_index" => frame.section = value.as_u64().unwrap_or(0),
                 "delta" => frame.delta = value.as_text(),
+                // Most servers always write a list, which is empty.
+                "logprobs" if value.as_bytes().len() > 2 => frame.scores = Some(value),
                 "item" => frame.item = Some(value).filter(|value| value.is_object()),
                 "response" => frame.response = Some(value).filter(|value| value.is_object()),
                 "error" => frame.error = Some(value).filter(|value| !value.is_null()),
@@ -137,7 +145,14 @@ impl<'a> Frame<'a> {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new(context: &Context) -> Self {
-        Self { phase: Phase::Fresh, items: Vec::new(), parts: 0, call_ids: CallIds::new(context), held_bytes: 0 }
+        Self {
+            phase: Phase::Fresh,
+            items: Vec::new(),
+            parts: 0,
+            call_ids: CallIds::new(context),
+            held_bytes: 0,
+            scores: Logprobs::default(),
+        }
     }
 
     /// Reads a whole answer.
@@ -249,11 +264,32 @@ impl Decoder {
             },
         };
         if !self.items[place].done {
+            if let (Growth::Text, Some(list)) = (growth, frame.scores) {
+                self.score(place, Some(list), 0, true, emit);
+            }
             self.grow(place, growth, text, emit);
         }
         if self.held_bytes > HELD_BYTES_MAX {
             self.fail(ApiError::new(ErrorKind::Api, "the upstream sent arguments of a call without a name"), emit);
         }
+    }
+
+    /// Passes the entries of a message's list on, behind the first `skip` ones. `said` tells whether words follow:
+    /// entries alone open no part. Returns how many there were.
+    fn score(&mut self, place: usize, list: Option<Raw<'_>>, skip: u64, said: bool, emit: Emit<'_>) -> u64 {
+        let seen = self.scores.read(list, skip);
+        let item = &mut self.items[place];
+        let Body::Message { refusing, scores, .. } = &mut item.body else {
+            self.scores.clear();
+            return seen;
+        };
+        *scores += seen.saturating_sub(skip);
+        if !self.scores.is_empty() && (said || (item.part.is_some() && !*refusing)) {
+            let part = part_of_message(&mut item.part, refusing, false, &mut self.parts, emit);
+            self.scores.tell(part, emit);
+        }
+        self.scores.clear();
+        seen
     }
 
     /// Passes a piece of an item on, if the item is of that kind.
@@ -312,7 +348,9 @@ impl Decoder {
             return;
         }
         match self.items[place].body {
-            Body::Message { text, refusal, .. } => self.rest_of_message(place, item, text, refusal, emit),
+            Body::Message { text, refusal, scores, .. } => {
+                self.rest_of_message(place, item, (text, refusal, scores), emit);
+            }
             Body::Reasoning { summary, content, .. } => self.rest_of_reasoning(place, item, summary, content, emit),
             Body::Call { kind, sent, .. } => {
                 let (id, name) = (text_of(item, "call_id"), text_of(item, "name"));
@@ -336,11 +374,18 @@ impl Decoder {
         }
     }
 
-    fn rest_of_message(&mut self, place: usize, item: Raw<'_>, mut text: u64, mut refusal: u64, emit: Emit<'_>) {
+    fn rest_of_message(&mut self, place: usize, item: Raw<'_>, sent: (u64, u64, u64), emit: Emit<'_>) {
+        let (mut text, mut refusal, mut scores) = sent;
         for part in item.get("content").into_iter().flat_map(Raw::elements) {
             let (whole, growth, sent) = match part.get_text("refusal") {
                 Some(whole) => (whole, Growth::Refusal, &mut refusal),
-                None => (text_of(part, "text"), Growth::Text, &mut text),
+                None => {
+                    let whole = text_of(part, "text");
+                    let said = !skip_units(whole, text).is_empty();
+                    let seen = self.score(place, part.get("logprobs"), scores, said, emit);
+                    scores = scores.saturating_sub(seen);
+                    (whole, Growth::Text, &mut text)
+                }
             };
             self.rest(place, growth, whole, *sent, emit);
             *sent = sent.saturating_sub(units(whole));

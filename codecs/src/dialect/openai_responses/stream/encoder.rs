@@ -23,8 +23,8 @@ use super::super::{
 use crate::{
     dialect::{Context, Dialect, StreamEncode, ToolTable},
     hub::{
-        ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Open, Rider, ToolKind, Usage, arguments::Completeness,
-        ids,
+        ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Logprobs, Open, Rider, ToolKind, Usage,
+        arguments::Completeness, ids,
     },
     json::{Text, Writer, write},
 };
@@ -49,6 +49,9 @@ pub struct Encoder {
     middle: Vec<u8>,
     /// Text of the open item.
     text: EscapedBuf,
+    /// Log probabilities of the open message, and how many bytes of them were written in deltas.
+    scores: Logprobs,
+    scored: usize,
     /// JSON of the finished items, separated by commas.
     output: Vec<u8>,
     usage: Option<Usage>,
@@ -123,6 +126,8 @@ impl Encoder {
             item_id: String::new(),
             middle: Vec::new(),
             text: EscapedBuf::default(),
+            scores: Logprobs::default(),
+            scored: 0,
             output: Vec::new(),
             usage: None,
         }
@@ -220,6 +225,8 @@ impl Encoder {
         }
         self.output.extend_from_slice(&out[json]);
         self.text.clear();
+        self.scores.clear();
+        self.scored = 0;
         self.part = None;
     }
 
@@ -248,6 +255,20 @@ impl Encoder {
         out.extend_from_slice(&self.middle);
         text.write_escaped(out);
         out.extend_from_slice(kind.tail);
+        self.text.push(text);
+    }
+
+    /// Writes a text delta with the log probabilities that wait for it.
+    fn scored_delta(&mut self, text: Text<'_>, out: &mut BytesMut) {
+        out.extend_from_slice(TEXT_DELTA.head);
+        self.number(out);
+        out.extend_from_slice(&self.middle);
+        text.write_escaped(out);
+        out.extend_from_slice(b"\",\"logprobs\":[");
+        let waiting = &self.scores.as_bytes()[self.scored..];
+        out.extend_from_slice(waiting.strip_prefix(b",").unwrap_or(waiting));
+        out.extend_from_slice(b"]}\n\n");
+        self.scored = self.scores.len();
         self.text.push(text);
     }
 
@@ -287,7 +308,7 @@ impl Encoder {
         self.item_added(out, |w| items::message(&id, Status::InProgress, None, w));
         self.begin_inside("response.content_part.added", out);
         out.extend_from_slice(b",\"content_index\":0,\"part\":");
-        items::content_part(saying, Text::EMPTY, &mut Writer::new(out));
+        items::content_part(saying, Text::EMPTY, &Logprobs::default(), &mut Writer::new(out));
         out.extend_from_slice(b"}\n\n");
         self.set_middle(Some("content_index"));
         self.item = Item::Message(saying);
@@ -324,7 +345,11 @@ impl Encoder {
             return;
         }
         match (&mut self.item, field) {
+            (Item::Message(Saying::Text), Field::Text) if self.scored < self.scores.len() => {
+                self.scored_delta(text, out);
+            }
             (Item::Message(Saying::Text), Field::Text) => self.delta(&TEXT_DELTA, text, out),
+            (Item::Message(Saying::Text), Field::Logprobs) => self.scores.push(text),
             (Item::Message(Saying::Refusal), Field::Refusal) => self.delta(&REFUSAL_DELTA, text, out),
             (Item::Reasoning { .. }, Field::Think) => {
                 if self.text.is_empty() {
@@ -395,7 +420,7 @@ impl Encoder {
     }
 
     fn close_message(&mut self, saying: Saying, status: Status, out: &mut BytesMut) {
-        let text = std::mem::take(&mut self.text);
+        let (text, scores) = (std::mem::take(&mut self.text), std::mem::take(&mut self.scores));
         let (name, member) = match saying {
             Saying::Text => ("response.output_text.done", "text"),
             Saying::Refusal => ("response.refusal.done", "refusal"),
@@ -404,15 +429,19 @@ impl Encoder {
         out.extend_from_slice(b",\"content_index\":0,");
         Writer::new(out).key(member).text(text.text());
         out.extend_from_slice(match saying {
-            Saying::Text => b",\"logprobs\":[]}\n\n",
+            Saying::Text => b",\"logprobs\":[",
             Saying::Refusal => b"}\n\n",
         });
+        if saying == Saying::Text {
+            out.extend_from_slice(scores.as_bytes());
+            out.extend_from_slice(b"]}\n\n");
+        }
         self.begin_inside("response.content_part.done", out);
         out.extend_from_slice(b",\"content_index\":0,\"part\":");
-        items::content_part(saying, text.text(), &mut Writer::new(out));
+        items::content_part(saying, text.text(), &scores, &mut Writer::new(out));
         out.extend_from_slice(b"}\n\n");
         let id = std::mem::take(&mut self.item_id);
-        self.item_done(out, |w| items::message(&id, status, Some((saying, text.text())), w));
+        self.item_done(out, |w| items::message(&id, status, Some((saying, text.text(), &scores)), w));
         self.reuse(text);
     }
 
@@ -516,6 +545,8 @@ impl Encoder {
         out.extend_from_slice(b"}\n\n");
         self.output = Vec::new();
         self.text = EscapedBuf::default();
+        self.scores = Logprobs::default();
+        self.scored = 0;
     }
 
     fn held(&self) -> usize {
@@ -523,7 +554,7 @@ impl Encoder {
             Item::Call { input: Input::Wrapped(unwrap, _), .. } => unwrap.len(),
             _ => 0,
         };
-        self.output.len() + self.text.len() + wrapped
+        self.output.len() + self.text.len() + self.scores.len() + wrapped
     }
 }
 
