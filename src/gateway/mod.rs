@@ -13,6 +13,7 @@ mod count_tokens;
 mod demo;
 mod edit;
 mod exchange;
+mod forwarded;
 mod models;
 mod paths;
 mod record;
@@ -39,6 +40,8 @@ use codecs::{
     json::{Raw, Recorder},
 };
 use exchange::{Exchange, Ledger, Scanned};
+pub use forwarded::was_forwarded;
+pub use models::OLLAMA_VERSION;
 use paths::{Miss, Operation};
 use proxy::{Call, Client, Fresh, Handler, Kind, RequestHead, ResponseHead, StatusCode};
 use record::{Asked, Record, Sinks};
@@ -140,6 +143,11 @@ impl Shared {
                 self.health.forget(&upstream.name);
             }
         }
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Has `/readyz` say that others should be asked from now on. Everything is served as before.

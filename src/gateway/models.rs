@@ -23,7 +23,7 @@ const CONTEXT_TOKENS: u64 = 128_000;
 /// Answer size that is claimed likewise.
 const OUTPUT_TOKENS: u64 = 32_000;
 /// The Ollama version that we claim: the first one with tools, thinking and structured output all together.
-const OLLAMA_VERSION: &str = "0.12.6";
+pub const OLLAMA_VERSION: &str = "0.12.6";
 
 type Out<'o> = Writer<'o, Vec<u8>>;
 

@@ -66,6 +66,11 @@ pub fn draft(sources: &Sources) -> Result<Settings, Vec<Fault>> {
     if faults.is_empty() { Ok(settings) } else { Err(faults) }
 }
 
+/// Which of flags, environment and files says what the row `name` is; [`Source::Default`] if none does.
+pub fn draft_source(sources: &Sources, name: &str) -> Source {
+    layers(sources, &Stored::default()).1.source(name)
+}
+
 /// Merges all sources, and reports every fault of those outside the store at once.
 pub fn merge(sources: &Sources, stored: &Stored) -> Result<Merged, Vec<Fault>> {
     let (mut settings, told, mut faults, mut notes) = layers(sources, stored);
