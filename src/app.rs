@@ -7,7 +7,9 @@ use tokio::{runtime::Runtime, sync::watch};
 use tracing::{error, info, warn};
 
 use crate::{
+    api::{Api, Management},
     boot::{self, Refused},
+    front::Front,
     gateway::{Gateway, Snapshot},
     live::Live,
     runtime::{Layout, Stop, lane},
@@ -51,6 +53,8 @@ impl App {
         let delay = settings.drain_delay.min(settings.drain);
         let grace = settings.drain - delay;
         let shared = live.shared();
+        let stop = Stop::default();
+        let management = lane(1)?.block_on(Management::open(live.clone(), stop.clone(), drained.clone()))?;
         let (mut lanes, mut servers) = (Vec::new(), Vec::new());
         for _ in 0..layout.lanes {
             let runtime = lane(layout.workers)?;
@@ -68,13 +72,15 @@ impl App {
             .map_err(io::Error::other)?;
             let server = Server::new(limits.clone(), timeouts.clone());
             shared.metrics.lanes.add(server.monitor(), client.clone());
-            let gateway = Arc::new(Gateway::new(shared.clone(), client));
+            management.listens_at(addr);
+            let api = Api::new(&management, client.clone());
+            let front = Arc::new(Front::new(Gateway::new(shared.clone(), client), api));
             let mut drained = drained.clone();
             let told = async move {
                 // An error means that the sender is gone, which is a reason to drain as well.
                 drop(drained.wait_for(|drained| *drained).await);
             };
-            servers.push(runtime.spawn(server.serve(listener, gateway, told, grace)));
+            servers.push(runtime.spawn(server.serve(listener, front, told, grace)));
             drop(entered);
             lanes.push(runtime);
         }
@@ -85,7 +91,7 @@ impl App {
             Signals::new()?
         };
         greet(&snapshot, addr, layout);
-        Ok(Self { lanes, servers, drain, addr, live, signals, stop: Stop::default(), delay, grace, _lock: lock })
+        Ok(Self { lanes, servers, drain, addr, live, signals, stop, delay, grace, _lock: lock })
     }
 
     /// The address that clients use.

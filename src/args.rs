@@ -18,6 +18,11 @@ pub enum Action {
         /// What people call it.
         name: String,
     },
+    /// Set a new password for managing.
+    ResetPassword {
+        /// Whether it comes from the standard input; otherwise it is made up.
+        stdin: bool,
+    },
     /// Print the table of settings as documentation.
     Settings,
     /// Work on the database, or on the vault's keys.
@@ -105,6 +110,22 @@ pub fn command() -> Command {
             Command::new("key")
                 .about("Make a key for a caller; it is shown once, and only its digest is kept")
                 .arg(Arg::new("name").required(true).value_name("NAME").help("What people call it")),
+        )
+        .subcommand(
+            Command::new("auth")
+                .about("Logins for managing")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(
+                    Command::new("reset-password")
+                        .about("Set a new password for managing, which is shown once; all who are logged in are logged out")
+                        .arg(
+                            Arg::new("stdin")
+                                .long("stdin")
+                                .action(ArgAction::SetTrue)
+                                .help("Read the password from the standard input instead of making one"),
+                        ),
+                ),
         )
         .subcommand(database())
         .subcommand(secrets())
@@ -216,6 +237,11 @@ pub fn understood(matches: &ArgMatches) -> Args {
     let action = match matches.subcommand() {
         Some(("check", _)) => Action::Check,
         Some(("key", sub)) => Action::Key { name: sub.get_one::<String>("name").cloned().unwrap_or_default() },
+        Some(("auth", sub)) => match sub.subcommand() {
+            Some((_, reset)) => Action::ResetPassword { stdin: reset.get_flag("stdin") },
+            // clap asks for one.
+            None => Action::Serve,
+        },
         Some(("settings", _)) => Action::Settings,
         Some(("db" | "secrets", sub)) => db_action(sub).map_or(Action::Serve, Action::Database),
         _ => Action::Serve,

@@ -7,9 +7,11 @@ use flow_router::{
     args::{self, Action, Args},
     boot::{self, Refused},
     database, live,
+    recover::{self, Through},
     settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
+use zeroize::Zeroizing;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
             Err(faults) => wrong(&faults),
         },
         Action::Key { name } => key(&settings, &name),
+        Action::ResetPassword { stdin } => reset_password(&sources, &settings, stdin),
         Action::Database(action) => match database::run(&action, &settings.data_dir) {
             Ok(said) => {
                 println!("{said}");
@@ -91,6 +94,38 @@ fn key(settings: &Settings, name: &str) -> ExitCode {
             eprintln!(
                 "This key is shown once; only its digest is kept. A running gateway lets it in after a SIGHUP or a restart."
             );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn reset_password(sources: &Sources, settings: &Settings, stdin: bool) -> ExitCode {
+    let given = match stdin {
+        // The line's end is no part of it; blanks are.
+        true => std::io::stdin().lines().next().and_then(Result::ok),
+        false => recover::random_password().map(|made| made.to_string()),
+    };
+    let Some(password) = given.map(Zeroizing::new) else {
+        eprintln!("error: there is no password");
+        return ExitCode::FAILURE;
+    };
+    match recover::reset_password(sources, settings, password.clone()) {
+        Ok(through) => {
+            if !stdin {
+                println!("{}", password.as_str());
+            }
+            eprintln!(
+                "{}",
+                match through {
+                    Through::Program => "The password is in force; who was logged in with the old one is logged out.",
+                    Through::Store => "The password is in force when the program starts; nobody is logged in any more.",
+                }
+            );
+            eprintln!("It is asked for where auth_mode is password (and, on this machine, require_login true).");
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -119,6 +119,26 @@ async fn pages_and_foreign_names_are_kept_out() {
 }
 
 #[tokio::test]
+async fn what_comes_through_a_tunnel_needs_a_key_even_where_none_is_asked_for() {
+    for dialect in Dialect::ALL {
+        let upstream = Upstream::always(200, JSON, speech::reply(dialect)).await;
+        let dir = tempfile::tempdir().unwrap();
+        let made = router::run(dir.path(), &["key", "phone"]);
+        let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        let router = Router::start_in(dir, &provider("a", dialect, &upstream), &[]);
+        let (target, request) = (speech::path(dialect, "m", false), speech::request(dialect, "m", false));
+        assert_eq!(Client::post(router.addr, &target, &request).await.status, 200);
+        for field in [("CF-Connecting-IP", "203.0.113.9"), ("X-Forwarded-For", "127.0.0.1"), ("Via", "1.1 x")] {
+            let answer = Client::once(router.addr, "POST", &target, &[field], &request).await;
+            assert_eq!(answer.status, 401, "{dialect:?} {field:?}");
+            assert!(speech::error_of(dialect, &answer.json()).contains("passed on"));
+            let fields = [field, ("x-api-key", key.as_str())];
+            assert_eq!(Client::once(router.addr, "POST", &target, &fields, &request).await.status, 200, "{field:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn refusals_have_every_dialects_shape() {
     let router = Router::start("");
     for dialect in Dialect::ALL {

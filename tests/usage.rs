@@ -3,8 +3,21 @@
 
 mod support;
 
+use std::{net::SocketAddr, sync::Arc};
+
 use codecs::dialect::Dialect;
-use flow_router::store::usage::{Endpoint, Filter, Names, Outcome, UsageRow, list};
+use flow_router::{
+    gateway::Gateway,
+    live::Live,
+    settings::Sources,
+    store::{
+        Options, Store,
+        pricing::{self, PriceRow},
+        usage::{Endpoint, Filter, Names, Outcome, UsageRow, list},
+    },
+    usage::live::{Listener, Next, What},
+};
+use proxy::{Client as Sender, ClientConfig, Limits, Server, Timeouts, listen};
 use rusqlite::{Connection, OpenFlags};
 use support::{Answer, Client, Router, Upstream, router::provider, speech, within};
 use tokio::sync::mpsc;
@@ -179,4 +192,99 @@ async fn keys_and_counts_have_their_names() {
     let [row] = &rows[..] else { panic!("{rows:#?}") };
     assert_eq!((row.endpoint, row.outcome, row.cost, row.tokens_in), (Endpoint::CountTokens, Outcome::Ok, None, 0));
     assert_eq!((row.attempt, row.attempts, row.status), (1, 1, 200));
+}
+
+/// A gateway inside this process, so that a test can watch it.
+async fn inside(config: &str) -> (Live, SocketAddr, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&Options::new(dir.path())).unwrap();
+    let file = dir.path().join("test.toml");
+    std::fs::write(&file, config).unwrap();
+    let flags = vec![("data_dir", dir.path().display().to_string())];
+    let sources = Sources { flags, named: Some(file), ..Sources::default() }.again().unwrap();
+    let live = Live::open(sources, store).await.unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let gateway = Arc::new(Gateway::new(live.shared().clone(), Sender::new(ClientConfig::default()).unwrap()));
+    let server = Server::new(Limits::default(), Timeouts::default());
+    tokio::spawn(server.serve(listener, gateway, std::future::pending(), std::time::Duration::ZERO));
+    (live, addr, dir)
+}
+
+/// The names of events until a request's last row, and that row.
+async fn watched(listener: &mut Listener) -> (Vec<&'static str>, Arc<UsageRow>) {
+    let mut names = Vec::new();
+    loop {
+        let Next::Event(event) = within("the next event", listener.next()).await else { panic!("nothing is lost") };
+        names.push(event.name());
+        match &event.what {
+            What::RequestEnd(row) if row.is_final() => return (names, row.clone()),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn those_who_watch_see_a_request_from_begin_to_end() {
+    let dialect = Dialect::OpenAiChat;
+    let bad = Upstream::always(503, JSON, speech::error_body(dialect, "no")).await;
+    let good = spoken(dialect).await;
+    let (live, addr, _dir) = inside(&(provider("a", dialect, &bad) + &provider("b", dialect, &good))).await;
+    let feed = live.shared().feed.clone();
+    let path = "/v1/chat/completions";
+    // Nobody watches: nothing is kept.
+    let unseen = Client::post(addr, path, speech::request(dialect, "x", true)).await;
+    assert_eq!((unseen.status, feed.is_active()), (200, false));
+    let mut listener = feed.listen(None);
+    let before = feed.last_id();
+    let answer = Client::post(addr, path, speech::request(dialect, "m", true)).await;
+    let (names, row) = watched(&mut listener).await;
+    let expected = [
+        "request.start",
+        "request.route",
+        "provider.state",
+        "request.route",
+        "request.first",
+        "request.end",
+        "request.end",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(Some(&*row.request_id), answer.header("x-flow-router-request-id"));
+    // Another one who was there before begins where it was.
+    let mut again = feed.listen(Some(before + 2));
+    let Some(Next::Event(event)) = again.ready() else { panic!("it is kept") };
+    assert_eq!((event.id, event.name()), (before + 3, "provider.state"));
+    let Some(Next::Event(event)) = again.ready() else { panic!("it is kept") };
+    let shown = event.json();
+    assert_eq!((&shown["reason"], &shown["provider"]), (&"fallback:503".into(), &"b".into()));
+}
+
+#[tokio::test]
+async fn a_price_of_the_users_counts_from_the_next_request_on() {
+    let dialect = Dialect::OpenAiChat;
+    let upstream = spoken(dialect).await;
+    let (live, addr, _dir) = inside(&provider("here", dialect, &upstream)).await;
+    let mut listener = live.shared().feed.listen(None);
+    let ask = || Client::post(addr, "/v1/chat/completions", speech::request(dialect, "m", true));
+    ask().await;
+    assert_eq!(watched(&mut listener).await.1.cost, None);
+    let mut row = PriceRow {
+        provider: "here".into(),
+        model: "*".into(),
+        input: 1_000_000,
+        output: 2_000_000,
+        source: "user".into(),
+        ..PriceRow::default()
+    };
+    let change = live.change("pricing", "here/*".into(), move |change| pricing::put(change, &mut row));
+    change.await.unwrap();
+    ask().await;
+    let (names, row) = watched(&mut listener).await;
+    assert_eq!((names[0], row.cost), ("config.changed", Some(11_000 + 6_000)));
+    // What cannot be a price is not taken.
+    let mut wrong = PriceRow { model: "m".into(), input: -1, source: "user".into(), ..PriceRow::default() };
+    let change = live.change("pricing", "m".into(), move |change| pricing::put(change, &mut wrong));
+    assert!(change.await.is_err());
+    let prices = live.store().read(pricing::list).await.unwrap();
+    assert_eq!(prices.len(), 1);
 }

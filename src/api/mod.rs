@@ -1,3 +1,155 @@
-//! The management API.
+//! The management API: everything that people and programs may ask of the gateway besides models.
+//!
+//! ```text
+//!   table     one row per operation; router, checks and the OpenAPI document are made from it
+//!   serve     rules ─▶ row ─▶ right ─▶ rate ─▶ query ─▶ body ─▶ handler ─▶ answer
+//!   auth      who may
+//!   resources what there is: providers, combos, keys, settings, usage, events, prices, tags, backups, the system itself
+//! ```
+//!
+//! It sees requests by the dozen, not by the thousand: JSON is a tree here, answers are built whole, and nothing is shared
+//! with the path of chat requests but the snapshot that it publishes and the queues that it reads.
 
 pub mod auth;
+mod idempotency;
+mod limits;
+mod merge;
+pub mod openapi;
+mod page;
+mod problem;
+mod reply;
+mod request;
+mod resources;
+mod router;
+pub mod schema;
+mod serve;
+pub mod table;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+pub use problem::Problem;
+use proxy::Client;
+pub use reply::{Cut, Payload, Pieces, Reply};
+pub use request::Request;
+pub use router::routes;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::{
+    live::{ChangeError, Live},
+    runtime::Stop,
+    store::{
+        Change, StoreError,
+        audit::{self, AuditRow},
+    },
+    usage::live::now_ms,
+};
+
+/// The API of one lane: the shared part and the lane's own upstream connections.
+#[derive(Clone)]
+pub struct Api {
+    shared: Arc<Shared>,
+    client: Client,
+}
+
+/// What all lanes share. Cheap to clone.
+#[derive(Clone)]
+pub struct Management(Arc<Shared>);
+
+struct Shared {
+    live: Live,
+    auth: auth::Auth,
+    stop: Stop,
+    /// Turns true when running exchanges are to end.
+    draining: watch::Receiver<bool>,
+    limits: limits::Limits,
+    repeats: idempotency::Repeats,
+    started: Instant,
+    started_ms: i64,
+    /// Where we listen.
+    addr: OnceLock<SocketAddr>,
+}
+
+impl Management {
+    /// Builds the shared part; makes the administrator's token in the data folder. `stop` is raised by those who end the
+    /// program over the API; `draining` turns true when streams are to end.
+    ///
+    /// # Errors
+    /// If the token cannot be written.
+    pub async fn open(live: Live, stop: Stop, draining: watch::Receiver<bool>) -> io::Result<Self> {
+        let snapshot = live.snapshot();
+        let auth = auth::Auth::open(&snapshot.settings.data_dir, live.store(), now_ms()).await?;
+        Ok(Self(Arc::new(Shared {
+            live,
+            auth,
+            stop,
+            draining,
+            limits: limits::Limits::default(),
+            repeats: idempotency::Repeats::default(),
+            started: Instant::now(),
+            started_ms: now_ms(),
+            addr: OnceLock::new(),
+        })))
+    }
+
+    /// Says where we listen, once that is known.
+    pub fn listens_at(&self, addr: SocketAddr) {
+        // The first lane's address is everybody's.
+        let _ = self.0.addr.set(addr);
+    }
+}
+
+impl Api {
+    /// The API of a lane whose upstream connections are `client`'s.
+    pub fn new(management: &Management, client: Client) -> Self {
+        Self { shared: Arc::clone(&management.0), client }
+    }
+
+    /// The configuration.
+    pub fn live(&self) -> &Live {
+        &self.shared.live
+    }
+
+    /// Who may call.
+    pub fn auth(&self) -> &auth::Auth {
+        &self.shared.auth
+    }
+
+    /// The lane's upstream connections.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Changes the configuration and writes down who did it, in one transaction. `row.target` names what is changed as
+    /// `kind/id`; `change` may complete it.
+    async fn change<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        id: &str,
+        mut row: AuditRow,
+        change: impl FnOnce(&mut Change<'_>, &mut AuditRow) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ChangeError> {
+        self.live()
+            .change(kind, id.to_owned(), move |transaction| {
+                let done = change(transaction, &mut row)?;
+                audit::append(transaction, &mut row)?;
+                Ok(done)
+            })
+            .await
+    }
+
+    /// Writes down who did something that is no configuration.
+    async fn note(&self, mut row: AuditRow) -> Result<(), Problem> {
+        self.live().store().write(move |change| audit::append(change, &mut row)).await.map_err(Problem::from)
+    }
+}
+
+/// `value` as the member of an object, or `null`.
+fn or_null<T: Into<Value>>(value: Option<T>) -> Value {
+    value.map_or(Value::Null, Into::into)
+}

@@ -15,7 +15,7 @@ use aws_lc_rs::digest;
 use codecs::hub::{ApiError, ErrorKind};
 use proxy::RequestHead;
 
-use super::paths::query_value;
+use super::{forwarded::was_forwarded, paths::query_value};
 use crate::{
     route::Candidate,
     settings::{Cidr, KeyHash, Scope, Settings},
@@ -135,6 +135,11 @@ impl Admission {
         if !authority.is_empty() && !self.known(authority) {
             let hint = "add it to allowed_hosts if it is yours";
             return Err(Refusal::Place(format!("we are not known under the name {authority}: {hint}")));
+        }
+        if !self.required && was_forwarded(&head.headers) {
+            // What comes through a tunnel or a reverse proxy is not from this machine, though its peer is.
+            let hint = "requests that were passed on by a proxy or a tunnel need a key made by `flow-router key NAME`";
+            return Err(Refusal::Key(hint));
         }
         match self.required {
             false => Ok(None),

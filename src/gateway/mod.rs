@@ -13,6 +13,7 @@ mod count_tokens;
 mod demo;
 mod edit;
 mod exchange;
+mod forwarded;
 mod models;
 mod paths;
 mod record;
@@ -39,6 +40,8 @@ use codecs::{
     json::{Raw, Recorder},
 };
 use exchange::{Exchange, Ledger, Scanned};
+pub use forwarded::was_forwarded;
+pub use models::OLLAMA_VERSION;
 use paths::{Miss, Operation};
 use proxy::{Call, Client, Fresh, Handler, Kind, RequestHead, ResponseHead, StatusCode};
 use record::{Asked, Record, Sinks};
@@ -76,7 +79,7 @@ impl Snapshot {
     /// counters.
     pub fn new(settings: Settings, prices: Arc<RateCard>, before: Option<&Snapshot>) -> Self {
         Self {
-            catalog: Catalog::new(&settings, before.map(|before| &before.catalog)),
+            catalog: Catalog::new(&settings, &prices, before.map(|before| &before.catalog)),
             admission: admit::Admission::new(&settings),
             prices,
             settings,
@@ -140,6 +143,11 @@ impl Shared {
                 self.health.forget(&upstream.name);
             }
         }
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Has `/readyz` say that others should be asked from now on. Everything is served as before.
@@ -218,6 +226,8 @@ impl Gateway {
             Operation::Metrics => {
                 let cooling = self.shared.health.cooling(Instant::now());
                 self.shared.metrics.cooling.set(i64::try_from(cooling).unwrap_or(i64::MAX));
+                let queue = &self.shared.usage;
+                self.shared.metrics.usage_queue(queue.waiting(), queue.dropped());
                 let text = self.shared.metrics.render();
                 let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 reply::document(call, StatusCode::OK, content_type, text).await;

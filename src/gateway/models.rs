@@ -23,7 +23,7 @@ const CONTEXT_TOKENS: u64 = 128_000;
 /// Answer size that is claimed likewise.
 const OUTPUT_TOKENS: u64 = 32_000;
 /// The Ollama version that we claim: the first one with tools, thinking and structured output all together.
-const OLLAMA_VERSION: &str = "0.12.6";
+pub const OLLAMA_VERSION: &str = "0.12.6";
 
 type Out<'o> = Writer<'o, Vec<u8>>;
 
@@ -167,7 +167,7 @@ fn rfc3339(unix_seconds: u64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{route::Catalog, settings::Settings};
+    use crate::{route::Catalog, settings::Settings, usage::RateCard};
 
     #[test]
     fn entries_have_every_dialects_members() {
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn an_empty_configuration_lists_the_demo() {
-        let listed = Catalog::new(&Settings::default(), None).listed();
+        let listed = Catalog::new(&Settings::default(), &RateCard::default(), None).listed();
         assert!(listed.iter().any(|model| model.id == crate::route::DEMO));
     }
 }

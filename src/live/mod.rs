@@ -24,8 +24,8 @@ use tracing::{error, info, warn};
 
 use crate::{
     gateway::{Shared, Snapshot},
-    settings::{self, Effective, Fault, Life, Merged, Source, Sources, Stored},
-    store::{self, Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow},
+    settings::{self, Effective, Fault, Life, Merged, Settings, Source, Sources, Stored},
+    store::{self, Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow, usage::Limits},
     telemetry,
     usage::{RateCard, live::What},
 };
@@ -120,6 +120,7 @@ impl Live {
         };
         let Ready { state, snapshot } = ready(sources, kept, None)?;
         state.notes.iter().for_each(|note| warn!(place = note.place, "{}", note.message));
+        store.keep(limits(&snapshot.settings));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let inner = Inner {
             shared: Arc::new(Shared::new(snapshot, store.usage(), now)),
@@ -242,6 +243,7 @@ impl Live {
         telemetry::log::filter(&snapshot.settings);
         self.0.shared.publish(Arc::new(snapshot));
         self.0.state.store(Arc::new(state));
+        self.0.store.keep(limits(&self.snapshot().settings));
         self.0.shared.metrics.configuration("applied");
         self.0.shared.feed.publish(|| What::ConfigChanged { kind, id: id.to_owned() });
         info!(kind, id, "the configuration has changed");
@@ -290,6 +292,18 @@ pub fn look(sources: &Sources, data_dir: &Path) -> Result<Merged, Vec<Fault>> {
         }
     };
     settings::merge(sources, &stored)
+}
+
+/// How long usage is kept.
+fn limits(settings: &Settings) -> Limits {
+    let retention = &settings.retention;
+    Limits {
+        log_days: retention.days,
+        log_rows: u32::try_from(retention.rows).unwrap_or(u32::MAX),
+        bucket_days: retention.usage_days,
+        zone: settings.zone(),
+        ..Limits::default()
+    }
 }
 
 /// What the store has, read once.

@@ -122,7 +122,8 @@ fn combo(row: &ComboRow, rows: &ConfigRows) -> Result<Alias, String> {
         "priority" => Strategy::Priority,
         "round_robin" => Strategy::RoundRobin,
         "random" => Strategy::Random,
-        other => return Err(format!("the strategy `{other}` is not offered: use priority, round_robin or random")),
+        "cost_optimal" => Strategy::CostOptimal,
+        other => return Err(format!("`{other}` is no strategy: use priority, round_robin, random or cost_optimal")),
     };
     let (mut models, mut weights) = (Vec::new(), Vec::new());
     let mut way = HashSet::from([row.name.to_lowercase()]);

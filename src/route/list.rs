@@ -21,10 +21,16 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) fn new(alias: &Alias) -> Self {
+    /// A list. `cost` says what a model costs, for those that are ordered by it; `None` if nobody knows.
+    pub(super) fn new(alias: &Alias, cost: impl Fn(&str) -> Option<u64>) -> Self {
+        let mut models = alias.models.clone();
+        if alias.strategy == Strategy::CostOptimal {
+            // Prices change with the configuration only: the order is made once, and equals keep theirs.
+            models.sort_by_cached_key(|model| cost(model).unwrap_or(u64::MAX));
+        }
         Self {
             name: alias.name.clone(),
-            models: alias.models.clone(),
+            models,
             weights: alias.weights.clone(),
             strategy: alias.strategy,
             count: AtomicUsize::new(0),
@@ -36,7 +42,7 @@ impl List {
     pub(super) fn ordered(&self, each: impl FnMut(&String)) {
         let models = &self.models;
         match self.strategy {
-            Strategy::Priority => models.iter().for_each(each),
+            Strategy::Priority | Strategy::CostOptimal => models.iter().for_each(each),
             Strategy::RoundRobin => {
                 let first = self.count.fetch_add(1, Ordering::Relaxed) % models.len().max(1);
                 models.iter().cycle().skip(first).take(models.len()).for_each(each);
@@ -70,7 +76,8 @@ mod tests {
     fn list(strategy: Strategy, weights: &[u32]) -> List {
         let models = ["a", "b", "c"].map(str::to_owned).to_vec();
         let alias = Alias::new("l", models, String::new(), Source::Store);
-        List::new(&Alias { strategy, weights: weights.to_vec(), ..alias })
+        let cost = |model: &str| [("b", 1), ("c", 1)].iter().find(|(name, _)| *name == model).map(|(_, cost)| *cost);
+        List::new(&Alias { strategy, weights: weights.to_vec(), ..alias }, cost)
     }
 
     fn next(list: &List) -> String {
@@ -83,6 +90,7 @@ mod tests {
     fn each_strategy_orders_in_its_way() {
         let priority = list(Strategy::Priority, &[]);
         assert_eq!([next(&priority), next(&priority)], ["abc", "abc"]);
+        assert_eq!(next(&list(Strategy::CostOptimal, &[])), "bca");
         let robin = list(Strategy::RoundRobin, &[]);
         assert_eq!([next(&robin), next(&robin), next(&robin), next(&robin)], ["abc", "bca", "cab", "abc"]);
     }

@@ -17,6 +17,7 @@ use list::List;
 use crate::{
     health::Health,
     settings::{Demo, Provider, Settings},
+    usage::{RateCard, pricing::Place},
     vendor::Upstream,
 };
 
@@ -61,7 +62,7 @@ pub struct Catalog {
 impl Catalog {
     /// Builds the catalog from valid settings. An upstream that is the same in `before` is taken from there, so that
     /// its counters, and what compares it by address, go on.
-    pub fn new(settings: &Settings, before: Option<&Catalog>) -> Self {
+    pub fn new(settings: &Settings, prices: &RateCard, before: Option<&Catalog>) -> Self {
         let kept = before.map_or(&[][..], |before| &before.upstreams);
         let upstream = |provider: &Provider| {
             let new = Upstream::new(provider, settings);
@@ -84,8 +85,28 @@ impl Catalog {
             }
             upstreams.push(demo);
         }
-        let lists = settings.aliases.iter().map(List::new).collect();
-        Self { upstreams, lists, catch_all, default_model: settings.default_model.clone() }
+        let mut catalog =
+            Self { upstreams, lists: Vec::new(), catch_all, default_model: settings.default_model.clone() };
+        let cost = |model: &str| catalog.cost(model, prices);
+        catalog.lists = settings.aliases.iter().map(|alias| List::new(alias, cost)).collect();
+        catalog
+    }
+
+    /// What a thousand tokens in and as many out cost at the first candidate of `model`, in pico-USD.
+    fn cost(&self, model: &str, prices: &RateCard) -> Option<u64> {
+        const TOKENS: u64 = 1_000;
+        let mut candidates = Vec::new();
+        self.resolve(model, &mut candidates);
+        let Candidate { upstream, model } = candidates.first()?;
+        let buyer = upstream.buyer();
+        match prices.find(&buyer, model) {
+            Some(found) => {
+                let rates = found.price.rates_for(TOKENS);
+                Some(rates.input.saturating_add(rates.output).saturating_mul(TOKENS))
+            }
+            // What runs here is paid already.
+            None => (buyer.place == Place::Local).then_some(0),
+        }
     }
 
     /// The candidates for `model`, best first, those that cool down last.
@@ -177,7 +198,7 @@ mod tests {
     use super::*;
     use crate::{
         health::{Cooldown, Scope},
-        settings::{Alias, Source},
+        settings::{Alias, Source, Strategy},
     };
 
     fn provider(name: &str, priority: i64, models: &[&str]) -> Provider {
@@ -193,7 +214,7 @@ mod tests {
             aliases: vec![Alias::new("fast", vec!["b/one".into(), "x".into()], String::new(), Source::File)],
             ..Settings::default()
         };
-        Catalog::new(&settings, None)
+        Catalog::new(&settings, &RateCard::default(), None)
     }
 
     fn plan(catalog: &Catalog, health: &Health, model: &str) -> Vec<String> {
@@ -213,6 +234,24 @@ mod tests {
     }
 
     #[test]
+    fn the_cheapest_goes_first_and_the_unpriced_last() {
+        let mut there = provider("there", 0, &["*"]);
+        there.base_url = "https://there.example/v1".into();
+        let models = ["there/unheard-of", "there/claude-opus-4-5", "there/gpt-5-mini", "here/any"].map(str::to_owned);
+        let alias = Alias::new("cheap", models.to_vec(), String::new(), Source::Store);
+        let settings = Settings {
+            providers: vec![there, provider("here", 0, &[])],
+            aliases: vec![Alias { strategy: Strategy::CostOptimal, ..alias }],
+            ..Settings::default()
+        };
+        let catalog = Catalog::new(&settings, &RateCard::default(), None);
+        assert_eq!(
+            plan(&catalog, &Health::default(), "cheap"),
+            ["here/any", "there/gpt-5-mini", "there/claude-opus-4-5", "there/unheard-of"]
+        );
+    }
+
+    #[test]
     fn cooling_candidates_go_to_the_back_and_stay() {
         let (catalog, health) = (catalog(), Health::default());
         let wait = Cooldown::Fixed(Duration::from_secs(60));
@@ -224,23 +263,23 @@ mod tests {
     fn an_unchanged_provider_stays_the_same_over_a_change() {
         let mut settings =
             Settings { providers: vec![provider("a", 1, &["x"]), provider("b", 2, &["y"])], ..Settings::default() };
-        let before = Catalog::new(&settings, None);
+        let before = Catalog::new(&settings, &RateCard::default(), None);
         settings.providers[1].models.push("z".into());
-        let after = Catalog::new(&settings, Some(&before));
+        let after = Catalog::new(&settings, &RateCard::default(), Some(&before));
         assert!(Arc::ptr_eq(&before.upstreams()[0], &after.upstreams()[0]));
         assert!(!Arc::ptr_eq(&before.upstreams()[1], &after.upstreams()[1]));
         // A setting that providers inherit changes those that do not say it themselves.
         settings.connect_timeout = Duration::from_millis(1);
-        let again = Catalog::new(&settings, Some(&after));
+        let again = Catalog::new(&settings, &RateCard::default(), Some(&after));
         assert!(!Arc::ptr_eq(&after.upstreams()[0], &again.upstreams()[0]));
     }
 
     #[test]
     fn the_demo_answers_everything_only_while_alone() {
-        let alone = Catalog::new(&Settings::default(), None);
+        let alone = Catalog::new(&Settings::default(), &RateCard::default(), None);
         assert_eq!(plan(&alone, &Health::default(), "whatever"), ["demo/whatever"]);
         let settings = Settings { providers: vec![provider("a", 0, &["x"])], ..Settings::default() };
-        let beside = Catalog::new(&settings, None);
+        let beside = Catalog::new(&settings, &RateCard::default(), None);
         assert!(beside.plan("demo", &Health::default(), Instant::now()).is_err());
         let error = beside.plan("nope", &Health::default(), Instant::now()).unwrap_err();
         assert!(error.message.contains("`nope`"));

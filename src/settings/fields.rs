@@ -91,7 +91,49 @@ pub struct Field {
     /// One line for the documentation.
     pub help: &'static str,
     /// Puts a value in. `env` finds environment variables.
-    set: fn(&mut Provider, &Value, &Env<'_>) -> Result<(), String>,
+    set: fn(&mut Provider, &Value, &Env<'_>) -> Result<(), Flaws>,
+}
+
+/// What is wrong with one value.
+struct Flaws(Vec<Flaw>);
+
+/// One thing that is wrong: with which member or item of the value, if it has any, and why.
+struct Flaw {
+    item: Option<usize>,
+    message: String,
+}
+
+impl From<String> for Flaws {
+    fn from(message: String) -> Self {
+        Self(vec![Flaw { item: None, message }])
+    }
+}
+
+/// Puts a value in, if it is one.
+fn put<T>(place: &mut T, value: Result<T, impl Into<Flaws>>) -> Result<(), Flaws> {
+    *place = value.map_err(Into::into)?;
+    Ok(())
+}
+
+/// Reads every item, and reports each that is wrong.
+fn each<T, I>(items: &[I], read: impl Fn(&I) -> Result<T, String>) -> Result<Vec<T>, Flaws> {
+    let mut flaws = Vec::new();
+    let mut good = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        match read(item) {
+            Ok(value) => good.push(value),
+            Err(message) => flaws.push(Flaw { item: Some(at), message }),
+        }
+    }
+    if flaws.is_empty() { Ok(good) } else { Err(Flaws(flaws)) }
+}
+
+/// A list of texts; one text is a list of one.
+fn texts(value: &Value) -> Result<Vec<String>, Flaws> {
+    match value {
+        Value::List(items) => each(items, |item| item.text().map(str::to_owned)),
+        value => Ok(value.texts()?),
+    }
 }
 
 /// Members of bodies that only the gateway may write.
@@ -114,7 +156,7 @@ pub const PROVIDER_KEYS: &[Field] = &[
         name: "preset",
         help: "name of a known service, which gives defaults for the rest; a table named like one needs no preset",
         // Known before any other field is read.
-        set: |_, value, _| value.text().map(drop),
+        set: |_, value, _| put(&mut (), value.text().map(drop)),
     },
     Field {
         name: "dialect",
@@ -154,12 +196,12 @@ pub const PROVIDER_KEYS: &[Field] = &[
     Field {
         name: "client_auth",
         help: "send the caller's own credential instead of one of ours, to a provider of the same dialect",
-        set: |p, value, _| value.flag().map(|flag| p.client_auth = flag),
+        set: |p, value, _| put(&mut p.client_auth, value.flag()),
     },
     Field {
         name: "models",
         help: "list of model names and patterns such as \"gpt-*\" or \"*\" that lead here without a prefix",
-        set: |p, value, _| value.texts().map(|list| p.models = list),
+        set: |p, value, _| put(&mut p.models, texts(value)),
     },
     Field {
         name: "priority",
@@ -169,7 +211,7 @@ pub const PROVIDER_KEYS: &[Field] = &[
                 p.priority = digits.parse().map_err(|_| value.expected("a whole number"))?;
                 Ok(())
             }
-            _ => Err(value.expected("a whole number")),
+            _ => Err(value.expected("a whole number").into()),
         },
     },
     Field { name: "headers", help: "table of fields added to every request", set: headers },
@@ -201,7 +243,7 @@ pub const PROVIDER_KEYS: &[Field] = &[
     Field {
         name: "reasoning_echo",
         help: "chat: whether earlier reasoning goes back as reasoning_content",
-        set: |p, value, _| value.flag().map(|flag| p.reasoning_echo = flag),
+        set: |p, value, _| put(&mut p.reasoning_echo, value.flag()),
     },
     Field {
         name: "placeholder",
@@ -215,37 +257,37 @@ pub const PROVIDER_KEYS: &[Field] = &[
     Field {
         name: "cache_control",
         help: "chat: whether cache marks pass as cache_control",
-        set: |p, value, _| value.flag().map(|flag| p.cache_control = flag),
+        set: |p, value, _| put(&mut p.cache_control, value.flag()),
     },
     Field {
         name: "dedupe_tools",
         help: "remove declared tools that a more capable declared one replaces (web search of Exa or Tavily, browser control)",
-        set: |p, value, _| value.flag().map(|flag| p.dedupe_tools = flag),
+        set: |p, value, _| put(&mut p.dedupe_tools, value.flag()),
     },
     Field {
         name: "stream_only",
         help: "whether the service answers streams only",
-        set: |p, value, _| value.flag().map(|flag| p.stream_only = flag),
+        set: |p, value, _| put(&mut p.stream_only, value.flag()),
     },
     Field {
         name: "fix_id",
         help: "chat: replace ids of answers that are missing, shorter than 8 characters, or a mere word",
-        set: |p, value, _| value.flag().map(|flag| p.fix_id = flag),
+        set: |p, value, _| put(&mut p.fix_id, value.flag()),
     },
     Field {
         name: "drop_params",
         help: "list of members never to send",
-        set: |p, value, _| value.texts().map(|list| p.drop_params = list),
+        set: |p, value, _| put(&mut p.drop_params, texts(value)),
     },
     Field {
         name: "rename_params",
         help: "table of members to send under another name, such as { max_tokens = \"max_completion_tokens\" }",
-        set: |p, value, _| members(value, |value| value.text().map(str::to_owned)).map(|list| p.rename_params = list),
+        set: |p, value, _| put(&mut p.rename_params, members(value, |value| value.text().map(str::to_owned))),
     },
     Field {
         name: "force_params",
         help: "table of members to send whatever the client says, such as { temperature = 1 }",
-        set: |p, value, _| members(value, json).map(|list| p.force_params = list),
+        set: |p, value, _| put(&mut p.force_params, members(value, json)),
     },
     Field {
         name: "max_output_tokens",
@@ -258,17 +300,17 @@ pub const PROVIDER_KEYS: &[Field] = &[
     Field {
         name: "hold_prologue",
         help: "overrides the setting",
-        set: |p, value, _| duration(value).map(|time| p.hold_prologue = Some(time)),
+        set: |p, value, _| put(&mut p.hold_prologue, duration(value).map(Some)),
     },
     Field {
         name: "first_byte_timeout",
         help: "overrides the setting",
-        set: |p, value, _| duration(value).map(|time| p.first_byte_timeout = Some(time)),
+        set: |p, value, _| put(&mut p.first_byte_timeout, duration(value).map(Some)),
     },
     Field {
         name: "stall_timeout",
         help: "overrides the setting",
-        set: |p, value, _| duration(value).map(|time| p.stall_timeout = Some(time)),
+        set: |p, value, _| put(&mut p.stall_timeout, duration(value).map(Some)),
     },
 ];
 
@@ -276,30 +318,29 @@ fn duration(value: &Value) -> Result<Duration, String> {
     value::duration(&value.scalar()?)
 }
 
-fn headers(provider: &mut Provider, value: &Value, _: &Env<'_>) -> Result<(), String> {
-    let Value::Table(fields) = value else { return Err(value.expected("a table")) };
-    for (name, text) in fields {
+fn headers(provider: &mut Provider, value: &Value, _: &Env<'_>) -> Result<(), Flaws> {
+    let Value::Table(fields) = value else { return Err(value.expected("a table").into()) };
+    let field = |(name, text): &(String, Value)| {
         if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
             return Err(format!("`{name}` is not a header name"));
         }
         let text = field_value(text.text()?).map_err(|wrong| format!("{name}: {wrong}"))?;
-        provider.headers.push((name.clone(), Secret::new(text)));
-    }
-    Ok(())
+        Ok((name.clone(), Secret::new(text)))
+    };
+    put(&mut provider.headers, each(fields, field))
 }
 
 /// A table of body members: name and what `read` makes of the value.
-fn members(value: &Value, read: impl Fn(&Value) -> Result<String, String>) -> Result<Vec<(String, String)>, String> {
-    let Value::Table(table) = value else { return Err(value.expected("a table")) };
-    let member = |(name, value): &(String, Value)| {
+fn members(value: &Value, read: impl Fn(&Value) -> Result<String, String>) -> Result<Vec<(String, String)>, Flaws> {
+    let Value::Table(table) = value else { return Err(value.expected("a table").into()) };
+    each(table, |(name, value): &(String, Value)| {
         let text = read(value)?;
         // Routing and relaying stand on these: an edit would make the answer another one than was planned.
         match OURS.iter().find(|ours| **ours == name.as_str() || **ours == text) {
             Some(name) => Err(format!("`{name}` cannot be renamed or forced")),
             None => Ok((name.clone(), text)),
         }
-    };
-    table.iter().map(member).collect()
+    })
 }
 
 /// A value as JSON text.
@@ -351,8 +392,15 @@ fn write_json(value: &Value, w: &mut Writer<'_, Vec<u8>>) -> bool {
     true
 }
 
-/// What is wrong with a provider's fields: the place of the field, or `None` for the provider as a whole, and the reason.
-pub(super) type Wrong = (Option<usize>, String);
+/// What is wrong with a provider.
+pub(super) struct Wrong {
+    /// The place of the field; `None`: the provider as a whole.
+    pub(super) field: Option<usize>,
+    /// The place of the member or item in the field, if it is one.
+    pub(super) item: Option<usize>,
+    /// The reason.
+    pub(super) message: String,
+}
 
 /// Understands a provider's fields, all faults at once. `fields` are read in order.
 pub(super) fn provider(
@@ -363,16 +411,18 @@ pub(super) fn provider(
     env: &Env<'_>,
 ) -> Result<Provider, Vec<Wrong>> {
     let mut wrong = Vec::new();
+    let whole = |message| Wrong { field: None, item: None, message };
     let place_of = |key: &str| fields.iter().position(|(name, _)| *name == key);
     if !is_name(name) {
-        wrong.push((None, format!("`{name}` cannot be a provider's name")));
+        wrong.push(whole(format!("`{name}` cannot be a provider's name")));
     }
     let preset = match place_of("preset").map(|at| (at, fields[at].1.text())) {
         Some((at, Ok(id))) => {
             let found = presets::preset(id);
             if found.is_none() {
                 let ids: Vec<_> = presets::PRESETS.iter().map(|preset| preset.id).collect();
-                wrong.push((Some(at), format!("unknown preset `{id}`: use {}", ids.join(", "))));
+                let message = format!("unknown preset `{id}`: use {}", ids.join(", "));
+                wrong.push(Wrong { field: Some(at), item: None, message });
             }
             found
         }
@@ -388,16 +438,15 @@ pub(super) fn provider(
     for (at, (key, value)) in fields.iter().enumerate() {
         let done = match PROVIDER_KEYS.iter().find(|field| field.name == *key) {
             Some(field) => (field.set)(&mut provider, value, env),
-            None => Err(value::unknown(key, PROVIDER_KEYS.iter().map(|field| field.name))),
+            None => Err(value::unknown(key, PROVIDER_KEYS.iter().map(|field| field.name)).into()),
         };
-        if let Err(message) = done {
-            wrong.push((Some(at), message));
-        }
+        let flaws = done.err().map_or_else(Vec::new, |flaws| flaws.0);
+        wrong.extend(flaws.into_iter().map(|Flaw { item, message }| Wrong { field: Some(at), item, message }));
     }
     if place_of("preset").is_none() && preset.is_none() {
         for needed in ["dialect", "base_url"] {
             if place_of(needed).is_none() {
-                wrong.push((None, format!("provider `{name}` needs `{needed}` (or a `preset`)")));
+                wrong.push(whole(format!("provider `{name}` needs `{needed}` (or a `preset`)")));
             }
         }
     }
@@ -409,7 +458,7 @@ pub(super) fn provider(
             && !preset.keyless
         {
             let hint = if variables.is_empty() { String::new() } else { format!(" or set {}", variables.join(" or ")) };
-            wrong.push((None, format!("provider `{name}` needs `api_key` or `api_key_env`{hint}")));
+            wrong.push(whole(format!("provider `{name}` needs `api_key` or `api_key_env`{hint}")));
         }
     }
     if wrong.is_empty() { Ok(provider) } else { Err(wrong) }

@@ -120,18 +120,20 @@ impl<'r> Reader<'r> {
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
             let Some(table) = self.table(value) else { continue };
-            let spans: Vec<_> = table.iter().map(|(key, value)| (key.span().start, value.span().start)).collect();
             let read: Vec<_> = table.iter().map(|(key, value)| (key.get_ref().as_ref(), plain(value))).collect();
             match fields::provider(key.get_ref(), Source::File, &read, false, &Env(self.env)) {
                 Ok(provider) => settings.providers.push(provider),
-                Err(wrong) => wrong.into_iter().for_each(|(field, message)| {
-                    let known = |at: &usize| PROVIDER_KEYS.iter().any(|field| field.name == read[*at].0);
-                    let at = match field {
-                        Some(at) if known(&at) => spans[at].1,
-                        Some(at) => spans[at].0,
+                Err(wrong) => wrong.into_iter().for_each(|wrong| {
+                    let at = match wrong.field.and_then(|at| table.iter().nth(at)) {
+                        Some((key, value))
+                            if PROVIDER_KEYS.iter().any(|field| field.name == key.get_ref().as_ref()) =>
+                        {
+                            wrong.item.and_then(|item| item_of(value, item)).unwrap_or(value).span().start
+                        }
+                        Some((key, _)) => key.span().start,
                         None => key.span().start,
                     };
-                    self.fault(at, &message);
+                    self.fault(at, &wrong.message);
                 }),
             }
         }
@@ -208,11 +210,24 @@ fn expiry(text: Option<&str>) -> Result<i64, String> {
     time.map(|time| time.as_millisecond()).ok_or_else(|| "expected a time such as 2027-01-31T00:00:00Z".to_owned())
 }
 
+/// A member or an item of a value, by its number.
+fn item_of<'v, 'i>(value: &'v Value<'i>, item: usize) -> Option<&'v Value<'i>> {
+    match value.get_ref() {
+        DeValue::Table(table) => table.iter().nth(item).map(|(_, value)| value),
+        DeValue::Array(items) => items.iter().nth(item),
+        _ => None,
+    }
+}
+
 /// A TOML value without its places.
 fn plain(value: &Value<'_>) -> fields::Value {
     match value.get_ref() {
         DeValue::String(text) => fields::Value::Text(text.to_string()),
-        DeValue::Integer(number) => fields::Value::Number(number.as_str().to_owned()),
+        DeValue::Integer(number) => {
+            // `0x10` is 16 wherever the value goes.
+            let decimal = i64::from_str_radix(number.as_str(), number.radix()).map(|number| number.to_string());
+            fields::Value::Number(decimal.unwrap_or_else(|_| number.as_str().to_owned()))
+        }
         DeValue::Float(number) => fields::Value::Number(number.as_str().to_owned()),
         DeValue::Boolean(flag) => fields::Value::Bool(*flag),
         DeValue::Array(items) => fields::Value::List(items.iter().map(plain).collect()),

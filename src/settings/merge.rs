@@ -66,6 +66,11 @@ pub fn draft(sources: &Sources) -> Result<Settings, Vec<Fault>> {
     if faults.is_empty() { Ok(settings) } else { Err(faults) }
 }
 
+/// Which of flags, environment and files says what the row `name` is; [`Source::Default`] if none does.
+pub fn draft_source(sources: &Sources, name: &str) -> Source {
+    layers(sources, &Stored::default()).1.source(name)
+}
+
 /// Merges all sources, and reports every fault of those outside the store at once.
 pub fn merge(sources: &Sources, stored: &Stored) -> Result<Merged, Vec<Fault>> {
     let (mut settings, told, mut faults, mut notes) = layers(sources, stored);
@@ -140,9 +145,9 @@ fn beside(settings: &mut Settings, stored: &Stored, env: &Env<'_>, notes: &mut V
         let fields: Vec<_> = row.fields.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         match fields::provider(&row.name, Source::Store, &fields, row.keyless, env) {
             Ok(provider) => settings.providers.push(super::Provider { id: row.id.as_str().into(), ..provider }),
-            Err(wrong) => notes.extend(wrong.into_iter().map(|(field, message)| Fault {
-                place: field.map_or(place.clone(), |at| format!("{place}.{}", fields[at].0)),
-                message,
+            Err(wrong) => notes.extend(wrong.into_iter().map(|wrong| Fault {
+                place: wrong.field.map_or(place.clone(), |at| format!("{place}.{}", fields[at].0)),
+                message: wrong.message,
             })),
         }
     }

@@ -21,8 +21,9 @@ pub mod value;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use cidr::Cidr;
+use jiff::tz::TimeZone;
 pub use keys::{KeyHash, SCOPES, Scope, Scopes};
-pub use merge::{Merged, Stored, StoredProvider, draft, load, merge};
+pub use merge::{Merged, Stored, StoredProvider, draft, draft_source, load, merge};
 pub use provider::{Alias, Provider, Secret, Strategy};
 pub use sources::{KEYS_FILE, Sources};
 pub use table::{Life, Row, TABLE};
@@ -189,6 +190,16 @@ pub struct Settings {
     pub aliases: Vec<Alias>,
     /// Keys of callers.
     pub keys: Vec<KeyHash>,
+}
+
+impl Settings {
+    /// The time zone in which days begin: the configured one, else the system's, else UTC.
+    pub fn zone(&self) -> TimeZone {
+        match self.timezone.as_str() {
+            "" => TimeZone::try_system().unwrap_or(TimeZone::UTC),
+            name => TimeZone::get(name).unwrap_or(TimeZone::UTC),
+        }
+    }
 }
 
 impl Default for Settings {

@@ -161,6 +161,8 @@ pub enum Strategy {
     RoundRobin,
     /// Shuffled for each request, by weight.
     Random,
+    /// The cheapest first, by list price for as many tokens in as out; what has no price comes last.
+    CostOptimal,
 }
 
 /// Aliases may name models only, not other aliases, and `provider/` prefixes that exist.

@@ -648,10 +648,10 @@ pub const TABLE: &[Row] = &[
     },
 ];
 
-/// A number of days.
+/// A number of days or rows.
 fn whole32(text: &str) -> Result<u32, String> {
-    let days = value::whole(text, 1)?;
-    u32::try_from(days).map_err(|_| format!("`{}` is too large", text.trim()))
+    let number = value::whole(text, 1)?;
+    u32::try_from(number).map_err(|_| format!("`{}` is too large", text.trim()))
 }
 
 /// An HTTP address without query, or nothing.

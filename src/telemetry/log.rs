@@ -1,4 +1,5 @@
-//! Log lines on standard error, as text or JSON. The filter can be changed while the program runs.
+//! Log lines on standard error, as text or JSON, and the last of them in memory. The filter can be changed while the
+//! program runs.
 
 use std::{
     io::IsTerminal,
@@ -9,6 +10,7 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, registry, reload, util::SubscriberInitExt,
 };
 
+use super::ring;
 use crate::settings::{LogFormat, Settings};
 
 /// The way to the filter of the log that is installed, and what it is.
@@ -23,7 +25,8 @@ pub fn init(settings: &Settings) {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     // A second call in one process (tests) keeps the first log.
-    if registry().with(filter).with(lines).try_init().is_ok() {
+    let kept = ring::Keep(ring::ring());
+    if registry().with(filter).with(lines).with(kept).try_init().is_ok() {
         drop(FILTER.set((handle, Mutex::new(settings.log.clone()))));
     }
 }

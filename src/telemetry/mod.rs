@@ -3,3 +3,4 @@
 pub mod load;
 pub mod log;
 pub mod metrics;
+pub mod ring;

@@ -10,40 +10,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use proxy::{Headers, RequestHead, Version};
+use proxy::{RequestHead, Version};
 
-use crate::{gateway::client_address, settings::Settings};
-
-/// Headers that forwarders add. `*` stands for any rest.
-const FORWARDED: &[&str] = &[
-    "forwarded",
-    "x-forwarded-*",
-    "x-forwarded",
-    "x-real-ip",
-    "x-real-port",
-    "x-original-*",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-envoy-*",
-    "x-flow-edge-*",
-    "x-amzn-*",
-    "x-azure-*",
-    "x-arr-*",
-    "x-cloud-trace-context",
-    "x-appengine-*",
-    "x-vercel-*",
-    "x-nf-*",
-    "client-ip",
-    "true-client-ip",
-    "via",
-    "cf-*",
-    "cdn-loop",
-    "tailscale-*",
-    "ngrok-*",
-    "fly-*",
-    "fastly-*",
-    "akamai-*",
-];
+use crate::{
+    gateway::{client_address, was_forwarded},
+    settings::Settings,
+};
 
 /// One request with both ends of its connection.
 #[derive(Debug, Clone, Copy)]
@@ -144,21 +116,6 @@ impl Authority {
         };
         Some(Self { host: host.to_ascii_lowercase(), port })
     }
-}
-
-/// Whether a header says that somebody passed the request on. Underscores count as hyphens: some forwarders write them.
-fn was_forwarded(headers: &Headers) -> bool {
-    headers.iter().any(|(name, _)| {
-        let same = |a: &u8, b: &u8| match a {
-            b'_' => *b == b'-',
-            _ => a.to_ascii_lowercase() == *b,
-        };
-        FORWARDED.iter().any(|known| {
-            let (stem, open) = known.strip_suffix('*').map_or((*known, false), |stem| (stem, true));
-            let fits = if open { name.len() >= stem.len() } else { name.len() == stem.len() };
-            fits && name.iter().zip(stem.as_bytes()).all(|(a, b)| same(a, b))
-        })
-    })
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl Visit<'_> {
         self.caller.is_https(self.settings())
     }
 
-    fn audit(&self, action: &str, detail: Option<serde_json::Value>) -> AuditRow {
+    pub(super) fn audit(&self, action: &str, detail: Option<serde_json::Value>) -> AuditRow {
         AuditRow {
             ts_ms: self.now_ms,
             actor: self.principal.actor(),
@@ -344,4 +344,4 @@ fn noted(written: Result<(), StoreError>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -9,6 +9,7 @@
 //!   limiter    guesses are counted          password   how passwords are kept
 //!   oidc       logging in at an identity provider; jwt verifies what that says
 //!   login      all of that together, written down
+//!   routes     rows of the API's table, and pages, what they answer
 //! ```
 //!
 //! The decision is made for every request before anything else, from memory alone. It does not look at bodies, and
@@ -20,9 +21,11 @@ mod jwt;
 mod limiter;
 mod login;
 mod oidc;
+mod pages;
 mod password;
 mod peer_user;
 mod principal;
+mod routes;
 mod rules;
 mod session;
 #[cfg(test)]
@@ -32,8 +35,10 @@ pub mod token;
 pub use caller::Caller;
 pub use limiter::Locked;
 pub use login::{LoggedIn, Refused, Visit};
-pub use password::Unfit;
+pub use pages::{Login, LoginRules};
+pub use password::{Unfit, hash_password};
 pub use principal::{Capability, Denied, Principal, mode_name, scope_name};
+pub use routes::ROUTES;
 pub use rules::Breach;
 
 /// All that is known of callers.

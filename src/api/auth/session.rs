@@ -186,7 +186,7 @@ impl Sessions {
     ) -> Option<Begun> {
         let mut random = Zeroizing::new([0u8; 32]);
         rand::fill(&mut *random).ok()?;
-        let token = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*random));
+        let token = Zeroizing::new(URL_SAFE_NO_PAD.encode(*random));
         let row = SessionRow {
             token_hash: token_hash(&token),
             user_id: user.to_owned(),

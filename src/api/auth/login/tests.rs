@@ -16,11 +16,11 @@ use crate::{
 /// The real clock, but standing still: the store removes by it what is over.
 static NOW: LazyLock<i64> = LazyLock::new(now_ms);
 const HOST: &str = "127.0.0.1:2402";
-const RIGHT: &str = "correct horse";
+pub(in crate::api::auth) const RIGHT: &str = "correct horse";
 
-struct Stage {
-    auth: Auth,
-    live: Live,
+pub(in crate::api::auth) struct Stage {
+    pub(in crate::api::auth) auth: Auth,
+    pub(in crate::api::auth) live: Live,
     dir: tempfile::TempDir,
 }
 
@@ -31,13 +31,13 @@ fn legacy() -> String {
 }
 
 impl Stage {
-    async fn new() -> Self {
-        let stage = Self::with(tempfile::tempdir().unwrap(), &[]).await;
+    pub(in crate::api::auth) async fn new() -> Self {
+        let stage = Self::open(tempfile::tempdir().unwrap(), &[]).await;
         stage.set_password(&legacy()).await;
         stage
     }
 
-    async fn with(dir: tempfile::TempDir, flags: &[(&'static str, &str)]) -> Self {
+    pub(in crate::api::auth) async fn open(dir: tempfile::TempDir, flags: &[(&'static str, &str)]) -> Self {
         let store = Store::open(&Options::new(dir.path())).unwrap();
         let flags = flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
         let live = Live::open(Sources { flags, ..Sources::default() }, store.clone()).await.unwrap();
@@ -62,11 +62,11 @@ impl Stage {
         let Self { auth, live, dir } = self;
         live.store().close(Duration::from_secs(5));
         drop((auth, live));
-        Self::with(dir, &[]).await
+        Self::open(dir, &[]).await
     }
 
     /// Lets `act` act as whoever the cookie says.
-    async fn as_session<T>(&self, cookie: &str, act: impl AsyncFnOnce(&Visit<'_>) -> T) -> T {
+    pub(in crate::api::auth) async fn as_session<T>(&self, cookie: &str, act: impl AsyncFnOnce(&Visit<'_>) -> T) -> T {
         let fields = [("cookie", cookie.split(';').next().unwrap())];
         self.visit(if cookie.is_empty() { &[] } else { &fields }, act).await
     }
@@ -79,15 +79,20 @@ impl Stage {
         act(&Visit { caller, snapshot: &snapshot, live: &self.live, principal: &principal, now_ms: *NOW }).await
     }
 
-    async fn login(&self, password: &str) -> Result<LoggedIn, Refused> {
+    pub(in crate::api::auth) async fn login(&self, password: &str) -> Result<LoggedIn, Refused> {
         self.visit(&[], async |visit| self.auth.login(visit, None, Zeroizing::new(password.to_owned())).await).await
     }
 
     /// Whether that cookie lets in.
-    fn is_in(&self, cookie: &str) -> bool {
+    pub(in crate::api::auth) fn is_in(&self, cookie: &str) -> bool {
         let head = head("GET", "/api/providers", HOST, &[("cookie", cookie.split(';').next().unwrap())]);
         let caller = call(&head, "127.0.0.1:50000", HOST);
         self.auth.decide(&caller, &self.live.snapshot(), Capability::Scope(Scope::Admin), *NOW).is_ok()
+    }
+
+    pub(in crate::api::auth) async fn audit_details(&self) -> String {
+        let rows = self.live.store().read(|connection| audit::page(connection, None, 100)).await.unwrap();
+        rows.into_iter().filter_map(|row| row.detail).map(|detail| detail.to_string()).collect()
     }
 
     async fn audit(&self) -> Vec<String> {
@@ -215,7 +220,7 @@ async fn a_name_that_nobody_has_is_a_wrong_password() {
 
 #[tokio::test]
 async fn a_password_opens_nothing_where_there_is_no_login() {
-    let stage = Stage::with(tempfile::tempdir().unwrap(), &[]).await;
+    let stage = Stage::open(tempfile::tempdir().unwrap(), &[]).await;
     assert_eq!(stage.login(RIGHT).await.unwrap_err(), Refused::Closed);
     // Beside an identity provider it opens on this machine only, and not at all where that is said.
     let hash = legacy();
@@ -226,15 +231,15 @@ async fn a_password_opens_nothing_where_there_is_no_login() {
         ("oidc_allowed_subjects", "u-1"),
         ("password_hash", &hash),
     ];
-    let stage = Stage::with(tempfile::tempdir().unwrap(), &oidc).await;
+    let stage = Stage::open(tempfile::tempdir().unwrap(), &oidc).await;
     let login = async |visit: &Visit<'_>| stage.auth.login(visit, None, Zeroizing::new(RIGHT.to_owned())).await;
     assert!(stage.login(RIGHT).await.is_ok());
     assert_eq!(stage.live.snapshot().settings.password_hash.as_ref().unwrap().expose(), hash, "a pinned hash stays");
     let open = [("remote_management", "true"), ("trusted_proxies", "127.0.0.1")];
-    let remote = Stage::with(tempfile::tempdir().unwrap(), &[&oidc[..], &open].concat()).await;
+    let remote = Stage::open(tempfile::tempdir().unwrap(), &[&oidc[..], &open].concat()).await;
     let through = [("x-forwarded-for", "203.0.113.9")];
     assert_eq!(remote.visit(&through, login).await.unwrap_err(), Refused::Closed);
-    let only = Stage::with(tempfile::tempdir().unwrap(), &[&oidc[..], &[("oidc_only", "true")]].concat()).await;
+    let only = Stage::open(tempfile::tempdir().unwrap(), &[&oidc[..], &[("oidc_only", "true")]].concat()).await;
     assert_eq!(only.login(RIGHT).await.unwrap_err(), Refused::Closed);
 }
 

@@ -342,6 +342,17 @@ async fn exchange(
     pending: &Pending,
     code: &str,
 ) -> Result<String, Failure> {
+    let (form, authorization) = grant(document, oidc, pending, code);
+    let bytes = fetch::post(client, &document.token, form, authorization).await?;
+    let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    match answer.get("id_token").and_then(Value::as_str) {
+        Some(token) => Ok(token.to_owned()),
+        None => Err(Failure::Refused("the answer has no id_token".to_owned())),
+    }
+}
+
+/// The form that asks for a token, and the credential in the header, if it goes there.
+fn grant(document: &Document, oidc: &Oidc, pending: &Pending, code: &str) -> (String, Option<String>) {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("grant_type", "authorization_code")
         .append_pair("code", code)
@@ -362,12 +373,7 @@ async fn exchange(
             form.append_pair("client_id", &oidc.client_id);
         }
     }
-    let bytes = fetch::post(client, &document.token, form.finish(), authorization).await?;
-    let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    match answer.get("id_token").and_then(Value::as_str) {
-        Some(token) => Ok(token.to_owned()),
-        None => Err(Failure::Refused("the answer has no id_token".to_owned())),
-    }
+    (form.finish(), authorization)
 }
 
 /// Who it is, if one of the lists lets them in.

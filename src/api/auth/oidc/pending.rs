@@ -112,7 +112,14 @@ fn purpose() -> Aad<&'static [u8]> {
 
 /// Answers that have come already.
 #[derive(Debug, Default)]
-pub(super) struct Used(Mutex<(HashSet<[u8; 32]>, VecDeque<(i64, [u8; 32])>)>);
+pub(super) struct Used(Mutex<Book>);
+
+#[derive(Debug, Default)]
+struct Book {
+    set: HashSet<[u8; 32]>,
+    /// The same in the order in which they came, with the time.
+    queue: VecDeque<(i64, [u8; 32])>,
+}
 
 impl Used {
     /// Whether `state` comes for the first time.
@@ -120,8 +127,8 @@ impl Used {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, state.as_bytes()).as_ref());
         // Set and queue change together, without a panic in between.
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (set, queue) = &mut *used;
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Book { set, queue } = &mut *book;
         while queue.front().is_some_and(|(at, _)| queue.len() >= USED || now_ms - at >= LIFE_S * 1000) {
             if let Some((_, old)) = queue.pop_front() {
                 set.remove(&old);
@@ -193,6 +200,6 @@ mod tests {
             used.first(&n.to_string(), NOW + 1);
         }
         let held = used.0.lock().unwrap();
-        assert!(held.0.len() <= USED && held.0.len() == held.1.len());
+        assert!(held.set.len() <= USED && held.set.len() == held.queue.len());
     }
 }

@@ -1,0 +1,174 @@
+//! The way back in for who has forgotten the password: sets a new one, from the machine itself.
+//!
+//! Whoever may do this owns the data folder, and could change what lies in it anyway. While the program runs, it is asked
+//! to make the change, with the token that lies in that folder; otherwise the store is changed directly. Sessions that
+//! the old password granted end with it.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use proxy::{Client, ClientConfig, Method, Origin, Outbound, StatusCode};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::{
+    api::auth::{hash_password, token},
+    boot,
+    settings::{Secret, Settings, Sources, draft_source},
+    store::{Options, Store, audit, sessions, settings as rows},
+};
+
+/// Letters of a password that is made here: none that look alike. 32, so that each is five random bits.
+const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// Letters of such a password: 120 bits.
+const LENGTH: usize = 24;
+
+/// How long the running program may take to answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How a new password was put in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Through {
+    /// By the program that runs.
+    Program,
+    /// In the store, for the next start.
+    Store,
+}
+
+/// A random password. `None`: the system has no randomness.
+pub fn random_password() -> Option<Zeroizing<String>> {
+    let mut random = Zeroizing::new([0u8; LENGTH]);
+    aws_lc_rs::rand::fill(&mut *random).ok()?;
+    let letters = random.iter().map(|byte| char::from(LETTERS[usize::from(byte & 31)]));
+    let mut password = Zeroizing::new(String::with_capacity(LENGTH + 3));
+    for (at, letter) in letters.enumerate() {
+        if at > 0 && at % 6 == 0 {
+            password.push('-');
+        }
+        password.push(letter);
+    }
+    Some(password)
+}
+
+/// Sets the password. `settings` are those without the store.
+///
+/// # Errors
+/// The password is too short, a file or the environment says another one, or neither the program nor the store took it.
+pub fn reset_password(sources: &Sources, settings: &Settings, password: Zeroizing<String>) -> io::Result<Through> {
+    let source = draft_source(sources, "password_hash");
+    if source.is_pinned() {
+        let message = format!("password_hash is set by the {}: change it there", source.name());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match boot::lock(&settings.data_dir) {
+        Ok(_lock) => runtime.block_on(in_store(&settings.data_dir, password)).map(|()| Through::Store),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            runtime.block_on(by_program(settings, password)).map(|()| Through::Program)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn in_store(data_dir: &Path, password: Zeroizing<String>) -> io::Result<()> {
+    let hash = Secret::new(hash_password(password).await.map_err(io::Error::other)?);
+    let store = Store::open(&Options::new(data_dir)).map_err(io::Error::other)?;
+    let vault = store.clone();
+    let written = store.write(move |change| {
+        rows::set_secret(change, vault.vault(), "password_hash", &hash)?;
+        sessions::delete_all(change, None, None)?;
+        let action = "auth.reset_password".to_owned();
+        let mut row =
+            audit::AuditRow { ts_ms: crate::store::now_ms(), actor: "cli".to_owned(), action, ..Default::default() };
+        audit::append(change, &mut row)
+    });
+    let written = written.await.map_err(io::Error::other);
+    store.close(PATIENCE);
+    written
+}
+
+async fn by_program(settings: &Settings, password: Zeroizing<String>) -> io::Result<()> {
+    let token = Zeroizing::new(fs::read_to_string(token::path(&settings.data_dir))?);
+    let addr = reachable(settings.addr);
+    let origin = Origin::parse(&format!("http://{addr}")).map_err(io::Error::other)?;
+    let mut request = Outbound::new(origin, Method::PUT, "/api/settings/require-login");
+    request.headers.append("authorization", format!("Bearer {}", token.trim()));
+    request.headers.append("content-type", "application/json");
+    request.body = vec![Bytes::from(json!({"password": password.as_str()}).to_string())];
+    let client = Client::new(ClientConfig::default()).map_err(io::Error::other)?;
+    let asked = tokio::time::timeout(PATIENCE, async {
+        let mut response = client.send(request).await?;
+        let mut body = Vec::new();
+        // An answer of the API is small; what is longer is none.
+        while let Some(chunk) = response.body.chunk().await?.filter(|_| body.len() < 64 * 1024) {
+            body.extend_from_slice(&chunk);
+        }
+        Ok::<_, proxy::Error>((response.head.status, body))
+    });
+    let (status, body) = asked
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("the program at {addr} does not answer")))?
+        .map_err(|error| io::Error::other(format!("the program at {addr} cannot be asked: {error}")))?;
+    if status == StatusCode::OK {
+        return Ok(());
+    }
+    let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let message = said["error"]["message"].as_str().unwrap_or("it gave no reason");
+    Err(io::Error::other(format!("the program at {addr} refused ({status}): {message}")))
+}
+
+/// An address under which this machine reaches what listens on `addr`.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        ip if !ip.is_unspecified() => ip,
+        // `::` takes IPv4 as well.
+        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn made_passwords_are_long_random_and_readable() {
+        let (one, two) = (random_password().unwrap(), random_password().unwrap());
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 27);
+        assert!(one.split('-').all(|part| part.len() == 6 && part.bytes().all(|byte| LETTERS.contains(&byte))));
+    }
+
+    #[test]
+    fn a_password_is_set_in_the_store_while_nothing_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { data_dir: dir.path().to_owned(), ..Settings::default() };
+        let set = |text: &str| reset_password(&Sources::default(), &settings, Zeroizing::new(text.to_owned()));
+        assert!(set("short").unwrap_err().to_string().contains("10 characters"));
+        assert_eq!(set("correct horse").unwrap(), Through::Store);
+        let store = Store::open(&Options::new(dir.path())).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let vault = store.clone();
+        let hash = runtime
+            .block_on(store.read(move |connection| rows::get_secret(connection, vault.vault(), "password_hash")));
+        assert!(hash.unwrap().unwrap().expose().starts_with("$argon2id$"));
+        store.close(PATIENCE);
+    }
+
+    #[test]
+    fn a_password_that_is_said_elsewhere_is_not_set_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { data_dir: dir.path().to_owned(), ..Settings::default() };
+        let flags = vec![("password_hash", "0".repeat(64))];
+        let sources = Sources { flags, ..Sources::default() };
+        let error = reset_password(&sources, &settings, Zeroizing::new("correct horse".to_owned())).unwrap_err();
+        assert!(error.to_string().contains("set by the flag"), "{error}");
+    }
+}
