@@ -195,3 +195,61 @@ async fn a_second_program_on_the_same_folder_or_port_is_refused() {
     assert_eq!(third.status.code(), Some(1));
     assert!(text(&third).contains(&format!("cannot listen on {addr}")), "{}", text(&third));
 }
+
+#[test]
+fn a_new_password_is_shown_once_and_kept_as_a_hash() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = router::run(dir.path(), &["auth", "reset-password"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let password = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    assert!(password.len() == 27 && password.split('-').all(|part| part.len() == 6), "{password}");
+    for entry in fs::read_dir(dir.path().join("data/db")).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        for secret in [password.as_str(), "$argon2id$"] {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+        }
+    }
+    // With it the login can be asked for; without it that is a fault.
+    let asked = &["check", "--auth-mode", "password", "--require-login", "true"];
+    assert_eq!(router::run(dir.path(), asked).status.code(), Some(0));
+    let other = tempfile::tempdir().unwrap();
+    let refused = router::run(other.path(), asked);
+    assert!(refused.status.code() == Some(78) && text(&refused).contains("auth reset-password"), "{}", text(&refused));
+}
+
+#[test]
+fn a_password_can_be_given_and_has_to_be_long_and_ours_to_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let given = |input: &str, variable: Option<&str>| {
+        fs::write(dir.path().join("input"), input).unwrap();
+        let mut command = router::command(dir.path());
+        command.args(["auth", "reset-password", "--stdin"]).stdin(fs::File::open(dir.path().join("input")).unwrap());
+        command.envs(variable.map(|hash| ("FLOW_ROUTER_PASSWORD_HASH", hash)));
+        command.output().unwrap()
+    };
+    let done = given("correct horse\nmore\n", None);
+    assert!(done.status.success() && done.stdout.is_empty(), "{}", text(&done));
+    for (input, variable, reason) in [
+        ("", None, "there is no password"),
+        ("short\n", None, "at least 10 characters"),
+        ("correct horse\n", Some(&*"0".repeat(64)), "set by the environment"),
+    ] {
+        let refused = given(input, variable);
+        assert_eq!(refused.status.code(), Some(1), "{input}");
+        assert!(text(&refused).contains(reason) && !text(&refused).contains("horse"), "{}", text(&refused));
+    }
+    assert_eq!(router::run(dir.path(), &["auth"]).status.code(), Some(2));
+    // What `hash-password` prints is what a file may say.
+    let hash = |input: &str| {
+        fs::write(dir.path().join("input"), input).unwrap();
+        let mut command = router::command(dir.path());
+        command.args(["auth", "hash-password"]).stdin(fs::File::open(dir.path().join("input")).unwrap());
+        command.output().unwrap()
+    };
+    assert_eq!(hash("short\n").status.code(), Some(1));
+    let made = String::from_utf8(hash("correct horse\n").stdout).unwrap();
+    assert!(made.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{made}");
+    let other = tempfile::tempdir().unwrap();
+    let flags = ["check", "--auth-mode", "password", "--password-hash", made.trim()];
+    assert!(router::run(other.path(), &flags).status.success());
+}
