@@ -141,7 +141,7 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let mut text = String::new();
         // Writing into a text fails only where a `Debug` says so.
-        drop(write!(text, "{value:?}"));
+        let _ = write!(text, "{value:?}");
         self.put(field, text);
     }
 }
