@@ -44,7 +44,7 @@ pub enum Through {
 /// A random password. `None`: the system has no randomness.
 pub fn random_password() -> Option<Zeroizing<String>> {
     let mut random = Zeroizing::new([0u8; LENGTH]);
-    aws_lc_rs::rand::fill(&mut *random).ok()?;
+    getrandom::fill(&mut *random).ok()?;
     let letters = random.iter().map(|byte| char::from(LETTERS[usize::from(byte & 31)]));
     let mut password = Zeroizing::new(String::with_capacity(LENGTH + 3));
     for (at, letter) in letters.enumerate() {
@@ -54,6 +54,15 @@ pub fn random_password() -> Option<Zeroizing<String>> {
         password.push(letter);
     }
     Some(password)
+}
+
+/// The hash of a password, as it stands in a file.
+///
+/// # Errors
+/// It is too short or too long.
+pub fn hash(password: Zeroizing<String>) -> io::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(hash_password(password)).map_err(io::Error::other)
 }
 
 /// Sets the password. `settings` are those without the store.

@@ -239,4 +239,17 @@ fn a_password_can_be_given_and_has_to_be_long_and_ours_to_set() {
         assert!(text(&refused).contains(reason) && !text(&refused).contains("horse"), "{}", text(&refused));
     }
     assert_eq!(router::run(dir.path(), &["auth"]).status.code(), Some(2));
+    // What `hash-password` prints is what a file may say.
+    let hash = |input: &str| {
+        fs::write(dir.path().join("input"), input).unwrap();
+        let mut command = router::command(dir.path());
+        command.args(["auth", "hash-password"]).stdin(fs::File::open(dir.path().join("input")).unwrap());
+        command.output().unwrap()
+    };
+    assert_eq!(hash("short\n").status.code(), Some(1));
+    let made = String::from_utf8(hash("correct horse\n").stdout).unwrap();
+    assert!(made.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{made}");
+    let other = tempfile::tempdir().unwrap();
+    let flags = ["check", "--auth-mode", "password", "--password-hash", made.trim()];
+    assert!(router::run(other.path(), &flags).status.success());
 }

@@ -223,7 +223,11 @@ fn item_of<'v, 'i>(value: &'v Value<'i>, item: usize) -> Option<&'v Value<'i>> {
 fn plain(value: &Value<'_>) -> fields::Value {
     match value.get_ref() {
         DeValue::String(text) => fields::Value::Text(text.to_string()),
-        DeValue::Integer(number) => fields::Value::Number(number.as_str().to_owned()),
+        DeValue::Integer(number) => {
+            // `0x10` is 16 wherever the value goes.
+            let decimal = i64::from_str_radix(number.as_str(), number.radix()).map(|number| number.to_string());
+            fields::Value::Number(decimal.unwrap_or_else(|_| number.as_str().to_owned()))
+        }
         DeValue::Float(number) => fields::Value::Number(number.as_str().to_owned()),
         DeValue::Boolean(flag) => fields::Value::Bool(*flag),
         DeValue::Array(items) => fields::Value::List(items.iter().map(plain).collect()),

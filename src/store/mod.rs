@@ -26,7 +26,9 @@ pub mod audit;
 pub mod backup;
 pub mod combos;
 pub mod config;
+pub mod import;
 pub mod keys;
+pub mod offline;
 pub mod pricing;
 pub mod providers;
 pub mod sessions;
@@ -51,7 +53,7 @@ pub use schema::{MigrationRow, migrations};
 pub use vault::{Resealed, Secret, Vault};
 pub use writer::Change;
 
-use reader::Readers;
+use reader::{Readers, Slots};
 use upkeep::Upkeep;
 use writer::{Command, Gauges, Parts, Write, Writer};
 
@@ -172,6 +174,7 @@ impl Store {
         let (usage, rows) = usage::queue();
         let gauges = Arc::new(Gauges::new());
         let limits = Arc::default();
+        let slots = Slots::default();
         let writer = Writer::new(Parts {
             path: path.clone(),
             busy: options.busy,
@@ -181,6 +184,7 @@ impl Store {
             closing: closed,
             gauges: Arc::clone(&gauges),
             upkeep: Upkeep::new(options.clone(), Arc::clone(&limits)),
+            readers: slots.clone(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
         thread::Builder::new()
@@ -190,7 +194,7 @@ impl Store {
                 drop(ending);
             })
             .map_err(unusable)?;
-        let readers = Readers::start(path.clone()).map_err(unusable)?;
+        let readers = Readers::start(path.clone(), &slots).map_err(unusable)?;
         let database = Ok(Database { path, commands, readers, closing, ended: Mutex::new(ended) });
         Ok(Self { inner: Arc::new(Inner { dir: options.dir.clone(), vault, usage, gauges, limits, database }) })
     }
@@ -332,6 +336,9 @@ impl Store {
 /// # Errors
 /// If it is missing, or not a database.
 pub fn check(options: &Options) -> Result<Vec<String>, StoreError> {
+    if !options.database().exists() {
+        return Err(StoreError::NotFound);
+    }
     let conn = connect::reader(&options.database(), options.busy)?;
     Ok(schema::faults(&conn)?)
 }

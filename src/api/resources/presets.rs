@@ -1,6 +1,5 @@
 //! Known services, as templates for providers.
 
-use codecs::dialect::Dialect;
 use serde_json::{Value, json};
 
 use crate::{
@@ -139,7 +138,7 @@ mod tests {
     fn every_preset_has_a_name_and_every_name_a_preset() {
         for preset in PRESETS {
             assert!(NAMES.iter().any(|(id, ..)| *id == preset.id), "{} has no name", preset.id);
-            assert!(Dialect::ALL.contains(&preset.dialect));
+            assert!(codecs::dialect::Dialect::ALL.contains(&preset.dialect));
         }
         for (id, ..) in NAMES {
             assert!(PRESETS.iter().any(|preset| preset.id == *id), "{id} is no preset");

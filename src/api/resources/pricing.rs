@@ -290,7 +290,8 @@ async fn look_up(api: &Api, request: &Request) -> Result<Reply, Problem> {
     };
     let found = snapshot.prices.find(&buyer, &model);
     let price = found.as_ref().map(|found| {
-        let row = Override { provider: found.vendor.clone(), model: found.model.clone(), price: found.price.clone() };
+        let row =
+            Override { provider: found.vendor.to_owned(), model: found.model.to_owned(), price: found.price.clone() };
         shown(&row.row(found.source.name()))
     });
     Ok(Reply::json(json!({
