@@ -104,6 +104,7 @@ async fn survives(router: &Router, begin: impl FnOnce() -> Box<dyn FnOnce()>, re
         // Nothing is promised that is not kept.
         let refused = manage(router, "PATCH", "/api/settings", &[], &json!({"maxAttempts": 3})).await;
         assert!([503, 507].contains(&refused.status) || refused.status == 500, "{}", refused.text());
+        // Not to wait for something, but to have the outage last.
         tokio::time::sleep(OUTAGE.saturating_sub(began.elapsed())).await;
         let text = metrics(router).await;
         assert!(metric(&text, "flow_router_usage_lag_seconds") > 1.0, "{text}");

@@ -29,9 +29,6 @@ impl Head {
     }
 
     fn body(&self) -> Rest {
-        if ["HTTP/1.1 204", "HTTP/1.1 304"].iter().any(|bare| self.first.starts_with(bare)) {
-            return Rest::Nothing;
-        }
         let chunked =
             self.get("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().ends_with("chunked"));
         match self.get("content-length").and_then(|value| value.parse().ok()) {
