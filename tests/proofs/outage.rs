@@ -183,5 +183,5 @@ async fn a_full_disk_costs_no_request() {
         limit("1");
         Box::new(move || limit("unlimited"))
     };
-    survives(&router, fill, "").await;
+    survives(&router, fill, "I/O").await;
 }
