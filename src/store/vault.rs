@@ -98,7 +98,8 @@ impl Keys {
 
     fn random() -> Result<Zeroizing<Vec<u8>>, String> {
         let mut raw = Zeroizing::new(vec![0; KEY_BYTES]);
-        aws_lc_rs::rand::fill(&mut raw).map_err(|_| "the system has no randomness".to_owned())?;
+        // Straight from the system: the generator of the crypto library spends a tenth of a second on its own seed first.
+        getrandom::fill(&mut raw).map_err(|_| "the system has no randomness".to_owned())?;
         Ok(raw)
     }
 

@@ -1,9 +1,20 @@
 //! What there is to manage, a file each.
 
+pub(super) mod combos;
+pub(super) mod database;
+pub(super) mod events;
+mod export;
+pub(super) mod keys;
+pub(super) mod outside;
+pub(super) mod presets;
+pub(super) mod pricing;
 mod probe;
 pub(super) mod providers;
+pub(super) mod settings;
 pub(super) mod system;
+pub(super) mod tags;
 mod time;
+pub(super) mod usage;
 
 use serde_json::Value;
 
