@@ -34,6 +34,8 @@ impl Head {
         match self.get("content-length").and_then(|value| value.parse().ok()) {
             _ if chunked => Rest::Chunks,
             Some(length) => Rest::Length(length),
+            // These end with their heads.
+            None if [" 204 ", " 304 "].iter().any(|status| self.first.contains(status)) => Rest::Nothing,
             None => Rest::Close,
         }
     }
