@@ -208,7 +208,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
     let rows = match request.query("source") {
         Some("card") => RateCard::built_in().map(|(vendor, model, price)| card_row(vendor, model, price)).collect(),
-        _ => api.live().store().read(|conn| rows::list(conn)).await?,
+        _ => api.live().store().read(rows::list).await?,
     };
     let wanted = |row: &&PriceRow| {
         request.query("provider").is_none_or(|provider| row.provider.eq_ignore_ascii_case(provider))
