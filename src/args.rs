@@ -25,6 +25,55 @@ pub enum Action {
     },
     /// Print the table of settings as documentation.
     Settings,
+    /// Work on the database, or on the vault's keys.
+    Database(DbAction),
+}
+
+/// Work on the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DbAction {
+    /// Bring it to this program's version.
+    Migrate {
+        /// Only print the statements.
+        dry_run: bool,
+        /// Go on if the backup before cannot be made.
+        without_backup: bool,
+    },
+    /// Read it wholly and say what is wrong.
+    Check,
+    /// Make a backup.
+    Backup {
+        /// Why.
+        label: String,
+    },
+    /// List the backups.
+    Backups,
+    /// Read a backup wholly and say what is wrong.
+    Verify {
+        /// Which.
+        name: String,
+    },
+    /// Put a backup in the database's place.
+    Restore {
+        /// Which.
+        name: String,
+    },
+    /// Write it anew without holes.
+    Vacuum,
+    /// Take over what the Go program has kept.
+    ImportLegacy {
+        /// Only say what would be taken over.
+        dry_run: bool,
+        /// Its database, if not the one in the data folder.
+        from: Option<PathBuf>,
+    },
+    /// Seal every secret with a new key.
+    Rotate {
+        /// Wipe the old keys, which older backups need.
+        forget_old: bool,
+    },
+    /// Give up secrets whose key is lost.
+    Forget,
 }
 
 /// The command line, understood but not yet checked against the table.
@@ -78,6 +127,8 @@ pub fn command() -> Command {
                         ),
                 ),
         )
+        .subcommand(database())
+        .subcommand(secrets())
         .subcommand(Command::new("settings").about("Print all settings as a Markdown table"));
     for row in TABLE {
         let default = if row.default.is_empty() { String::new() } else { format!(" [default: {}]", row.default) };
@@ -93,6 +144,94 @@ pub fn command() -> Command {
     command
 }
 
+fn database() -> Command {
+    let name = Arg::new("name").required(true).value_name("NAME").help("Name of the backup, as `db backups` shows it");
+    let dry_run = Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue);
+    Command::new("db")
+        .about("Work on the database: check, back up, restore, migrate")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("migrate")
+                .about("Bring the database to this program's version; a start does that too")
+                .arg(dry_run.clone().help("Only print the statements"))
+                .arg(
+                    Arg::new("without-backup")
+                        .long("without-backup")
+                        .action(ArgAction::SetTrue)
+                        .help("Go on if the backup before it cannot be made"),
+                ),
+        )
+        .subcommand(Command::new("check").about("Read the whole database and say what is wrong"))
+        .subcommand(
+            Command::new("backup").about("Make a backup; the gateway may run").arg(
+                Arg::new("label")
+                    .long("label")
+                    .value_name("LABEL")
+                    .default_value("manual")
+                    .help("1 to 32 of a-z, 0-9 and -; the oldest of each label are removed"),
+            ),
+        )
+        .subcommand(Command::new("backups").about("List the backups"))
+        .subcommand(Command::new("verify").about("Read a whole backup and say what is wrong").arg(name.clone()))
+        .subcommand(
+            Command::new("restore")
+                .about("Put a backup in the database's place; what was there becomes a backup itself")
+                .arg(name),
+        )
+        .subcommand(Command::new("vacuum").about("Write the database anew, without holes"))
+        .subcommand(
+            Command::new("import-legacy")
+                .about("Take over providers, keys, combos, prices and sums of the Go program")
+                .arg(dry_run.help("Only say what would be taken over"))
+                .arg(
+                    Arg::new("from")
+                        .long("from")
+                        .value_name("FILE")
+                        .value_parser(clap::value_parser!(PathBuf))
+                        .help("Its database [default: the one in the data folder]"),
+                ),
+        )
+}
+
+fn secrets() -> Command {
+    Command::new("secrets")
+        .about("Work on the key that seals secrets in the database")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("rotate").about("Seal every secret with a new key").arg(
+                Arg::new("forget-old")
+                    .long("forget-old")
+                    .action(ArgAction::SetTrue)
+                    .help("Wipe the old keys: secrets of older backups cannot be opened any more"),
+            ),
+        )
+        .subcommand(Command::new("forget").about("Give up all secrets of the database, because their key is lost"))
+}
+
+fn db_action(matches: &ArgMatches) -> Option<DbAction> {
+    let (command, sub) = matches.subcommand()?;
+    let name = || sub.get_one::<String>("name").cloned().unwrap_or_default();
+    Some(match command {
+        "migrate" => {
+            DbAction::Migrate { dry_run: sub.get_flag("dry-run"), without_backup: sub.get_flag("without-backup") }
+        }
+        "check" => DbAction::Check,
+        "backup" => DbAction::Backup { label: sub.get_one::<String>("label").cloned().unwrap_or_default() },
+        "backups" => DbAction::Backups,
+        "verify" => DbAction::Verify { name: name() },
+        "restore" => DbAction::Restore { name: name() },
+        "vacuum" => DbAction::Vacuum,
+        "import-legacy" => {
+            DbAction::ImportLegacy { dry_run: sub.get_flag("dry-run"), from: sub.get_one::<PathBuf>("from").cloned() }
+        }
+        "rotate" => DbAction::Rotate { forget_old: sub.get_flag("forget-old") },
+        "forget" => DbAction::Forget,
+        _ => return None,
+    })
+}
+
 /// Reads what clap has accepted.
 pub fn understood(matches: &ArgMatches) -> Args {
     let action = match matches.subcommand() {
@@ -104,6 +243,7 @@ pub fn understood(matches: &ArgMatches) -> Args {
             None => Action::Serve,
         },
         Some(("settings", _)) => Action::Settings,
+        Some(("db" | "secrets", sub)) => db_action(sub).map_or(Action::Serve, Action::Database),
         _ => Action::Serve,
     };
     let flags = TABLE

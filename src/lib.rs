@@ -7,6 +7,7 @@ pub mod api;
 pub mod app;
 pub mod args;
 pub mod boot;
+pub mod database;
 pub mod front;
 pub mod gateway;
 pub mod health;

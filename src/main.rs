@@ -6,7 +6,7 @@ use flow_router::{
     app::App,
     args::{self, Action, Args},
     boot::{self, Refused},
-    live,
+    database, live,
     recover::{self, Through},
     settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
@@ -29,7 +29,8 @@ fn main() -> ExitCode {
     let (sources, settings) = match (&args.action, boot::load(&args)) {
         (_, Ok(both)) => both,
         // Making the first key is the way out of "no key exists".
-        (Action::Key { .. }, Err(_)) => {
+        // A database may be repaired whatever the configuration says.
+        (Action::Key { .. } | Action::Database(_), Err(_)) => {
             (Sources::default(), Settings { data_dir: data_dir(&args), ..Settings::default() })
         }
         (_, Err(faults)) => return wrong(&faults),
@@ -45,6 +46,16 @@ fn main() -> ExitCode {
         },
         Action::Key { name } => key(&settings, &name),
         Action::ResetPassword { stdin } => reset_password(&sources, &settings, stdin),
+        Action::Database(action) => match database::run(&action, &settings.data_dir) {
+            Ok(said) => {
+                println!("{said}");
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("error: {why}");
+                ExitCode::FAILURE
+            }
+        },
         Action::Settings => ExitCode::SUCCESS,
     }
 }

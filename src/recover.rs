@@ -44,7 +44,7 @@ pub enum Through {
 /// A random password. `None`: the system has no randomness.
 pub fn random_password() -> Option<Zeroizing<String>> {
     let mut random = Zeroizing::new([0u8; LENGTH]);
-    aws_lc_rs::rand::fill(&mut *random).ok()?;
+    getrandom::fill(&mut *random).ok()?;
     let letters = random.iter().map(|byte| char::from(LETTERS[usize::from(byte & 31)]));
     let mut password = Zeroizing::new(String::with_capacity(LENGTH + 3));
     for (at, letter) in letters.enumerate() {

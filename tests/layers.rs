@@ -110,7 +110,7 @@ const FLOORS: [&[&str]; 13] = [
     &["front"],
     &["boot"],
     &["recover"],
-    &["app"],
+    &["app", "database"],
     &["main", "lib"],
 ];
 

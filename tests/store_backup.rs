@@ -226,18 +226,18 @@ async fn a_new_key_seals_everything_again_and_old_backups_stay_readable() {
     assert_eq!(store.rotate(false).await, Ok(Resealed { sealed: 2, lost: 0 }));
     let after = sealed(&store).await;
     assert!(before.iter().zip(&after).all(|(before, after)| before != after));
-    assert_eq!(config(&store).await.providers, [provider.clone()], "no version changes by it");
+    assert_eq!(config(&store).await.providers, std::slice::from_ref(&provider), "no version changes by it");
     assert_eq!(store.rotate(false).await, Ok(Resealed { sealed: 2, lost: 0 }));
     store.close(CLOSE);
 
     let store = Store::open(&Options::new(dir.path())).unwrap();
     let restored = store.backups().restore(&old_key.name).await.unwrap();
     assert_eq!(restored.secrets, Resealed { sealed: 2, lost: 0 });
-    assert_eq!(config(&store).await.providers, [provider.clone()]);
+    assert_eq!(config(&store).await.providers, std::slice::from_ref(&provider));
 
     // Forgotten keys: that backup's secrets are gone, and the row says so and keeps them.
     assert_eq!(store.rotate(true).await, Ok(Resealed { sealed: 2, lost: 0 }));
-    assert_eq!(config(&store).await.providers, [provider.clone()]);
+    assert_eq!(config(&store).await.providers, std::slice::from_ref(&provider));
     let restored = store.backups().restore(&old_key.name).await.unwrap();
     assert_eq!(restored.secrets, Resealed { sealed: 0, lost: 2 });
     let rows = config(&store).await;

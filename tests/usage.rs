@@ -285,6 +285,6 @@ async fn a_price_of_the_users_counts_from_the_next_request_on() {
     let mut wrong = PriceRow { model: "m".into(), input: -1, source: "user".into(), ..PriceRow::default() };
     let change = live.change("pricing", "m".into(), move |change| pricing::put(change, &mut wrong));
     assert!(change.await.is_err());
-    let prices = live.store().read(|connection| pricing::list(connection)).await.unwrap();
+    let prices = live.store().read(pricing::list).await.unwrap();
     assert_eq!(prices.len(), 1);
 }

@@ -227,7 +227,7 @@ pub fn presented(head: &RequestHead) -> Option<Cow<'_, str>> {
 /// A new key and its digest: 32 random bytes, shown once.
 pub fn new_key() -> Option<(String, [u8; 32])> {
     let mut random = [0u8; 32];
-    aws_lc_rs::rand::fill(&mut random).ok()?;
+    getrandom::fill(&mut random).ok()?;
     let key = format!("{KEY_PREFIX}{}", hex(&random));
     let digest = digest::digest(&digest::SHA256, key.as_bytes());
     let mut sha256 = [0u8; 32];

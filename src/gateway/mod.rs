@@ -226,6 +226,8 @@ impl Gateway {
             Operation::Metrics => {
                 let cooling = self.shared.health.cooling(Instant::now());
                 self.shared.metrics.cooling.set(i64::try_from(cooling).unwrap_or(i64::MAX));
+                let queue = &self.shared.usage;
+                self.shared.metrics.usage_queue(queue.waiting(), queue.dropped());
                 let text = self.shared.metrics.render();
                 let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 reply::document(call, StatusCode::OK, content_type, text).await;

@@ -284,3 +284,116 @@ fn judged(kind: ErrorKind) -> Outcome {
 fn milliseconds(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{
+        settings::{Provider, Settings},
+        usage::live::Next,
+    };
+
+    fn candidate(name: &str) -> Candidate {
+        let provider = Provider::new(name, Dialect::Anthropic, "https://api.example.com");
+        Candidate { upstream: Arc::new(Upstream::new(&provider, &Settings::default())), model: "m".into() }
+    }
+
+    /// The rows of an exchange that `story` tells and that ends like `end`.
+    fn rows(story: impl FnOnce(&mut Record), end: &End<'_>) -> Vec<Arc<UsageRow>> {
+        let feed = Feed::default();
+        let mut listener = feed.listen(None);
+        let asked = Asked {
+            id: "id",
+            dialect: Dialect::OpenAiChat,
+            endpoint: Endpoint::Chat,
+            key: None,
+            ip: [127, 0, 0, 1].into(),
+            client: None,
+            session: None,
+        };
+        let mut record = Record::open(Sinks { queue: None, feed, prices: Arc::default() }, asked);
+        story(&mut record);
+        record.settle(end);
+        let events = std::iter::from_fn(|| listener.ready());
+        let ends = events.filter_map(|next| match next {
+            Next::Event(event) => match &event.what {
+                What::RequestEnd(row) => Some(row.clone()),
+                _ => None,
+            },
+            other => panic!("{other:?}"),
+        });
+        ends.collect()
+    }
+
+    fn error(kind: ErrorKind, status: Option<u16>) -> ApiError {
+        ApiError { status, ..ApiError::new(kind, "why") }
+    }
+
+    #[test]
+    fn ends_have_names() {
+        let ok = End { outcome: "ok", first: Some(Duration::from_millis(5)), ..End::default() };
+        let first = ok.first;
+        let late = error(ErrorKind::Timeout, Some(504));
+        let broken = error(ErrorKind::Api, Some(502));
+        let forbidden = error(ErrorKind::Permission, None);
+        let invalid = error(ErrorKind::Invalid, None);
+        let cases = [
+            (true, End { outcome: "ok", first, ..End::default() }, Outcome::Ok, 200),
+            (true, End { outcome: "gone", ..End::default() }, Outcome::ClientGone, 0),
+            (true, End { outcome: "gone", first, ..End::default() }, Outcome::ClientGone, 200),
+            (true, End { outcome: "timeout", error: Some(&late), first, ..End::default() }, Outcome::Stall, 200),
+            (true, End { outcome: "timeout", error: Some(&late), ..End::default() }, Outcome::Timeout, 504),
+            (true, End { outcome: "api", error: Some(&broken), first, ..End::default() }, Outcome::UpstreamError, 200),
+            (false, End { outcome: "permission", error: Some(&forbidden), ..End::default() }, Outcome::Blocked, 403),
+            (false, End { outcome: "invalid", error: Some(&invalid), ..End::default() }, Outcome::ClientError, 400),
+        ];
+        for (asked, end, outcome, status) in cases {
+            let rows = rows(
+                |record| {
+                    if asked {
+                        record.asked(&candidate("a"))
+                    }
+                },
+                &end,
+            );
+            let [row] = &rows[..] else { panic!("{rows:?}") };
+            assert_eq!((row.outcome, row.status), (outcome, status), "{end:?}");
+            assert_eq!((row.attempt, row.attempts), (u16::from(asked), u16::from(asked)), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_failure_is_the_end_of_those_who_all_failed() {
+        let story = |record: &mut Record| {
+            record.started("m", false, true, 10);
+            record.asked(&candidate("a"));
+            record.failed(&error(ErrorKind::RateLimit, Some(429)), Scope::Model);
+            record.asked(&candidate("b"));
+            record.failed(&error(ErrorKind::Invalid, Some(400)), Scope::Request);
+        };
+        let refused = error(ErrorKind::Invalid, Some(400));
+        let rows = rows(story, &End { outcome: "invalid", error: Some(&refused), bytes_out: 7, ..End::default() });
+        let seen: Vec<_> = rows
+            .iter()
+            .map(|row| (row.attempt, row.attempts, row.status, row.outcome, row.bytes_out, row.bytes_in))
+            .collect();
+        assert_eq!(seen, [(1, 2, 429, Outcome::UpstreamError, 0, 10), (2, 2, 400, Outcome::ClientError, 7, 10)]);
+        assert_eq!((rows[0].provider.as_deref(), rows[1].provider.as_deref()), (Some("a"), Some("b")));
+    }
+
+    #[test]
+    fn counts_have_a_cost_only_where_there_is_a_price() {
+        let usage = Usage { uncached: 1_000, cache_write: 10, cache_write_1h: 4, output: 2, ..Usage::default() };
+        let end = End { outcome: "ok", usage: Some((usage, false)), ..End::default() };
+        let cost = |model: &str| {
+            let candidate = Candidate { model: model.into(), ..candidate("a") };
+            let rows = rows(|record| record.asked(&candidate), &end);
+            assert_eq!((rows[0].tokens_in, rows[0].tokens_cache_write, rows[0].tokens_cache_write_1h), (1_000, 10, 4));
+            rows[0].cost
+        };
+        // 1,000 × 3 + 6 × 3.75 + 4 × 6 + 2 × 15 micro-USD.
+        assert_eq!(cost("claude-sonnet-4-5"), Some((3_000 + 24 + 30) * 1_000 + 22_500));
+        assert_eq!(cost("nobody-knows"), None);
+    }
+}

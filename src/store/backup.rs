@@ -203,6 +203,9 @@ pub fn create(options: &Options, label: &str, keep: Option<usize>) -> Result<Bac
         let message = "a label has 1 to 32 of a-z, 0-9 and -".to_owned();
         return Err(StoreError::Invalid { field: "label".to_owned(), message });
     }
+    if !options.database().exists() {
+        return Err(StoreError::NotFound);
+    }
     let conn = open_for_copy(&options.database())?;
     let backup = write(options, &conn, label)?;
     prune(options, label, keep)?;
@@ -210,13 +213,13 @@ pub fn create(options: &Options, label: &str, keep: Option<usize>) -> Result<Bac
 }
 
 /// A connection that `VACUUM INTO` works on. It writes nothing to its own database.
-fn open_for_copy(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_for_copy(path: &Path) -> Result<Connection, StoreError> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(BUSY)?;
     Ok(conn)
 }
 
-fn write(options: &Options, conn: &Connection, label: &str) -> Result<Backup, StoreError> {
+pub(super) fn write(options: &Options, conn: &Connection, label: &str) -> Result<Backup, StoreError> {
     let backups = options.backups();
     files::private_dir(&backups)?;
     let (name, folder, created_at) = free_name(&backups, label)?;
@@ -421,7 +424,7 @@ pub fn restore_offline(options: &Options, name: &str) -> Result<Restored, StoreE
 }
 
 /// Copies a database's log into it, so that the file alone is the database.
-fn settle(database: &Path) -> Result<(), StoreError> {
+pub(super) fn settle(database: &Path) -> Result<(), StoreError> {
     let conn = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     conn.busy_timeout(BUSY)?;
     let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
@@ -442,7 +445,7 @@ fn set_aside(database: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

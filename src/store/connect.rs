@@ -71,7 +71,7 @@ pub(super) fn full(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Refuses databases of other programs. Returns whether it is empty.
-fn identify(conn: &Connection, path: &Path) -> Result<bool, OpenError> {
+pub(super) fn identify(conn: &Connection, path: &Path) -> Result<bool, OpenError> {
     let unusable = |error: rusqlite::Error| OpenError::Unusable { path: path.to_owned(), error: error.into() };
     let id: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(unusable)?;
     if id == schema::APPLICATION_ID {

@@ -134,7 +134,9 @@ pub enum OpenError {
     #[error("{0} belongs to another program")]
     Foreign(PathBuf),
     /// The snapshot before a migration could not be made.
-    #[error("the database must be migrated and cannot be backed up first: {0} (--migrate-without-backup goes on)")]
+    #[error(
+        "the database must be migrated and cannot be backed up first: {0} (`flow-router db migrate --without-backup` does without)"
+    )]
     NoBackup(StoreError),
     /// A migration failed; the database is as before.
     #[error("migration {id} ({name}) failed, the database is as before: {error}")]

@@ -26,7 +26,9 @@ pub mod audit;
 pub mod backup;
 pub mod combos;
 pub mod config;
+pub mod import;
 pub mod keys;
+pub mod offline;
 pub mod pricing;
 pub mod providers;
 pub mod sessions;
@@ -332,6 +334,9 @@ impl Store {
 /// # Errors
 /// If it is missing, or not a database.
 pub fn check(options: &Options) -> Result<Vec<String>, StoreError> {
+    if !options.database().exists() {
+        return Err(StoreError::NotFound);
+    }
     let conn = connect::reader(&options.database(), options.busy)?;
     Ok(schema::faults(&conn)?)
 }

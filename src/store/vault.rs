@@ -33,7 +33,7 @@ const HEAD_BYTES: usize = 2 + NONCE_LEN;
 /// The file in the data folder.
 const FILE: &str = "secret.key";
 /// Every sealed column: table, row id, column. A rotation walks them.
-const SEALED: &[(&str, &str, &str)] = &[("providers", "id", "secret"), ("settings", "key", "secret")];
+pub(super) const SEALED: &[(&str, &str, &str)] = &[("providers", "id", "secret"), ("settings", "key", "secret")];
 
 /// A text that is never printed and is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl fmt::Debug for Vault {
 
 impl Keys {
     fn new(raw: Zeroizing<Vec<u8>>) -> Result<Self, String> {
-        if raw.is_empty() || raw.len() % KEY_BYTES != 0 || raw.len() / KEY_BYTES > usize::from(u8::MAX) {
+        if raw.is_empty() || !raw.len().is_multiple_of(KEY_BYTES) || raw.len() / KEY_BYTES > usize::from(u8::MAX) {
             return Err(format!("{} bytes are not a number of keys of {KEY_BYTES} bytes", raw.len()));
         }
         let mut ready = Vec::with_capacity(raw.len() / KEY_BYTES);
@@ -98,7 +98,8 @@ impl Keys {
 
     fn random() -> Result<Zeroizing<Vec<u8>>, String> {
         let mut raw = Zeroizing::new(vec![0; KEY_BYTES]);
-        aws_lc_rs::rand::fill(&mut raw).map_err(|_| "the system has no randomness".to_owned())?;
+        // Straight from the system: the generator of the crypto library spends a tenth of a second on its own seed first.
+        getrandom::fill(&mut raw).map_err(|_| "the system has no randomness".to_owned())?;
         Ok(raw)
     }
 

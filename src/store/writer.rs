@@ -105,12 +105,15 @@ where
     }
 }
 
+/// Work with the connection, or with why there is none.
+pub(super) type Alone = Box<dyn FnOnce(Result<&mut Connection, StoreError>) + Send>;
+
 /// What the writer is asked for.
 pub(super) enum Command {
     /// A change in its own transaction.
     Change(Box<dyn Job>),
     /// Work with the connection itself, outside transactions: a restore.
-    Alone(Box<dyn FnOnce(Result<&mut Connection, StoreError>) + Send>),
+    Alone(Alone),
 }
 
 /// What the writer shows of itself. Atomics, so that a look costs nothing.

@@ -4,7 +4,7 @@
 //! Streams count their gaps in a local [`Gaps`] and hand them over once, so that no chunk touches shared state.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -96,6 +96,10 @@ pub struct Metrics {
     pub configurations: Family<ConfigurationLabels, Counter>,
     /// Streams whose beginning is held back.
     pub holding: Gauge,
+    /// Usage rows that wait for the store.
+    pub usage_waiting: Gauge,
+    /// Usage rows that could not be handed over.
+    pub usage_dropped: Counter,
     /// The lanes, for what they carry.
     pub lanes: Lanes,
 }
@@ -117,6 +121,8 @@ impl Default for Metrics {
         let cooling = Gauge::default();
         let configurations = Family::default();
         let holding = Gauge::default();
+        let usage_waiting = Gauge::default();
+        let usage_dropped = Counter::default();
         let lanes = Lanes::default();
         registry.register("requests", "Finished exchanges", requests.clone());
         registry.register("in_flight", "Exchanges in flight", in_flight.clone());
@@ -136,6 +142,8 @@ impl Default for Metrics {
         registry.register("configurations", "Changes of the configuration while running", configurations.clone());
         registry.register("cooling", "Providers and models cooling down", cooling.clone());
         registry.register("holding", "Streams whose beginning is held back", holding.clone());
+        registry.register("usage_rows_waiting", "Usage rows that wait for the store", usage_waiting.clone());
+        registry.register("usage_rows_dropped", "Usage rows that could not be handed over", usage_dropped.clone());
         registry.register_collector(Box::new(lanes.clone()));
         Self {
             registry: Arc::new(registry),
@@ -149,6 +157,8 @@ impl Default for Metrics {
             cooling,
             configurations,
             holding,
+            usage_waiting,
+            usage_dropped,
             lanes,
         }
     }
@@ -176,6 +186,12 @@ impl Metrics {
     /// Counts a configuration that was put in force, or that was not.
     pub fn configuration(&self, result: &'static str) {
         self.configurations.get_or_create(&ConfigurationLabels { result }).inc();
+    }
+
+    /// Takes over what the queue of usage rows says of itself.
+    pub fn usage_queue(&self, waiting: usize, dropped: u64) {
+        self.usage_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.usage_dropped.inner().store(dropped, Ordering::Relaxed);
     }
 
     /// The exposition in OpenMetrics text.
@@ -290,11 +306,14 @@ mod tests {
         let mut gaps = Gaps::default();
         gaps.add(Duration::from_millis(3));
         gaps.flush(&metrics.gap);
+        metrics.usage_queue(2, 7);
         let text = metrics.render();
         for line in [
             "flow_router_requests_total{client=\"anthropic\",provider=\"p\",outcome=\"ok\"} 1",
             "flow_router_tokens_total{provider=\"p\",bucket=\"output\",source=\"upstream\"} 4",
             "flow_router_chunk_gap_seconds_bucket{le=\"0.005\"} 1",
+            "flow_router_usage_rows_waiting 2",
+            "flow_router_usage_rows_dropped_total 7",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

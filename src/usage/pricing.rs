@@ -268,15 +268,15 @@ pub enum Place {
 
 /// A price and where it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct Found<'c> {
     /// What it costs.
     pub price: Price,
     /// Who says so.
     pub source: Source,
     /// The vendor or provider under which it is listed.
-    pub vendor: String,
+    pub vendor: &'c str,
     /// The name or pattern under which it is listed.
-    pub model: String,
+    pub model: &'c str,
 }
 
 /// Families that only their maker sells, or that others sell at the maker's list price: here a name alone is enough. Models
@@ -345,7 +345,11 @@ impl RateCard {
     }
 
     /// The price of `model` at `buyer`'s, if anybody knows it.
-    pub fn find(&self, buyer: &Buyer<'_>, model: &str) -> Option<Found> {
+    pub fn find<'c>(&'c self, buyer: &Buyer<'c>, model: &'c str) -> Option<Found<'c>> {
+        if buyer.place == Place::Embedded {
+            let price = Price::plain(0, 0);
+            return Some(Found { price, source: Source::Demo, vendor: buyer.provider, model });
+        }
         let model = lower(model);
         let names = Names::of(&model);
         if let Some(row) = names.iter().find_map(|name| self.own(buyer, name)) {
@@ -369,11 +373,7 @@ impl RateCard {
     }
 
     /// The price on the built-in card.
-    fn listed(buyer: &Buyer<'_>, names: &Names<'_>) -> Option<Found> {
-        if buyer.place == Place::Embedded {
-            let (price, vendor) = (Price::plain(0, 0), buyer.provider.to_owned());
-            return Some(Found { price, source: Source::Demo, vendor, model: names.plain().to_owned() });
-        }
+    fn listed(buyer: &Buyer<'_>, names: &Names<'_>) -> Option<Found<'static>> {
         let vendor = buyer
             .vendor
             .map(|vendor| SAME_VENDOR.iter().find(|(door, _)| *door == vendor).map_or(vendor, |(_, vendor)| vendor));
@@ -384,8 +384,8 @@ impl RateCard {
             [vendor, maker].into_iter().flatten().find_map(|vendor| card::find(vendor, name)).map(|row| Found {
                 price: row.price(),
                 source: Source::Card,
-                vendor: row.vendor.to_owned(),
-                model: row.model.to_owned(),
+                vendor: row.vendor,
+                model: row.model,
             })
         })
     }
@@ -409,8 +409,8 @@ fn is(buyer: &Buyer<'_>, provider: &str) -> bool {
     buyer.provider.eq_ignore_ascii_case(provider) || buyer.vendor == Some(provider)
 }
 
-fn found(row: &Override) -> Found {
-    Found { price: row.price.clone(), source: Source::User, vendor: row.provider.clone(), model: row.model.clone() }
+fn found(row: &Override) -> Found<'_> {
+    Found { price: row.price.clone(), source: Source::User, vendor: &row.provider, model: &row.model }
 }
 
 fn lower(text: &str) -> Cow<'_, str> {
@@ -464,10 +464,6 @@ impl<'m> Names<'m> {
     fn iter(&self) -> impl Iterator<Item = &str> {
         self.list.iter().flatten().map(|name| &**name)
     }
-
-    fn plain(&self) -> &str {
-        self.iter().next().unwrap_or_default()
-    }
 }
 
 /// A name without its date and variant.
@@ -497,6 +493,9 @@ fn undated(name: &str) -> Option<&str> {
 
 /// A name with `-` for every `.` between digits, if there is one: vendors disagree about `4.5` and `4-5`.
 fn versions(name: &str) -> Option<String> {
+    if !name.contains('.') {
+        return None;
+    }
     let bytes = name.as_bytes();
     let between = |at: usize| {
         let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);

@@ -10,7 +10,7 @@ use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordVerifier, phc::PasswordHash},
 };
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use icu_normalizer::ComposingNormalizerBorrowed;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -131,7 +131,7 @@ fn argon2() -> Option<Argon2<'static>> {
 fn new_hash(password: &str) -> Option<String> {
     use argon2::PasswordHasher as _;
     let mut salt = [0u8; SALT];
-    rand::fill(&mut salt).ok()?;
+    getrandom::fill(&mut salt).ok()?;
     let hash: PasswordHash = argon2()?.hash_password_with_salt(password.as_bytes(), &salt).ok()?;
     Some(hash.to_string())
 }

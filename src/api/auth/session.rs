@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
@@ -185,7 +185,7 @@ impl Sessions {
         now_ms: i64,
     ) -> Option<Begun> {
         let mut random = Zeroizing::new([0u8; 32]);
-        rand::fill(&mut *random).ok()?;
+        getrandom::fill(&mut *random).ok()?;
         let token = Zeroizing::new(URL_SAFE_NO_PAD.encode(*random));
         let row = SessionRow {
             token_hash: token_hash(&token),

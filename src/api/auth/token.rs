@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 
 use crate::{gateway::hex, store::files};
 
@@ -38,7 +38,7 @@ impl AdminToken {
     /// token or the new one.
     pub fn create(data_dir: &Path) -> io::Result<Self> {
         let mut random = [0u8; 32];
-        rand::fill(&mut random).map_err(|_| io::Error::other("the system has no randomness"))?;
+        getrandom::fill(&mut random).map_err(|_| io::Error::other("the system has no randomness"))?;
         let text = format!("{PREFIX}{}", hex(&random));
         let path = path(data_dir);
         let folder = path.parent().unwrap_or(data_dir);

@@ -51,7 +51,7 @@ pub struct Filter {
 pub enum Wanted {
     /// Well.
     Ok,
-    /// Not well.
+    /// With a failure; clients that left are none.
     Error,
     /// Like that.
     Outcome(Outcome),
@@ -195,8 +195,11 @@ fn clauses(conn: &Connection, filter: &Filter) -> rusqlite::Result<Option<Clause
             also("outcome <> 0 AND outcome = ?", i64::from(outcome as u8).into());
         }
         Some(Wanted::Ok | Wanted::Outcome(_)) => sql.push_str(" AND outcome = 0"),
-        // Word for word the condition of the index of failures.
-        Some(Wanted::Error) => sql.push_str(" AND outcome <> 0"),
+        // The first part is word for word the condition of the index of what did not end well.
+        Some(Wanted::Error) => {
+            let gone = Outcome::ClientGone as u8;
+            sql.push_str(&format!(" AND outcome <> 0 AND outcome <> {gone}"));
+        }
         Some(Wanted::Status(status)) => also("status = ?", i64::from(status).into()),
         None => {}
     }
@@ -382,7 +385,14 @@ mod tests {
         let rows = [
             row(1),
             failed(429, Outcome::UpstreamError),
-            UsageRow { session: Some("abc".into()), key: None, client: None, duration_ms: 9_000, ..row(3) },
+            UsageRow {
+                outcome: Outcome::ClientGone,
+                session: Some("abc".into()),
+                key: None,
+                client: None,
+                duration_ms: 9_000,
+                ..row(3)
+            },
             UsageRow { model: Some("claude-x".into()), attempt: 1, attempts: 2, ..row(4) },
             UsageRow { endpoint: Endpoint::CountTokens, request_id: "r-5".into(), ..row(5) },
         ];
@@ -404,7 +414,8 @@ mod tests {
         assert_eq!(filter(|f| f.min_duration_ms = Some(201)), [3]);
         assert_eq!(filter(|f| f.endpoint = Some(Endpoint::CountTokens)), [5]);
         assert_eq!(filter(|f| f.finals = true), [5, 3, 2, 1]);
-        assert_eq!(filter(|f| f.wanted = Some("ok".parse().unwrap())), [5, 4, 3, 1]);
+        assert_eq!(filter(|f| f.wanted = Some("ok".parse().unwrap())), [5, 4, 1]);
+        assert_eq!(filter(|f| f.wanted = Some("client_gone".parse().unwrap())), [3]);
         for wanted in ["error", "upstream_error", "429"] {
             let filter = Filter { wanted: Some(wanted.parse().unwrap()), ..Filter::default() };
             assert_eq!(all(&conn, &filter), [2], "{wanted}");

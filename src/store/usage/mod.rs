@@ -8,6 +8,7 @@
 //!
 //! Texts that repeat (providers, models, keys, clients) are stored once, in `dim`. An unknown price is NULL, never 0.
 
+mod days;
 mod list;
 mod names;
 mod queue;
@@ -27,6 +28,7 @@ pub use row::{Endpoint, Outcome, UsageRow};
 pub use stats::{Percentiles, Stats, stats};
 pub use sums::{By, Chart, Group, Series, Step, Sum, Sums, chart, last_seen, sums};
 
+pub(super) use days::{DaySum, add_days};
 pub(super) use queue::{Rows, queue};
 pub(super) use retain::retain;
 pub(super) use write::{Dims, write};

@@ -110,6 +110,11 @@ impl Outcome {
     const ALL: [Self; 7] =
         [Self::Ok, Self::ClientError, Self::UpstreamError, Self::Timeout, Self::Stall, Self::ClientGone, Self::Blocked];
 
+    /// Whether something failed. A client that left says nothing about anybody else: it is neither this nor a success.
+    pub fn is_failure(self) -> bool {
+        !matches!(self, Self::Ok | Self::ClientGone)
+    }
+
     /// The word for it in the API and in exports.
     pub fn name(self) -> &'static str {
         match self {

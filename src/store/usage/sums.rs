@@ -24,7 +24,7 @@ const INTERVALS: usize = 2_200;
 pub struct Sums {
     /// Requests.
     pub requests: u64,
-    /// Those of them that did not end well.
+    /// Those of them that failed; clients that left are not among them.
     pub errors: u64,
     /// Attempts after which another one followed.
     pub retried: u64,
@@ -87,8 +87,9 @@ impl Sums {
 
     const BUCKETS: &str = "sum(n), sum(n_err), sum(n_retried), sum(n_unpriced), sum(tok_in), sum(tok_out),
         sum(tok_cache_read), sum(tok_cache_write), sum(tok_reasoning), sum(cost), sum(dur_sum), sum(ttft_sum), sum(ttft_n)";
-    /// The same over the log. Endpoint 3 counts tokens and costs nothing.
-    const LOG: &str = "sum(attempt = attempts), sum(attempt = attempts AND outcome <> 0), sum(attempt <> attempts),
+    /// The same over the log. Endpoint 3 counts tokens and costs nothing; outcomes 0 and 5 are no failures.
+    const LOG: &str =
+        "sum(attempt = attempts), sum(attempt = attempts AND outcome NOT IN (0, 5)), sum(attempt <> attempts),
         sum(cost IS NULL AND endpoint <> 3 AND tok_in + tok_out + tok_cache_read + tok_cache_write > 0),
         sum(tok_in), sum(tok_out), sum(tok_cache_read), sum(tok_cache_write), sum(tok_reasoning), sum(cost),
         sum(iif(attempt = attempts, dur_ms, 0)), sum(iif(attempt = attempts, ttft_ms, 0)),

@@ -6,7 +6,7 @@ use rusqlite::{Transaction, params};
 
 use super::{
     UsageRow,
-    row::{Endpoint, Outcome, dialect_code},
+    row::{Endpoint, dialect_code},
 };
 
 /// Values of one kind that get a number; what comes later is `other`. A caller can invent model names.
@@ -77,7 +77,12 @@ impl Dims {
         Ok(id)
     }
 
-    fn some(&mut self, tx: &Transaction<'_>, kind: Kind, value: Option<&str>) -> rusqlite::Result<Option<i64>> {
+    pub(super) fn some(
+        &mut self,
+        tx: &Transaction<'_>,
+        kind: Kind,
+        value: Option<&str>,
+    ) -> rusqlite::Result<Option<i64>> {
         value.filter(|value| !value.is_empty()).map(|value| self.id(tx, kind, value)).transpose()
     }
 }
@@ -156,7 +161,7 @@ pub(crate) fn write(tx: &Transaction<'_>, dims: &mut Dims, rows: &[UsageRow]) ->
             key.unwrap_or(0),
             row.endpoint as u8,
             is_final,
-            is_final && row.outcome != Outcome::Ok,
+            is_final && row.outcome.is_failure(),
             !is_final,
             is_unpriced(row),
             row.tokens_in,
@@ -195,7 +200,10 @@ pub(super) mod tests {
     use codecs::dialect::Dialect;
     use rusqlite::Connection;
 
-    use super::{super::SCHEMA, *};
+    use super::{
+        super::{Outcome, SCHEMA},
+        *,
+    };
 
     /// A good attempt at a time.
     pub(in super::super) fn row(ts_ms: i64) -> UsageRow {

@@ -10,7 +10,7 @@ use std::{
 use aws_lc_rs::{
     aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     constant_time::verify_slices_are_equal,
-    digest, rand,
+    digest,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,7 @@ impl Pending {
 /// 32 random bytes as text.
 fn random() -> Option<String> {
     let mut bytes = [0u8; 32];
-    rand::fill(&mut bytes).ok()?;
+    getrandom::fill(&mut bytes).ok()?;
     Some(URL_SAFE_NO_PAD.encode(bytes))
 }
 
@@ -80,14 +80,14 @@ impl Seal {
     /// A new key; `None`: the system has no randomness.
     pub(super) fn new() -> Option<Self> {
         let mut key = zeroize::Zeroizing::new([0u8; 32]);
-        rand::fill(&mut *key).ok()?;
+        getrandom::fill(&mut *key).ok()?;
         Some(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &*key).ok()?)))
     }
 
     /// Seals a login; `None`: the system has no randomness.
     pub(super) fn close(&self, pending: &Pending) -> Option<String> {
         let mut nonce = [0u8; NONCE_LEN];
-        rand::fill(&mut nonce).ok()?;
+        getrandom::fill(&mut nonce).ok()?;
         let mut text = serde_json::to_vec(pending).ok()?;
         self.0.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), purpose(), &mut text).ok()?;
         Some(URL_SAFE_NO_PAD.encode([&nonce[..], &text].concat()))

@@ -1,0 +1,56 @@
+//! Sums of days that another program counted.
+
+use rusqlite::{Transaction, params};
+
+use super::write::{Dims, Kind};
+
+/// One day's use of one model at one provider with one key. Empty names stand for none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DaySum {
+    /// A second of that day, in Unix time; a multiple of a bucket's length.
+    pub(crate) start: i64,
+    /// Name of the provider.
+    pub(crate) provider: String,
+    /// The model.
+    pub(crate) model: String,
+    /// Name of the key.
+    pub(crate) key: String,
+    /// Requests.
+    pub(crate) requests: i64,
+    /// Input tokens.
+    pub(crate) tokens_in: i64,
+    /// Output tokens.
+    pub(crate) tokens_out: i64,
+    /// In nano-USD.
+    pub(crate) cost: i64,
+}
+
+/// Adds sums to the buckets, as chat requests that went well.
+pub(crate) fn add_days(tx: &Transaction<'_>, sums: &[DaySum]) -> rusqlite::Result<()> {
+    let mut dims = Dims::default();
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO usage_bucket (start, conn_id, model, key_id, endpoint, n, n_err, n_retried, n_unpriced, tok_in,
+             tok_out, tok_cache_read, tok_cache_write, tok_reasoning, cost, dur_sum, ttft_sum, ttft_n)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7, ?8, 0, 0, 0, ?9, 0, 0, 0)
+         ON CONFLICT DO UPDATE SET n = n + excluded.n, tok_in = tok_in + excluded.tok_in,
+             tok_out = tok_out + excluded.tok_out, cost = cost + excluded.cost",
+    )?;
+    for sum in sums {
+        let mut id = |kind, name: &str| dims.some(tx, kind, Some(name)).map(|id| id.unwrap_or(0));
+        let (provider, model) = (id(Kind::Provider, &sum.provider)?, id(Kind::Model, &sum.model)?);
+        let key = id(Kind::Key, &sum.key)?;
+        let chat = super::Endpoint::Chat as u8;
+        insert.execute(params![
+            sum.start,
+            provider,
+            model,
+            key,
+            chat,
+            sum.requests,
+            sum.tokens_in,
+            sum.tokens_out,
+            sum.cost
+        ])?;
+    }
+    Ok(())
+}
