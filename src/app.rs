@@ -14,7 +14,7 @@ use crate::{
     live::Live,
     runtime::{Layout, Stop, lane},
     settings::{Settings, Sources},
-    telemetry,
+    telemetry, vendor,
 };
 
 /// A program that runs: lanes that serve until they are told to drain.
@@ -67,6 +67,7 @@ impl App {
                 timeouts: timeouts.clone(),
                 egress: egress.clone(),
                 roots: roots.clone(),
+                refuse: vendor::is_forbidden,
                 ..ClientConfig::default()
             })
             .map_err(io::Error::other)?;

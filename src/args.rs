@@ -23,6 +23,8 @@ pub enum Action {
         /// Whether it comes from the standard input; otherwise it is made up.
         stdin: bool,
     },
+    /// Print the hash of a password that comes from the standard input.
+    HashPassword,
     /// Print the table of settings as documentation.
     Settings,
     /// Work on the database, or on the vault's keys.
@@ -116,6 +118,10 @@ pub fn command() -> Command {
                 .about("Logins for managing")
                 .subcommand_required(true)
                 .arg_required_else_help(true)
+                .subcommand(
+                    Command::new("hash-password")
+                        .about("Print the hash of a password from the standard input, for `password_hash` in a file"),
+                )
                 .subcommand(
                     Command::new("reset-password")
                         .about("Set a new password for managing, which is shown once; all who are logged in are logged out")
@@ -238,6 +244,7 @@ pub fn understood(matches: &ArgMatches) -> Args {
         Some(("check", _)) => Action::Check,
         Some(("key", sub)) => Action::Key { name: sub.get_one::<String>("name").cloned().unwrap_or_default() },
         Some(("auth", sub)) => match sub.subcommand() {
+            Some(("hash-password", _)) => Action::HashPassword,
             Some((_, reset)) => Action::ResetPassword { stdin: reset.get_flag("stdin") },
             // clap asks for one.
             None => Action::Serve,

@@ -132,6 +132,13 @@ impl Health {
         locks.retain(|key, _| &*key.provider != provider);
     }
 
+    /// Until when a provider, or one of its models, cools down at the longest, if any does at `now`.
+    pub fn provider_until(&self, provider: &str, now: Instant) -> Option<Instant> {
+        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = locks.iter().filter(|(key, _)| &*key.provider == provider);
+        own.map(|(_, lock)| lock.until).filter(|until| *until > now).max()
+    }
+
     /// Number of pairs and providers cooling down at `now`.
     pub fn cooling(&self, now: Instant) -> usize {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner).values().filter(|lock| lock.until > now).count()
@@ -156,6 +163,7 @@ mod tests {
         assert!(health.cooling_until(&p, &other, now).is_none());
         health.failed(&p, &m, (Scope::Credential, fixed), now);
         assert!(health.cooling_until(&p, &other, now).is_some());
+        assert!(health.provider_until("p", now).is_some() && health.provider_until("m", now).is_none());
         assert!(health.cooling_until(&p, &other, now + Duration::from_secs(6)).is_none());
         health.succeeded(&p, &m);
         assert!(health.cooling_until(&p, &m, now).is_none());

@@ -26,6 +26,9 @@ fn main() -> ExitCode {
         print_settings();
         return ExitCode::SUCCESS;
     }
+    if args.action == Action::HashPassword {
+        return hash_password();
+    }
     let (sources, settings) = match (&args.action, boot::load(&args)) {
         (_, Ok(both)) => both,
         // Making the first key is the way out of "no key exists".
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        Action::Settings => ExitCode::SUCCESS,
+        Action::Settings | Action::HashPassword => ExitCode::SUCCESS,
     }
 }
 
@@ -103,13 +106,29 @@ fn key(settings: &Settings, name: &str) -> ExitCode {
     }
 }
 
+/// A password from the first line of the standard input.
+fn typed_password() -> Option<Zeroizing<String>> {
+    // The line's end is no part of it; blanks are.
+    std::io::stdin().lines().next().and_then(Result::ok).map(Zeroizing::new)
+}
+
+fn hash_password() -> ExitCode {
+    let hashed = typed_password().ok_or_else(|| std::io::Error::other("there is no password")).and_then(recover::hash);
+    match hashed {
+        Ok(hash) => {
+            println!("{hash}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn reset_password(sources: &Sources, settings: &Settings, stdin: bool) -> ExitCode {
-    let given = match stdin {
-        // The line's end is no part of it; blanks are.
-        true => std::io::stdin().lines().next().and_then(Result::ok),
-        false => recover::random_password().map(|made| made.to_string()),
-    };
-    let Some(password) = given.map(Zeroizing::new) else {
+    let given = if stdin { typed_password() } else { recover::random_password() };
+    let Some(password) = given else {
         eprintln!("error: there is no password");
         return ExitCode::FAILURE;
     };

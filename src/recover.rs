@@ -56,6 +56,15 @@ pub fn random_password() -> Option<Zeroizing<String>> {
     Some(password)
 }
 
+/// The hash of a password, as it stands in a file.
+///
+/// # Errors
+/// It is too short or too long.
+pub fn hash(password: Zeroizing<String>) -> io::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(hash_password(password)).map_err(io::Error::other)
+}
+
 /// Sets the password. `settings` are those without the store.
 ///
 /// # Errors

@@ -67,8 +67,8 @@ sha256 = "zz"
         "c.toml:13:12: `hard` is not allowed here: use effort, type, type_effort, enable, reasoning",
         "c.toml:14:10: expected true or false, found a value of type integer",
         "c.toml:15:32: `model` cannot be renamed or forced",
-        "c.toml:16:25: `seed`: JSON has no place for this value",
-        "c.toml:16:37: `when`: JSON has no place for this value",
+        "c.toml:16:25: JSON has no place for this value",
+        "c.toml:16:37: JSON has no place for this value",
         "c.toml:19:10: unknown preset `opennai`",
         "c.toml:21:12: provider `bare` needs `dialect`",
         "c.toml:21:12: provider `bare` needs `base_url`",
@@ -239,4 +239,17 @@ fn a_password_can_be_given_and_has_to_be_long_and_ours_to_set() {
         assert!(text(&refused).contains(reason) && !text(&refused).contains("horse"), "{}", text(&refused));
     }
     assert_eq!(router::run(dir.path(), &["auth"]).status.code(), Some(2));
+    // What `hash-password` prints is what a file may say.
+    let hash = |input: &str| {
+        fs::write(dir.path().join("input"), input).unwrap();
+        let mut command = router::command(dir.path());
+        command.args(["auth", "hash-password"]).stdin(fs::File::open(dir.path().join("input")).unwrap());
+        command.output().unwrap()
+    };
+    assert_eq!(hash("short\n").status.code(), Some(1));
+    let made = String::from_utf8(hash("correct horse\n").stdout).unwrap();
+    assert!(made.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{made}");
+    let other = tempfile::tempdir().unwrap();
+    let flags = ["check", "--auth-mode", "password", "--password-hash", made.trim()];
+    assert!(router::run(other.path(), &flags).status.success());
 }

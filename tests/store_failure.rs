@@ -88,6 +88,9 @@ async fn another_programs_lock_delays_usage_and_refuses_changes() {
     let status = until(&store, |status| status.state != State::Ok).await;
     assert_eq!(status.state, State::Degraded(StoreError::Locked.to_string()));
     assert_eq!(count(&store, "settings").await, 0, "queries are answered");
+    let second = Store::open(&options).unwrap();
+    assert_eq!(count(&second, "settings").await, 0, "it opens under the lock too");
+    second.close(CLOSE);
     other.execute_batch("COMMIT").unwrap();
     let status = until(&store, |status| status.backlog_rows == 0).await;
     assert_eq!((status.state, status.written_rows), (State::Ok, 300));
@@ -141,7 +144,10 @@ async fn a_read_only_file_refuses_changes_until_it_is_writable() {
         assert_eq!(store.write(|change| settings::set(change, "a", &4.into())).await, Err(StoreError::ReadOnly));
         push(&store, 10);
         until(&store, |status| status.state != State::Ok).await;
-        mode(0o600);
+        // With the files beside it, which SQLite made like it.
+        for entry in fs::read_dir(dir.path().join("db")).unwrap() {
+            fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(0o600)).unwrap();
+        }
         until(&store, |status| status.written_rows == 10).await;
         store.write(|change| settings::set(change, "a", &4.into())).await.unwrap();
         store.close(CLOSE);

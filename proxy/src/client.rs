@@ -48,6 +48,8 @@ pub struct ClientConfig {
     pub roots: Roots,
     /// Names that are not asked of the system's resolver, with the addresses to use instead.
     pub pins: Vec<(String, Vec<IpAddr>)>,
+    /// Addresses that are never connected to, however a host came by them. What a proxy resolves is not seen here.
+    pub refuse: fn(IpAddr) -> bool,
     /// Idle HTTP/1 connections kept per origin.
     pub idle_per_origin: usize,
     /// Idle HTTP/1 connections kept in all.
@@ -62,6 +64,7 @@ impl Default for ClientConfig {
             egress: Egress::direct(),
             roots: Roots::Bundled,
             pins: Vec::new(),
+            refuse: |_| false,
             idle_per_origin: 32,
             idle_total: 512,
         }
@@ -162,7 +165,7 @@ impl Client {
     /// An extra root that is no certificate.
     pub fn new(config: ClientConfig) -> Result<Self, Error> {
         let dialer = Dialer {
-            resolver: Resolver::new(&config.pins),
+            resolver: Resolver::new(&config.pins, config.refuse),
             egress: config.egress.clone(),
             tls: Connector::new(&config.roots)?,
         };

@@ -49,6 +49,9 @@ pub enum Kind {
     /// The name could not be resolved.
     #[error("cannot resolve {0}")]
     Resolve(String),
+    /// All addresses of the host are refused ([`crate::ClientConfig::refuse`]).
+    #[error("{0} has an address that is not allowed")]
+    Refused(String),
     /// No connection could be made.
     #[error("cannot connect to {0}")]
     Connect(String),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 pub(super) fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     for (name, change) in patch {
         match change {
-            Value::Null => drop(target.shift_remove(name)),
+            Value::Null => drop(target.remove(name)),
             Value::Object(change) => {
                 let inner = target.entry(name.clone()).or_insert(Value::Null);
                 if !inner.is_object() {

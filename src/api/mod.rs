@@ -69,6 +69,7 @@ struct Shared {
     draining: watch::Receiver<bool>,
     limits: limits::Limits,
     repeats: idempotency::Repeats,
+    catalogues: resources::providers::Catalogues,
     started: Instant,
     started_ms: i64,
     /// Where we listen.
@@ -91,6 +92,7 @@ impl Management {
             draining,
             limits: limits::Limits::default(),
             repeats: idempotency::Repeats::default(),
+            catalogues: resources::providers::Catalogues::default(),
             started: Instant::now(),
             started_ms: now_ms(),
             addr: OnceLock::new(),

@@ -121,7 +121,7 @@ impl Request {
 
 /// Whether the text of a query parameter means yes.
 pub(super) fn is_true(text: &str) -> bool {
-    matches!(text, "true" | "1" | "yes")
+    matches!(text, "true" | "1")
 }
 
 impl Drop for Request {
@@ -131,7 +131,8 @@ impl Drop for Request {
     }
 }
 
-fn forget(value: &mut Value) {
+/// Wipes the texts of a value.
+pub(super) fn forget(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),
         Value::Array(items) => items.iter_mut().for_each(forget),

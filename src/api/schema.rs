@@ -31,6 +31,8 @@ pub enum Schema {
     Map(&'static Schema),
     /// An object with these members and no others.
     Object(&'static Object),
+    /// Likewise, made when it is first wanted.
+    Made(fn() -> &'static Object),
     /// That, or `null`.
     Nullable(&'static Schema),
     /// One of these, the first that fits.
@@ -55,6 +57,10 @@ pub enum Form {
     Any,
     /// Characters of one line: no control characters.
     Line,
+    /// Small letters, digits and hyphens.
+    Label,
+    /// `#rrggbb`, or nothing.
+    Color,
     /// A time as RFC 3339 has it.
     Time,
 }
@@ -189,7 +195,8 @@ impl Schema {
                 Ok(())
             }
             (Schema::Object(object), Value::Object(members)) => object.walk(members, needs, way),
-            (Schema::Map(_) | Schema::Object(_), _) => wrong(way, "an object".to_owned()),
+            (Schema::Made(object), Value::Object(members)) => object().walk(members, needs, way),
+            (Schema::Map(_) | Schema::Object(_) | Schema::Made(_), _) => wrong(way, "an object".to_owned()),
             (Schema::Either(forms), value) => {
                 let mut last = Ok(());
                 for form in *forms {
@@ -235,6 +242,7 @@ impl Schema {
                 }
                 json!({"$ref": format!("#/components/schemas/{}", object.name)})
             }
+            Schema::Made(object) => Schema::Object(object()).document(named),
             Schema::Nullable(inner) => json!({"anyOf": [inner.document(named), {"type": "null"}]}),
             Schema::Either(forms) => {
                 let forms: Vec<_> = forms.iter().map(|form| form.document(named)).collect();
@@ -255,6 +263,10 @@ fn whole(value: &Value) -> Option<i128> {
     value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e18).map(|number| number as i128)
 }
 
+fn is_color(text: &str) -> bool {
+    text.len() == 7 && text.strip_prefix('#').is_some_and(|digits| digits.bytes().all(|c| c.is_ascii_hexdigit()))
+}
+
 impl Text {
     /// What is expected instead, if it is not that.
     fn fault(&self, text: &str) -> Option<String> {
@@ -270,7 +282,11 @@ impl Text {
             Form::Time if text.parse::<jiff::Timestamp>().is_err() => {
                 Some("a time such as 2026-01-31T08:00:00Z".to_owned())
             }
-            Form::Any | Form::Line | Form::Time => None,
+            Form::Label if !text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-') => {
+                Some("of a-z, 0-9 and -".to_owned())
+            }
+            Form::Color if !text.is_empty() && !is_color(text) => Some("a color such as #336699".to_owned()),
+            Form::Any | Form::Line | Form::Label | Form::Color | Form::Time => None,
         }
     }
 
@@ -286,6 +302,8 @@ impl Text {
             Form::Any => {}
             // The control characters of Unicode are these two ranges.
             Form::Line => schema["pattern"] = r"^[^\u0000-\u001f\u007f-\u009f]*$".into(),
+            Form::Label => schema["pattern"] = "^[a-z0-9-]*$".into(),
+            Form::Color => schema["pattern"] = "^(#[0-9a-fA-F]{6})?$".into(),
             Form::Time => schema["format"] = "date-time".into(),
         }
         schema

@@ -377,6 +377,7 @@ fn understood(route: &Route, bytes: &[u8]) -> Result<Value, Problem> {
         }
         Body::Json(form) | Body::Optional(form) => (parsed()?, form, Needs::Marked),
         Body::Merge(form) => (parsed()?, form, Needs::Nothing),
+        Body::Made(form) => (parsed()?, form(), Needs::Nothing),
     };
     Schema::Object(form).check(&value, needs)?;
     Ok(value)

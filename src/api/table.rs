@@ -78,6 +78,8 @@ pub enum Body {
     Optional(&'static Object),
     /// Any part of that form, to be merged (RFC 7396).
     Merge(&'static Object),
+    /// The same with a form that is made when it is first wanted.
+    Made(fn() -> &'static Object),
     /// JSON of that form, which need not be an object.
     Value(&'static Schema),
 }
@@ -96,7 +98,21 @@ pub enum Content {
 }
 
 /// All rows, by chapter.
-pub(super) const ROUTES: &[&[Route]] = &[auth::ROUTES, resources::system::ROUTES];
+pub(super) const ROUTES: &[&[Route]] = &[
+    resources::system::ROUTES,
+    auth::ROUTES,
+    resources::providers::ROUTES,
+    resources::presets::ROUTES,
+    resources::combos::ROUTES,
+    resources::keys::ROUTES,
+    resources::settings::ROUTES,
+    resources::database::ROUTES,
+    resources::outside::ROUTES,
+    resources::tags::ROUTES,
+    resources::usage::ROUTES,
+    resources::events::ROUTES,
+    resources::pricing::ROUTES,
+];
 
 /// Longest body where nothing else is said: 1 MiB.
 pub const BODY_BYTES: usize = 1 << 20;

@@ -85,10 +85,11 @@ impl Admission {
             // Of two entries for one key the first one counts: files come before the store.
             keys.entry(key.sha256).or_insert_with(|| Arc::new(key.clone()));
         }
+        let public_host = url::Url::parse(&settings.public_url).ok().and_then(|url| Some(url.host_str()?.to_owned()));
         Self {
             required: settings.require_key,
             keys,
-            hosts: settings.allowed_hosts.clone(),
+            hosts: settings.allowed_hosts.iter().cloned().chain(public_host).collect(),
             proxies: settings.trusted_proxies.clone(),
         }
     }
@@ -136,7 +137,8 @@ impl Admission {
             let hint = "add it to allowed_hosts if it is yours";
             return Err(Refusal::Place(format!("we are not known under the name {authority}: {hint}")));
         }
-        if !self.required && was_forwarded(&head.headers) {
+        let passed_on = || self.proxies.iter().any(|net| net.contains(peer.ip())) || was_forwarded(&head.headers);
+        if !self.required && passed_on() {
             // What comes through a tunnel or a reverse proxy is not from this machine, though its peer is.
             let hint = "requests that were passed on by a proxy or a tunnel need a key made by `flow-router key NAME`";
             return Err(Refusal::Key(hint));
@@ -284,6 +286,24 @@ mod tests {
         assert!(matches!(check("evil.example", &[]), Err(Refusal::Place(_))));
         assert!(matches!(check("127.0.0.1:2402", &[("origin", "https://evil.example")]), Err(Refusal::Place(_))));
         assert_eq!(check("127.0.0.1", &[("origin", "http://localhost:3000")]), Ok(None));
+    }
+
+    #[test]
+    fn the_public_address_is_a_name_of_ours() {
+        let public_url = "https://flow.example:8443/router".to_owned();
+        let admission = Admission::new(&Settings { public_url, ..Settings::default() });
+        assert!(admission.check(&head("flow.example:8443", &[("origin", "https://flow.example:8443")]), HERE).is_ok());
+        assert!(matches!(admission.check(&head("xflow.example", &[]), HERE), Err(Refusal::Place(_))));
+    }
+
+    #[test]
+    fn what_was_passed_on_needs_a_key() {
+        let admission = Admission::new(&Settings::default());
+        assert!(matches!(admission.check(&head("localhost", &[("via", "1.1 x")]), HERE), Err(Refusal::Key(_))));
+        let trusting = Settings { trusted_proxies: vec!["127.0.0.1".parse().unwrap()], ..Settings::default() };
+        let admission = Admission::new(&trusting);
+        // A proxy need not say that it is one.
+        assert!(matches!(admission.check(&head("localhost", &[]), HERE), Err(Refusal::Key(_))));
     }
 
     #[test]

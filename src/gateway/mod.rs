@@ -156,6 +156,11 @@ impl Shared {
     }
 }
 
+/// Ollama's list of the models that a caller may use, as its `/api/tags` answers.
+pub fn ollama_models(shared: &Shared, snapshot: &Snapshot, key: Option<&Arc<KeyHash>>) -> Vec<u8> {
+    models::document((shared, snapshot, key), Dialect::Ollama)
+}
+
 /// The handler of one lane: the shared part and the lane's own upstream connections.
 #[derive(Clone)]
 pub struct Gateway {

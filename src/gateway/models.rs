@@ -28,10 +28,15 @@ pub const OLLAMA_VERSION: &str = "0.12.6";
 type Out<'o> = Writer<'o, Vec<u8>>;
 
 /// Who asks, of which configuration.
-type Asked<'a> = (&'a Shared, &'a Snapshot, Option<&'a Arc<KeyHash>>);
+pub(super) type Asked<'a> = (&'a Shared, &'a Snapshot, Option<&'a Arc<KeyHash>>);
 
 /// Answers with the list of what the caller may use.
 pub(super) async fn list(call: Call<'_, Fresh>, asked: Asked<'_>, dialect: Dialect) {
+    reply::json(call, document(asked, dialect)).await;
+}
+
+/// The list of what the caller may use.
+pub(super) fn document(asked: Asked<'_>, dialect: Dialect) -> Vec<u8> {
     let (shared, snapshot, key) = asked;
     let started = shared.started;
     let mut models = snapshot.catalog.listed();
@@ -64,7 +69,7 @@ pub(super) async fn list(call: Call<'_, Fresh>, asked: Asked<'_>, dialect: Diale
         }
     }
     w.end_object();
-    reply::json(call, body).await;
+    body
 }
 
 /// Answers with one model, if its name leads anywhere.

@@ -24,8 +24,11 @@ use tracing::{error, info, warn};
 
 use crate::{
     gateway::{Shared, Snapshot},
-    settings::{self, Effective, Fault, Life, Merged, Settings, Source, Sources, Stored},
-    store::{self, Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow, usage::Limits},
+    settings::{self, Effective, Fault, Life, Merged, Provider, Settings, Source, Sources, Stored},
+    store::{
+        self, Change, ConfigRows, Store, StoreError, load_config, pricing::PriceRow, providers::ProviderRow,
+        usage::Limits,
+    },
     telemetry,
     usage::{RateCard, live::What},
 };
@@ -178,7 +181,11 @@ impl Live {
         });
         done.await.map_err(|error| {
             let why = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-            why.unwrap_or(ChangeError::Store(error))
+            let why = why.unwrap_or(ChangeError::Store(error));
+            if matches!(why, ChangeError::Invalid(_)) {
+                self.0.shared.metrics.configuration("refused");
+            }
+            why
         })
     }
 
@@ -266,6 +273,19 @@ impl Live {
     /// What the store says and is not in force: wrong, or beside a stronger source that says it too.
     pub fn notes(&self) -> Vec<Fault> {
         self.0.state.load().notes.clone()
+    }
+
+    /// A provider of the store as it would be, were it in use: also for one that is inactive, or not kept at all.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn provider(&self, row: &ProviderRow) -> Result<Provider, Vec<Fault>> {
+        let mut stored = Stored::default();
+        rows::provider(row, &mut stored);
+        match stored.providers.first() {
+            Some(provider) => settings::provider_of(provider, &self.0.state.load().sources),
+            None => Err(stored.notes),
+        }
     }
 
     /// Why the store's part was not read, if it was not.

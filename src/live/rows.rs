@@ -84,7 +84,7 @@ fn setting(row: &SettingRow, stored: &mut Stored) {
     stored.settings.extend(value.map(|value| (row.key.clone(), value)));
 }
 
-fn provider(row: &ProviderRow, stored: &mut Stored) {
+pub(super) fn provider(row: &ProviderRow, stored: &mut Stored) {
     if row.secret_lost {
         let message = "its credential cannot be opened with the vault's key: set it again".to_owned();
         stored.notes.push(Fault { place: format!("providers/{}", row.name), message });

@@ -6,7 +6,7 @@
 //! business (`live`).
 
 use super::{
-    Alias, Effective, Fault, KeyHash, Settings, Source, Sources, env,
+    Alias, Effective, Fault, KeyHash, Provider, Settings, Source, Sources, env,
     fields::{self, Env, Value},
     file, login, provider, table,
     told::Told,
@@ -137,18 +137,13 @@ fn beside(settings: &mut Settings, stored: &Stored, env: &Env<'_>, notes: &mut V
         message: format!("not in force: the {} has one of that name", by.name()),
     };
     for row in &stored.providers {
-        let place = format!("providers/{}", row.name);
         if let Some(other) = settings.providers.iter().find(|other| other.name.eq_ignore_ascii_case(&row.name)) {
             notes.push(shadowed("providers", &row.name, other.source));
             continue;
         }
-        let fields: Vec<_> = row.fields.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        match fields::provider(&row.name, Source::Store, &fields, row.keyless, env) {
-            Ok(provider) => settings.providers.push(super::Provider { id: row.id.as_str().into(), ..provider }),
-            Err(wrong) => notes.extend(wrong.into_iter().map(|wrong| Fault {
-                place: wrong.field.map_or(place.clone(), |at| format!("{place}.{}", fields[at].0)),
-                message: wrong.message,
-            })),
+        match understood(row, env) {
+            Ok(provider) => settings.providers.push(provider),
+            Err(faults) => notes.extend(faults),
         }
     }
     for alias in &stored.aliases {
@@ -170,6 +165,27 @@ fn beside(settings: &mut Settings, stored: &Stored, env: &Env<'_>, notes: &mut V
             _ => settings.keys.push(key.clone()),
         }
     }
+}
+
+/// A provider of the store, as it is in force or would be.
+fn understood(row: &StoredProvider, env: &Env<'_>) -> Result<Provider, Vec<Fault>> {
+    let place = format!("providers/{}", row.name);
+    let fields: Vec<_> = row.fields.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    match fields::provider(&row.name, Source::Store, &fields, row.keyless, env) {
+        Ok(provider) => Ok(Provider { id: row.id.as_str().into(), ..provider }),
+        Err(wrong) => {
+            let fault = |wrong: fields::Wrong| Fault {
+                place: wrong.field.map_or(place.clone(), |at| format!("{place}.{}", fields[at].0)),
+                message: wrong.message,
+            };
+            Err(wrong.into_iter().map(fault).collect())
+        }
+    }
+}
+
+/// A provider of the store as it would be, were it in use; the environment may have its credential.
+pub fn provider_of(row: &StoredProvider, sources: &Sources) -> Result<Provider, Vec<Fault>> {
+    understood(row, &Env(&sources.env))
 }
 
 /// Beyond loopback everybody on the network could spend the user's money: a key must exist, and is asked for.

@@ -23,7 +23,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub use cidr::Cidr;
 use jiff::tz::TimeZone;
 pub use keys::{KeyHash, SCOPES, Scope, Scopes};
-pub use merge::{Merged, Stored, StoredProvider, draft, draft_source, load, merge};
+pub use merge::{Merged, Stored, StoredProvider, draft, draft_source, load, merge, provider_of};
 pub use provider::{Alias, Provider, Secret, Strategy};
 pub use sources::{KEYS_FILE, Sources};
 pub use table::{Life, Row, TABLE};

@@ -434,7 +434,7 @@ pub const TABLE: &[Row] = &[
         name: "password_hash",
         value: "HASH",
         default: "",
-        help: "Hash of the password for managing, in PHC form (argon2id); `flow-router auth reset-password` makes one",
+        help: "Hash of the password for managing, in PHC form (argon2id); `flow-router auth hash-password` makes one",
         secret: true,
         set: |s, text| {
             s.password_hash = login::password_hash(text)?;

@@ -42,21 +42,30 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
 /// Writes a file that is either the old one or the new one, whenever the power fails.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = private().write(true).create(true).truncate(true).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
+    let written = (|| {
+        let mut file = private().write(true).create(true).truncate(true).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    })();
+    if written.is_err() {
+        // Half a file that may hold a key.
+        let _ = fs::remove_file(&new);
+    }
+    written?;
     sync_parent(path)
 }
 
 /// Makes a file that was not there before. It appears whole; of two programs that make it at once, one gets an error.
 pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = private().write(true).create(true).truncate(true).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&new, path);
-    fs::remove_file(&new)?;
+    let linked = (|| {
+        let mut file = private().write(true).create(true).truncate(true).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::hard_link(&new, path)
+    })();
+    let _ = fs::remove_file(&new);
     match linked {
         Ok(()) => sync_parent(path),
         // File systems without links: exclusive, but not whole if the power fails now.

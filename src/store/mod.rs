@@ -53,7 +53,7 @@ pub use schema::{MigrationRow, migrations};
 pub use vault::{Resealed, Secret, Vault};
 pub use writer::Change;
 
-use reader::Readers;
+use reader::{Readers, Slots};
 use upkeep::Upkeep;
 use writer::{Command, Gauges, Parts, Write, Writer};
 
@@ -174,6 +174,7 @@ impl Store {
         let (usage, rows) = usage::queue();
         let gauges = Arc::new(Gauges::new());
         let limits = Arc::default();
+        let slots = Slots::default();
         let writer = Writer::new(Parts {
             path: path.clone(),
             busy: options.busy,
@@ -183,6 +184,7 @@ impl Store {
             closing: closed,
             gauges: Arc::clone(&gauges),
             upkeep: Upkeep::new(options.clone(), Arc::clone(&limits)),
+            readers: slots.clone(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
         thread::Builder::new()
@@ -192,7 +194,7 @@ impl Store {
                 drop(ending);
             })
             .map_err(unusable)?;
-        let readers = Readers::start(path.clone()).map_err(unusable)?;
+        let readers = Readers::start(path.clone(), &slots).map_err(unusable)?;
         let database = Ok(Database { path, commands, readers, closing, ended: Mutex::new(ended) });
         Ok(Self { inner: Arc::new(Inner { dir: options.dir.clone(), vault, usage, gauges, limits, database }) })
     }

@@ -1,7 +1,7 @@
 //! Two threads that answer queries. They cannot write, and no query takes longer than its deadline.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -29,6 +29,25 @@ const BUSY: Duration = Duration::from_secs(1);
 /// A query. It gets the connection, or why there is none, and answers its caller itself.
 type Query = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
 
+/// A reader's connection, while it has one. Locked for as long as a query runs.
+type Slot = Mutex<Option<Connection>>;
+
+/// The readers' connections, for whoever must close them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Slots(Arc<[Slot; READERS]>);
+
+impl Slots {
+    /// Closes the connections of readers that rest; each opens a new one for its next query. All connections of a program
+    /// share what they know of the file: as long as one is open, none notices that it can be written again.
+    pub(super) fn close_idle(&self) {
+        for slot in self.0.iter() {
+            if let Ok(mut conn) = slot.try_lock() {
+                *conn = None;
+            }
+        }
+    }
+}
+
 /// The callers' side.
 #[derive(Debug, Clone)]
 pub(super) struct Readers {
@@ -37,12 +56,13 @@ pub(super) struct Readers {
 
 impl Readers {
     /// Starts the threads. They end when the last clone is dropped.
-    pub(super) fn start(path: PathBuf) -> std::io::Result<Self> {
+    pub(super) fn start(path: PathBuf, slots: &Slots) -> std::io::Result<Self> {
         let (queries, waiting) = mpsc::channel(WAITING);
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..READERS {
-            let (path, waiting) = (path.clone(), Arc::clone(&waiting));
-            thread::Builder::new().name(format!("store-reader-{number}")).spawn(move || read(&path, &waiting))?;
+            let (path, waiting, slots) = (path.clone(), Arc::clone(&waiting), slots.clone());
+            let run = move || read(&path, &waiting, &slots.0[number]);
+            thread::Builder::new().name(format!("store-reader-{number}")).spawn(run)?;
         }
         Ok(Self { queries })
     }
@@ -79,23 +99,23 @@ impl Clock {
     }
 }
 
-fn read(path: &std::path::Path, waiting: &Mutex<mpsc::Receiver<Query>>) {
+fn read(path: &Path, waiting: &Mutex<mpsc::Receiver<Query>>, slot: &Slot) {
     let clock = Clock { began: Instant::now(), limit: Arc::default() };
-    let mut conn: Option<Connection> = None;
     loop {
         // The other reader waits for the lock while this one waits for a query: one of them is woken per query.
         let query = waiting.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(query) = query else { return };
+        let mut conn = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if conn.is_none() {
             match open(path, &clock) {
-                Ok(opened) => conn = Some(opened),
+                Ok(opened) => *conn = Some(opened),
                 Err(error) => {
                     query(Err(error.into()));
                     continue;
                 }
             }
         }
-        let Some(open) = &conn else { continue };
+        let Some(open) = &*conn else { continue };
         clock.limit.store(clock.now() + DEADLINE.as_millis() as u64, Ordering::Relaxed);
         let run = std::panic::AssertUnwindSafe(|| match open.unchecked_transaction() {
             // All statements of a query see the same state.
@@ -104,12 +124,12 @@ fn read(path: &std::path::Path, waiting: &Mutex<mpsc::Receiver<Query>>) {
         });
         // A panic of the query is its caller's fault, not the next caller's; the connection may be in any state.
         if std::panic::catch_unwind(run).is_err() {
-            conn = None;
+            *conn = None;
         }
     }
 }
 
-fn open(path: &std::path::Path, clock: &Clock) -> rusqlite::Result<Connection> {
+fn open(path: &Path, clock: &Clock) -> rusqlite::Result<Connection> {
     let mut conn = connect::reader(path, BUSY)?;
     let clock = clock.clone();
     conn.progress_handler(STEPS, Some(move || clock.now() > clock.limit.load(Ordering::Relaxed)))?;

@@ -273,8 +273,14 @@ pub(super) fn migrate(conn: &mut Connection, steps: &[Migration]) -> Result<usiz
         name: step.name,
         error: error.into(),
     };
+    // Without a lock, so that a database that nobody can write at the moment is opened all the same.
+    let found = match (version(conn), steps.first()) {
+        (Ok(found), _) => found,
+        (Err(error), Some(step)) => return Err(failed(step, error)),
+        (Err(_), None) => 0,
+    };
     let mut applied = 0;
-    for step in steps {
+    for step in steps.iter().filter(|step| step.id > found) {
         let started = Instant::now();
         let done: rusqlite::Result<bool> = (|| {
             let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -109,6 +109,31 @@ pub fn list(conn: &Connection) -> Result<Vec<TagRow>, StoreError> {
     Ok(all)
 }
 
+/// Puts a tag on a thing, or takes it off; either is done already without a word. Returns whether that changed anything.
+///
+/// # Errors
+/// [`StoreError::NotFound`] if there is no such tag.
+pub fn mark(conn: &Connection, id: &str, kind: &str, target: &str, on: bool) -> Result<bool, StoreError> {
+    get(conn, id)?;
+    let sql = match on {
+        true => "INSERT OR IGNORE INTO taggings (tag_id, target_kind, target_id) VALUES (?1, ?2, ?3)",
+        false => "DELETE FROM taggings WHERE tag_id = ?1 AND target_kind = ?2 AND target_id = ?3",
+    };
+    Ok(conn.prepare_cached(sql)?.execute([id, kind, target])? > 0)
+}
+
+/// What carries a tag: kind and id.
+///
+/// # Errors
+/// Only those of the database.
+pub fn targets(conn: &Connection, id: &str) -> Result<Vec<(String, String)>, StoreError> {
+    let mut select = conn.prepare_cached(
+        "SELECT target_kind, target_id FROM taggings WHERE tag_id = ?1 ORDER BY target_kind, target_id LIMIT 1000",
+    )?;
+    let all = select.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(all)
+}
+
 /// Gives a thing exactly these tags; makes those that do not exist yet.
 pub(super) fn set(conn: &Connection, kind: &str, target: &str, names: &[String]) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM taggings WHERE target_kind = ?1 AND target_id = ?2")?.execute([kind, target])?;

@@ -26,7 +26,7 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 
-use super::{StoreError, connect, keys, schema, upkeep::Upkeep, usage};
+use super::{StoreError, connect, keys, reader::Slots, schema, upkeep::Upkeep, usage};
 
 /// Commands that may wait; further callers wait before the queue.
 pub(super) const COMMANDS: usize = 256;
@@ -38,7 +38,8 @@ const BATCH: usize = 256;
 const GATHER: Duration = Duration::from_millis(50);
 /// Pauses after batches that failed.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long a batch waits for another program's lock. Short: commands wait behind it, and it is tried again anyway.
+/// How long a batch or a pass of upkeep waits for another program's lock. Short: commands wait behind it, and it is
+/// tried again anyway.
 const BATCH_BUSY: Duration = Duration::from_millis(250);
 
 /// A step that runs after the commit.
@@ -189,6 +190,8 @@ pub(super) struct Parts {
     pub(super) gauges: Arc<Gauges>,
     /// What is done now and then.
     pub(super) upkeep: Upkeep,
+    /// The readers' connections.
+    pub(super) readers: Slots,
 }
 
 /// Everything that the thread owns.
@@ -202,6 +205,7 @@ pub(super) struct Writer {
     closing: watch::Receiver<Option<Instant>>,
     gauges: Arc<Gauges>,
     upkeep: Upkeep,
+    readers: Slots,
     dims: usage::Dims,
     /// The batch: taken from the queue, not yet written.
     held: Vec<usage::UsageRow>,
@@ -217,7 +221,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { path, busy, conn, commands, rows, closing, gauges, upkeep } = parts;
+        let Parts { path, busy, conn, commands, rows, closing, gauges, upkeep, readers } = parts;
         Self {
             path,
             busy,
@@ -227,6 +231,7 @@ impl Writer {
             closing,
             gauges,
             upkeep,
+            readers,
             dims: usage::Dims::default(),
             held: Vec::with_capacity(BATCH),
             flush_at: None,
@@ -365,6 +370,9 @@ impl Writer {
             self.conn = None;
             self.dims.forget();
         }
+        if matches!(result, Err(StoreError::ReadOnly)) {
+            self.readers.close_idle();
+        }
     }
 
     /// Writes one batch, or keeps it for later.
@@ -454,13 +462,16 @@ impl Writer {
     }
 
     fn keep_up(&mut self) {
-        let result = match self.conn() {
-            Ok(_) => match self.conn.as_mut() {
-                Some(conn) => self.upkeep.pass(conn),
-                None => Err(StoreError::Closed),
-            },
-            Err(error) => Err(error),
+        let busy = self.busy;
+        let mut pass = || {
+            self.conn()?;
+            let Some(conn) = self.conn.as_ref() else { return Err(StoreError::Closed) };
+            conn.busy_timeout(BATCH_BUSY)?;
+            let done = self.upkeep.pass(conn);
+            conn.busy_timeout(busy)?;
+            done
         };
+        let result = pass();
         if let Err(error) = &result {
             tracing::warn!(%error, "upkeep of the database failed; it is tried again later");
             self.upkeep.postpone();

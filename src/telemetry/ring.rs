@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    fmt::Write as _,
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -139,10 +138,7 @@ impl Visit for Line {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let mut text = String::new();
-        // Writing into a text fails only where a `Debug` says so.
-        drop(write!(text, "{value:?}"));
-        self.put(field, text);
+        self.put(field, format!("{value:?}"));
     }
 }
 

@@ -3,6 +3,8 @@
 //! All five public dialects have fixed places for these things, so one table row per dialect serves every vendor that
 //! speaks it; what differs per vendor is data of its [`Provider`].
 
+mod forbidden;
+
 use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +12,7 @@ use codecs::{
     dialect::{Dialect, Placeholder, Target},
     patch::{RequestEdits, is_deepseek_alias, placeholder_for},
 };
+pub use forbidden::{is_forbidden, is_forbidden_name};
 use memchr::memmem;
 use proxy::{Headers, Origin};
 
@@ -144,6 +147,17 @@ impl Upstream {
             separator = '&';
         }
         target.into()
+    }
+
+    /// The target of the list of models that it offers.
+    pub fn list_target(&self) -> Bytes {
+        let path = match self.dialect() {
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => "/models",
+            Dialect::Anthropic => "/models?limit=1000",
+            Dialect::Gemini => "/models?pageSize=1000",
+            Dialect::Ollama => "/api/tags",
+        };
+        format!("{}{path}", self.base_path).into()
     }
 
     /// Fields for a request that is translated: nothing of the client's passes.

@@ -27,6 +27,8 @@ type Addresses = Arc<[IpAddr]>;
 /// Answers for names, with memory.
 #[derive(Debug)]
 pub(crate) struct Resolver {
+    /// Addresses that are never used, however they were found.
+    refuse: fn(IpAddr) -> bool,
     pins: HashMap<String, Addresses>,
     cache: Mutex<HashMap<String, Entry>>,
 }
@@ -39,14 +41,27 @@ struct Entry {
 }
 
 impl Resolver {
-    /// `pins` are names with fixed addresses.
-    pub(crate) fn new(pins: &[(String, Vec<IpAddr>)]) -> Self {
+    /// `pins` are names with fixed addresses; what `refuse` says yes to is never connected to.
+    pub(crate) fn new(pins: &[(String, Vec<IpAddr>)], refuse: fn(IpAddr) -> bool) -> Self {
         let pins = pins.iter().map(|(name, ips)| (name.to_ascii_lowercase(), ips.as_slice().into())).collect();
-        Self { pins, cache: Mutex::default() }
+        Self { refuse, pins, cache: Mutex::default() }
     }
 
     /// The addresses of an origin's host, best first; never empty.
     pub(crate) async fn resolve(&self, origin: &Origin) -> Result<Addresses, Error> {
+        let found = self.find(origin).await?;
+        // The addresses that are judged are those that are dialled: a name cannot mean another one a moment later.
+        if !found.iter().any(|ip| (self.refuse)(*ip)) {
+            return Ok(found);
+        }
+        let allowed: Addresses = found.iter().copied().filter(|ip| !(self.refuse)(*ip)).collect();
+        if allowed.is_empty() {
+            return Err(Error::upstream(Kind::Refused(origin.host().to_owned()), Retry::Never));
+        }
+        Ok(allowed)
+    }
+
+    async fn find(&self, origin: &Origin) -> Result<Addresses, Error> {
         let host = origin.host();
         if let Some(ip) = origin.ip() {
             return Ok([ip].into());
@@ -119,7 +134,7 @@ mod tests {
     #[tokio::test]
     async fn addresses_and_pins_are_not_asked_for() {
         let pins = [("Pinned.Test".to_owned(), vec!["192.0.2.1".parse().unwrap()]), ("gone.test".to_owned(), vec![])];
-        let resolver = Resolver::new(&pins);
+        let resolver = Resolver::new(&pins, |_| false);
         assert_eq!(*resolver.resolve(&origin("[::1]")).await.unwrap(), ["::1".parse::<IpAddr>().unwrap()]);
         assert_eq!(*resolver.resolve(&origin("pinned.test")).await.unwrap(), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
         let error = resolver.resolve(&origin("gone.test")).await.unwrap_err();
@@ -128,8 +143,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn refused_addresses_are_not_used() {
+        let ips = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        let pins = [("mixed.test".to_owned(), ips.to_vec()), ("bad.test".to_owned(), vec![ips[0]])];
+        let resolver = Resolver::new(&pins, |ip| ip == IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(*resolver.resolve(&origin("mixed.test")).await.unwrap(), [ips[1]]);
+        for host in ["bad.test", "192.0.2.1"] {
+            let error = resolver.resolve(&origin(host)).await.unwrap_err();
+            assert_eq!((error.kind, error.retry), (Kind::Refused(host.to_owned()), Retry::Never));
+        }
+    }
+
+    #[tokio::test]
     async fn localhost_is_loopback_and_remembered() {
-        let resolver = Resolver::new(&[]);
+        let resolver = Resolver::new(&[], |_| false);
         let first = resolver.resolve(&origin("localhost")).await.unwrap();
         assert!(first.iter().all(IpAddr::is_loopback));
         let second = resolver.resolve(&origin("localhost")).await.unwrap();
@@ -138,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_cache_is_bounded_and_ages() {
-        let resolver = Resolver::new(&[]);
+        let resolver = Resolver::new(&[], |_| false);
         let start = Instant::now();
         let kept = resolver.entry("kept", start);
         assert!(Arc::ptr_eq(&kept, &resolver.entry("kept", start + AGE_MAX / 2)));
@@ -151,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_worked_comes_first() {
-        let resolver = Resolver::new(&[]);
+        let resolver = Resolver::new(&[], |_| false);
         let ips: Vec<IpAddr> = ["::1", "127.0.0.1", "127.0.0.2"].iter().map(|ip| ip.parse().unwrap()).collect();
         resolver.entry("a", Instant::now()).set(ips.as_slice().into()).unwrap();
         resolver.prefer("a", ips[1]);

@@ -1,4 +1,51 @@
 //! What there is to manage, a file each.
 
+pub(super) mod combos;
+pub(super) mod database;
+pub(super) mod events;
+mod export;
+pub(super) mod keys;
+pub(super) mod outside;
+pub(super) mod presets;
+pub(super) mod pricing;
+mod probe;
+pub(super) mod providers;
+pub(super) mod settings;
 pub(super) mod system;
+pub(super) mod tags;
 mod time;
+pub(super) mod usage;
+
+use serde_json::Value;
+
+use super::schema::Schema;
+use crate::store::Secret;
+
+/// A parameter that is true or false.
+const FLAG: Schema = Schema::Word(&["true", "false", "1", "0"]);
+
+/// Enough of a secret to recognise it, if it is so long that this gives nothing away.
+fn hidden(secret: &Secret) -> Option<String> {
+    let text = secret.expose();
+    let chars = text.chars().count();
+    if chars < 16 {
+        return None;
+    }
+    let head: String = text.chars().take(3).collect();
+    let tail: String = text.chars().skip(chars - 4).collect();
+    Some(format!("{head}…{tail}"))
+}
+
+/// A whole number, however it is written.
+fn integer(value: &Value) -> Option<i64> {
+    // Within the bounds of schemas a float is exact.
+    value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64))
+}
+
+/// How entries are named in paths.
+mod ids {
+    /// Whether `given` names the entry: its id, or `name:` and its name without regard to case.
+    pub(super) fn is(given: &str, id: &str, name: &str) -> bool {
+        given == id || given.strip_prefix("name:").is_some_and(|given| given.eq_ignore_ascii_case(name))
+    }
+}

@@ -340,7 +340,8 @@ impl Wanted {
     }
 }
 
-fn shown(line: &Line) -> Value {
+/// A line as the API shows it.
+pub(super) fn shown_line(line: &Line) -> Value {
     let fields: Map<String, Value> =
         line.fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
     json!({
@@ -356,7 +357,8 @@ fn shown(line: &Line) -> Value {
 async fn logs(request: &Request) -> Result<Reply, Problem> {
     let (wanted, page) = (Wanted::of(request), Page::of(request)?);
     let lines = ring::ring().behind(0);
-    let data = lines.iter().rev().filter(|line| wanted.takes(line)).take(page.limit).map(|line| shown(line)).collect();
+    let data =
+        lines.iter().rev().filter(|line| wanted.takes(line)).take(page.limit).map(|line| shown_line(line)).collect();
     Ok(Reply::json(page::document(data, None, None)))
 }
 
@@ -380,7 +382,7 @@ impl Pieces for LogLines {
             loop {
                 while let Some(line) = self.waiting.pop_front() {
                     if self.wanted.takes(&line) {
-                        let event = format!("id: {}\nevent: log\ndata: {}\n\n", line.id, shown(&line));
+                        let event = format!("id: {}\nevent: log\ndata: {}\n\n", line.id, shown_line(&line));
                         return Ok(Some(event.into()));
                     }
                 }

@@ -50,7 +50,7 @@ impl Stage {
         fields: &[(&str, &str)],
         capability: Capability,
     ) -> Result<&'static str, &'static str> {
-        let snapshot = Snapshot::new(settings.clone(), std::sync::Arc::default(), None);
+        let snapshot = Snapshot::new(settings.clone(), Arc::default(), None);
         let head = head("GET", "/api/providers?key=flr_in-the-address", host, fields);
         let decided = self.auth.decide(&call(&head, ends.0, ends.1), &snapshot, capability, NOW);
         decided.map(|principal| principal.kind()).map_err(|denied| denied.code())

@@ -1,0 +1,653 @@
+//! Names that lead to models: combos (ordered lists), aliases, and the list of all models.
+
+use std::time::Instant;
+
+use proxy::Method;
+use serde_json::{Map, Value, json};
+
+use super::{ids, integer};
+use crate::{
+    api::{
+        Api, Problem, Reply, Request, or_null,
+        page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
+        schema::{
+            COUNT, COUNT_OR_NULL, NUMBER_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME_OR_NULL, line, name,
+            needed, optional,
+        },
+        table::{Body, Content, ROUTE, Route},
+    },
+    settings::{Alias, Settings, Source, Strategy},
+    store::{
+        StoreError,
+        combos::{self as rows, AliasRow, ComboEntry, ComboRow},
+    },
+    usage::live::{now_ms, rfc3339},
+};
+
+const STRATEGIES: &[&str] = &["priority", "round_robin", "random", "cost_optimal"];
+const SOURCES: &[&str] = &["store", "file", "environment", "flag", "default"];
+
+const ENTRY: Object = Object {
+    name: "ComboEntry",
+    members: &[
+        needed("model", name(256), "a model, provider/model, or another combo"),
+        optional("providerId", Schema::Nullable(&name(80)), "only at this provider"),
+        optional("weight", Schema::Integer(1, 1_000_000), "share of a random choice; 1 unless said"),
+        optional("enabled", Schema::Bool, "true unless said"),
+    ],
+};
+const WRITE: Object = Object {
+    name: "ComboWrite",
+    members: &[
+        needed("name", name(128), "unique; clients use it in the place of a model"),
+        optional("strategy", Schema::Word(STRATEGIES), "how the order is made; priority unless said"),
+        optional("models", Schema::List(&name(256), 100), "the plain form of entries"),
+        optional("entries", Schema::List(&Schema::Object(&ENTRY), 100), "what is tried, in order"),
+        optional("isActive", Schema::Bool, ""),
+        optional("description", line(1_000), ""),
+        optional("tags", Schema::List(&name(64), 50), ""),
+        optional("id", Schema::Any, "passed over, as are all below"),
+        optional("source", Schema::Any, ""),
+        optional("readOnly", Schema::Any, ""),
+        optional("inForce", Schema::Any, ""),
+        optional("notes", Schema::Any, ""),
+        optional("createdAt", Schema::Any, ""),
+        optional("updatedAt", Schema::Any, ""),
+    ],
+};
+const SHOWN_ENTRY: Object = Object {
+    name: "ComboEntryShown",
+    members: &[
+        needed("model", TEXT, ""),
+        needed("providerId", TEXT_OR_NULL, ""),
+        needed("weight", COUNT, ""),
+        needed("enabled", Schema::Bool, ""),
+    ],
+};
+const COMBO: Object = Object {
+    name: "Combo",
+    members: &[
+        needed("id", TEXT, ""),
+        needed("name", TEXT, ""),
+        needed("strategy", Schema::Word(STRATEGIES), ""),
+        needed("models", TEXTS, ""),
+        needed("entries", Schema::List(&Schema::Object(&SHOWN_ENTRY), usize::MAX), ""),
+        needed("isActive", Schema::Bool, ""),
+        needed("description", TEXT, ""),
+        needed("tags", TEXTS, ""),
+        needed("source", Schema::Word(SOURCES), "where it is defined"),
+        needed("readOnly", Schema::Bool, ""),
+        needed("inForce", Schema::Bool, ""),
+        needed("notes", TEXTS, "why it is not in force"),
+        needed("createdAt", TIME_OR_NULL, ""),
+        needed("updatedAt", TIME_OR_NULL, ""),
+    ],
+};
+const COMBOS: Schema = list_of!("ComboList", Schema::Object(&COMBO));
+const SIMULATED: Object = Object {
+    name: "Simulated",
+    members: &[
+        needed(
+            "data",
+            Schema::List(
+                &Schema::Object(&Object {
+                    name: "SimulatedStep",
+                    members: &[
+                        needed("position", COUNT, "from 1"),
+                        needed("provider", TEXT, ""),
+                        needed("model", TEXT, ""),
+                        needed("status", Schema::Word(&["ok", "cooling"]), ""),
+                        needed("cooldownUntil", TIME_OR_NULL, ""),
+                        needed(
+                            "price",
+                            Schema::Nullable(&Schema::Object(&PRICE)),
+                            "USD per million tokens; null if unknown",
+                        ),
+                    ],
+                }),
+                usize::MAX,
+            ),
+            "in the order in which they would be tried now",
+        ),
+        needed("count", COUNT, ""),
+    ],
+};
+const PRICE: Object = Object {
+    name: "PricePerMillion",
+    members: &[needed("input", NUMBER_OR_NULL, ""), needed("output", NUMBER_OR_NULL, "")],
+};
+const ALIAS_WRITE: Object = Object {
+    name: "AliasWrite",
+    members: &[
+        needed("alias", name(128), "the name that clients use"),
+        needed("model", name(256), "the model, provider/model, or a combo"),
+        optional("providerId", Schema::Nullable(&name(80)), "only at this provider"),
+    ],
+};
+const ALIAS: Object = Object {
+    name: "Alias",
+    members: &[
+        needed("alias", TEXT, ""),
+        needed("model", TEXT, ""),
+        needed("providerId", TEXT_OR_NULL, ""),
+        needed("source", Schema::Word(SOURCES), ""),
+        needed("readOnly", Schema::Bool, ""),
+        needed("createdAt", TIME_OR_NULL, ""),
+        needed("updatedAt", TIME_OR_NULL, ""),
+    ],
+};
+const ALIASES: Schema = list_of!("AliasList", Schema::Object(&ALIAS));
+const MODEL: Object = Object {
+    name: "Model",
+    members: &[
+        needed("id", TEXT, "what clients ask for"),
+        needed("provider", TEXT, "who is asked first"),
+        needed("kind", Schema::Word(&["model", "alias", "combo"]), ""),
+        needed("connections", TEXTS, "providers that would be tried, in order"),
+        needed(
+            "price",
+            Schema::Nullable(&Schema::Object(&PRICE)),
+            "USD per million tokens at the first; null if unknown",
+        ),
+        needed("contextWindow", COUNT_OR_NULL, "tokens, where a list of prices says"),
+        needed("maxOutput", COUNT_OR_NULL, "likewise"),
+    ],
+};
+const MODELS: Schema = list_of!("ModelList", Schema::Object(&MODEL));
+
+pub(in crate::api) const ROUTES: &[Route] = &[
+    Route {
+        path: "/api/combos",
+        operation: "listCombos",
+        summary: "All combos, by name; ordered aliases of the file are among them",
+        tag: "models",
+        query: &[Q_PARAM, LIMIT_PARAM, CURSOR_PARAM],
+        replies: &[(200, Content::Json(COMBOS))],
+        handler: |api, request| Box::pin(list(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/combos",
+        operation: "createCombo",
+        summary: "Adds a name for an ordered list of models",
+        tag: "models",
+        body: Body::Json(&WRITE),
+        replies: &[(201, Content::Json(Schema::Object(&COMBO)))],
+        versioned: true,
+        changes: true,
+        handler: |api, request| Box::pin(create(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/combos/{id}",
+        operation: "getCombo",
+        summary: "One combo, by its id or as name:NAME",
+        tag: "models",
+        replies: &[(200, Content::Json(Schema::Object(&COMBO)))],
+        versioned: true,
+        handler: |api, request| Box::pin(get(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::PATCH,
+        or: Some(Method::PUT),
+        path: "/api/combos/{id}",
+        operation: "updateCombo",
+        summary: "Changes what is named of a combo",
+        tag: "models",
+        body: Body::Merge(&WRITE),
+        replies: &[(200, Content::Json(Schema::Object(&COMBO)))],
+        versioned: true,
+        changes: true,
+        handler: |api, request| Box::pin(update(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/api/combos/{id}",
+        operation: "deleteCombo",
+        summary: "Removes a combo",
+        tag: "models",
+        replies: &[(204, Content::Empty)],
+        versioned: true,
+        changes: true,
+        handler: |api, request| Box::pin(delete(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/combos/{id}/simulate",
+        operation: "simulateCombo",
+        summary: "Who would be asked now, in which order; nobody is asked",
+        tag: "models",
+        replies: &[(200, Content::Json(Schema::Object(&SIMULATED)))],
+        handler: |api, request| Box::pin(simulate(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/models",
+        operation: "listModels",
+        summary: "All names that clients may ask for",
+        tag: "models",
+        query: &[Q_PARAM, LIMIT_PARAM, CURSOR_PARAM],
+        replies: &[(200, Content::Json(MODELS))],
+        handler: |api, request| Box::pin(models(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/models/alias",
+        operation: "listAliases",
+        summary: "All aliases, by name",
+        tag: "models",
+        query: &[Q_PARAM, LIMIT_PARAM, CURSOR_PARAM],
+        replies: &[(200, Content::Json(ALIASES))],
+        handler: |api, request| Box::pin(list_aliases(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/models/alias",
+        operation: "putAlias",
+        summary: "Adds an alias, or replaces the one of that name",
+        tag: "models",
+        body: Body::Json(&ALIAS_WRITE),
+        replies: &[(200, Content::Json(Schema::Object(&ALIAS))), (201, Content::Json(Schema::Object(&ALIAS)))],
+        versioned: true,
+        changes: true,
+        handler: |api, request| Box::pin(put_alias(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/models/alias/{alias}",
+        operation: "getAlias",
+        summary: "One alias",
+        tag: "models",
+        replies: &[(200, Content::Json(Schema::Object(&ALIAS)))],
+        versioned: true,
+        handler: |api, request| Box::pin(get_alias(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/api/models/alias/{alias}",
+        operation: "deleteAlias",
+        summary: "Removes an alias",
+        tag: "models",
+        replies: &[(204, Content::Empty)],
+        versioned: true,
+        changes: true,
+        handler: |api, request| Box::pin(delete_alias(api, request)),
+        ..ROUTE
+    },
+];
+
+fn shown(api: &Api, row: &ComboRow) -> Value {
+    let snapshot = api.live().snapshot();
+    let place = format!("combos/{}", row.name);
+    let also = format!("aliases/{}", row.name);
+    let notes = api.live().notes();
+    let notes: Vec<_> = notes
+        .iter()
+        .filter(|note| note.place == place || note.place == also)
+        .map(|note| note.message.as_str())
+        .collect();
+    let own = |alias: &&Alias| alias.source == Source::Store && alias.name == row.name;
+    let entry = |entry: &ComboEntry| json!({"model": entry.model, "providerId": entry.provider_id, "weight": entry.weight, "enabled": entry.enabled});
+    json!({
+        "id": row.id,
+        "name": row.name,
+        "strategy": row.strategy,
+        "models": row.entries.iter().map(|entry| entry.model.as_str()).collect::<Vec<_>>(),
+        "entries": row.entries.iter().map(entry).collect::<Vec<_>>(),
+        "isActive": row.is_active,
+        "description": row.description,
+        "tags": row.tags,
+        "source": "store",
+        "readOnly": snapshot.settings.read_only,
+        "inForce": row.is_active && snapshot.settings.aliases.iter().any(|alias| own(&alias)),
+        "notes": notes,
+        "createdAt": rfc3339(row.created_at_ms),
+        "updatedAt": rfc3339(row.updated_at_ms),
+    })
+}
+
+/// An ordered alias of the file.
+fn shown_fixed(alias: &Alias) -> Value {
+    let strategy = match alias.strategy {
+        Strategy::Priority => "priority",
+        Strategy::RoundRobin => "round_robin",
+        Strategy::Random => "random",
+        Strategy::CostOptimal => "cost_optimal",
+    };
+    let entry = |model: &String| json!({"model": model, "providerId": null, "weight": 1, "enabled": true});
+    json!({
+        "id": fixed_id(alias),
+        "name": alias.name,
+        "strategy": strategy,
+        "models": alias.models,
+        "entries": alias.models.iter().map(entry).collect::<Vec<_>>(),
+        "isActive": true,
+        "description": "",
+        "tags": [],
+        "source": alias.source.name(),
+        "readOnly": true,
+        "inForce": true,
+        "notes": [],
+        "createdAt": null,
+        "updatedAt": null,
+    })
+}
+
+fn fixed_id(alias: &Alias) -> String {
+    format!("{}:{}", alias.source.name(), alias.name)
+}
+
+/// Aliases of the file: those with several models are shown as combos, the others as aliases.
+fn fixed(settings: &Settings, several: bool) -> impl Iterator<Item = &Alias> {
+    settings.aliases.iter().filter(move |alias| alias.source != Source::Store && (alias.models.len() > 1) == several)
+}
+
+fn pinned(alias: &Alias) -> Problem {
+    let message = format!("{} is defined by the {}: change it there", alias.name, alias.source.name());
+    let details = json!({ "source": alias.source.name() });
+    Problem::new(423, "pinned_by_config", message).param(alias.name.clone()).details(details)
+}
+
+async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let page = Page::of(request)?;
+    let rows = match api.live().unavailable() {
+        Some(_) => Vec::new(),
+        None => api.live().store().read(|conn| rows::list(conn)).await?,
+    };
+    let snapshot = api.live().snapshot();
+    let stored = rows.iter().map(|row| (row.name.clone(), row.description.clone(), shown(api, row)));
+    let others = fixed(&snapshot.settings, true).map(|alias| (alias.name.clone(), String::new(), shown_fixed(alias)));
+    let entries = stored.chain(others).filter(|(name, text, _)| page::holds(request.query("q"), &[name, text]));
+    Ok(Reply::json(page.cut(sorted(entries.map(|(name, _, entry)| (name, entry)).collect()))))
+}
+
+/// Entries with their names, ordered as they are shown.
+fn sorted(entries: Vec<(String, Value)>) -> Vec<(String, Value)> {
+    let mut entries: Vec<_> = entries.into_iter().map(|(name, entry)| (name.to_lowercase(), entry)).collect();
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    entries
+}
+
+async fn find(api: &Api, id: &str) -> Result<ComboRow, Problem> {
+    let snapshot = api.live().snapshot();
+    if let Some(alias) = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name)) {
+        return Err(pinned(alias));
+    }
+    let rows = api.live().store().read(|conn| rows::list(conn)).await?;
+    let row = rows.into_iter().find(|row| ids::is(id, &row.id, &row.name));
+    row.ok_or_else(|| Problem::not_found(format!("combo {id}")))
+}
+
+async fn get(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let id = request.param("id");
+    let snapshot = api.live().snapshot();
+    if let Some(alias) = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name)) {
+        return Ok(Reply::json(shown_fixed(alias)).etag(0));
+    }
+    let row = find(api, id).await?;
+    Ok(Reply::json(shown(api, &row)).etag(row.updated_at_ms))
+}
+
+/// Puts what a body says into a row. The body has the form of [`WRITE`].
+fn apply(row: &mut ComboRow, members: &Map<String, Value>) {
+    let default = ComboRow::default();
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    for (name, value) in members {
+        match name.as_str() {
+            "name" => row.name = value.as_str().unwrap_or_default().trim().to_owned(),
+            "strategy" => row.strategy = value.as_str().map_or(default.strategy.clone(), str::to_owned),
+            "isActive" => row.is_active = value.as_bool().unwrap_or(true),
+            "description" => row.description = value.as_str().unwrap_or_default().to_owned(),
+            "tags" => row.tags = texts(value),
+            "models" if !members.contains_key("entries") => {
+                let entry = |model| ComboEntry { model, provider_id: None, weight: 1, enabled: true };
+                row.entries = texts(value).into_iter().map(entry).collect();
+            }
+            "entries" => row.entries = value.as_array().into_iter().flatten().map(entry).collect(),
+            _ => {}
+        }
+    }
+}
+
+fn entry(value: &Value) -> ComboEntry {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let weight = value.get("weight").and_then(integer).and_then(|weight| u32::try_from(weight).ok());
+    ComboEntry {
+        model: text("model").unwrap_or_default(),
+        provider_id: text("providerId"),
+        weight: weight.unwrap_or(1),
+        enabled: value.get("enabled").and_then(Value::as_bool).unwrap_or(true),
+    }
+}
+
+/// What the merge does not look at: an inactive combo without a name.
+fn check(row: &ComboRow) -> Result<(), StoreError> {
+    let wrong = row.name.is_empty() || row.name.contains(',');
+    let message = "a name must not be empty, and has no comma".to_owned();
+    if wrong { Err(StoreError::Invalid { field: "name".to_owned(), message }) } else { Ok(()) }
+}
+
+async fn create(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let mut row = ComboRow::default();
+    apply(&mut row, request.members());
+    check(&row).map_err(Problem::from)?;
+    let audit = request.audit("combo.create", "", Some(json!({ "name": row.name })));
+    let row = api
+        .change("combo", &row.name.clone(), audit, move |change, audit| {
+            rows::insert(change, &mut row)?;
+            audit.target = Some(format!("combo/{}", row.id));
+            Ok(row)
+        })
+        .await?;
+    let location = format!("/api/combos/{}", row.id);
+    Ok(Reply::created(location, shown(api, &row)).etag(row.updated_at_ms))
+}
+
+async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let found = find(api, request.param("id")).await?;
+    let if_match = request.if_match()?;
+    let changed: Vec<&str> = request.members().keys().map(String::as_str).collect();
+    let audit = request.audit("combo.update", format!("combo/{}", found.id), Some(json!({ "changed": changed })));
+    let (patch, id) = (request.members().clone(), found.id.clone());
+    let row = api
+        .change("combo", &found.id, audit, move |change, _| {
+            let mut row = rows::get(change, &id)?;
+            apply(&mut row, &patch);
+            check(&row)?;
+            rows::update(change, &mut row, if_match)?;
+            Ok(row)
+        })
+        .await?;
+    Ok(Reply::json(shown(api, &row)).etag(row.updated_at_ms))
+}
+
+async fn delete(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let found = find(api, request.param("id")).await?;
+    let if_match = request.if_match()?;
+    let audit = request.audit("combo.delete", format!("combo/{}", found.id), Some(json!({ "name": found.name })));
+    let id = found.id.clone();
+    api.change("combo", &found.id, audit, move |change, _| rows::delete(change, &id, if_match)).await?;
+    Ok(Reply::empty())
+}
+
+async fn simulate(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let id = request.param("id");
+    let snapshot = api.live().snapshot();
+    let known = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name));
+    let name = match known {
+        Some(alias) => alias.name.clone(),
+        None => find(api, id).await?.name,
+    };
+    let now = Instant::now();
+    let health = &api.live().shared().health;
+    let plan =
+        snapshot.catalog.plan(&name, health, now).map_err(|miss| Problem::new(404, "not_found", miss.message))?;
+    let steps: Vec<_> = (1..)
+        .zip(&plan)
+        .map(|(position, candidate)| {
+            let until = health.cooling_until(&candidate.upstream.name, &candidate.model, now);
+            let until = until.map(|until| {
+                let wait = i64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(i64::MAX);
+                rfc3339(now_ms().saturating_add(wait))
+            });
+            json!({
+                "position": position,
+                "provider": &*candidate.upstream.name,
+                "model": &*candidate.model,
+                "status": if until.is_some() { "cooling" } else { "ok" },
+                "cooldownUntil": until,
+                "price": price(&snapshot, &candidate.upstream, &candidate.model).0,
+            })
+        })
+        .collect();
+    Ok(Reply::json(json!({"count": steps.len(), "data": steps})))
+}
+
+/// Price per million tokens, context window and largest answer, where they are known.
+fn price(
+    snapshot: &crate::gateway::Snapshot,
+    upstream: &crate::vendor::Upstream,
+    model: &str,
+) -> (Value, Option<u64>, Option<u64>) {
+    let Some(found) = snapshot.prices.find(&upstream.buyer(), model) else { return (Value::Null, None, None) };
+    let rates = found.price.rates;
+    let usd = |pico: u64| pico as f64 / 1e6;
+    (json!({"input": usd(rates.input), "output": usd(rates.output)}), found.price.context, found.price.max_output)
+}
+
+async fn models(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let page = Page::of(request)?;
+    let snapshot = api.live().snapshot();
+    let listed = snapshot.catalog.listed();
+    let listed = listed.into_iter().filter(|model| page::holds(request.query("q"), &[&model.id, &model.provider]));
+    let mut entries = Vec::new();
+    for model in listed {
+        let alias = snapshot.settings.aliases.iter().find(|alias| alias.name.eq_ignore_ascii_case(&model.id));
+        let kind = match alias {
+            None => "model",
+            Some(alias) if alias.models.len() > 1 => "combo",
+            Some(_) => "alias",
+        };
+        let plan = snapshot.catalog.plan(&model.id, &api.live().shared().health, Instant::now()).unwrap_or_default();
+        let (price, context, output) =
+            plan.first().map_or((Value::Null, None, None), |first| price(&snapshot, &first.upstream, &first.model));
+        let mut connections: Vec<&str> = plan.iter().map(|candidate| &*candidate.upstream.name).collect();
+        connections.dedup();
+        let entry = json!({
+            "id": model.id,
+            "provider": model.provider,
+            "kind": kind,
+            "connections": connections,
+            "price": price,
+            "contextWindow": or_null(context),
+            "maxOutput": or_null(output),
+        });
+        entries.push((model.id.clone(), entry));
+    }
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    entries.dedup_by(|(a, _), (b, _)| a == b);
+    Ok(Reply::json(page.cut(entries)))
+}
+
+fn shown_alias(row: &AliasRow, read_only: bool) -> Value {
+    json!({
+        "alias": row.alias,
+        "model": row.model,
+        "providerId": row.provider_id,
+        "source": "store",
+        "readOnly": read_only,
+        "createdAt": rfc3339(row.created_at_ms),
+        "updatedAt": rfc3339(row.updated_at_ms),
+    })
+}
+
+fn shown_fixed_alias(alias: &Alias) -> Value {
+    json!({
+        "alias": alias.name,
+        "model": alias.models.first(),
+        "providerId": null,
+        "source": alias.source.name(),
+        "readOnly": true,
+        "createdAt": null,
+        "updatedAt": null,
+    })
+}
+
+async fn list_aliases(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let page = Page::of(request)?;
+    let rows = match api.live().unavailable() {
+        Some(_) => Vec::new(),
+        None => api.live().store().read(|conn| rows::aliases(conn)).await?,
+    };
+    let snapshot = api.live().snapshot();
+    let read_only = snapshot.settings.read_only;
+    let stored = rows.iter().map(|row| (row.alias.clone(), row.model.clone(), shown_alias(row, read_only)));
+    let others = fixed(&snapshot.settings, false)
+        .map(|alias| (alias.name.clone(), alias.models.concat(), shown_fixed_alias(alias)));
+    let entries = stored.chain(others).filter(|(alias, model, _)| page::holds(request.query("q"), &[alias, model]));
+    Ok(Reply::json(page.cut(sorted(entries.map(|(alias, _, entry)| (alias, entry)).collect()))))
+}
+
+async fn get_alias(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let name = request.param("alias").to_owned();
+    let snapshot = api.live().snapshot();
+    if let Some(alias) = fixed(&snapshot.settings, false).find(|alias| alias.name.eq_ignore_ascii_case(&name)) {
+        return Ok(Reply::json(shown_fixed_alias(alias)).etag(0));
+    }
+    let row = api.live().store().read(move |conn| rows::alias(conn, &name)).await?;
+    Ok(Reply::json(shown_alias(&row, snapshot.settings.read_only)).etag(row.updated_at_ms))
+}
+
+/// Refuses what the file has defined.
+fn writable(api: &Api, name: &str) -> Result<(), Problem> {
+    let snapshot = api.live().snapshot();
+    let mut others = snapshot.settings.aliases.iter().filter(|alias| alias.source != Source::Store);
+    match others.find(|alias| alias.name.eq_ignore_ascii_case(name)) {
+        Some(alias) => Err(pinned(alias)),
+        None => Ok(()),
+    }
+}
+
+async fn put_alias(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let text = |name: &str| request.text(name).unwrap_or_default().trim().to_owned();
+    let (alias, model) = (text("alias"), text("model"));
+    if alias.is_empty() || alias.contains([',']) {
+        return Err(Problem::invalid("alias", "an alias must not be empty, and has no comma"));
+    }
+    writable(api, &alias)?;
+    let if_match = request.if_match()?;
+    let provider_id = request.text("providerId").map(str::to_owned);
+    let target = format!("alias/{alias}");
+    let mut row = AliasRow { alias: alias.clone(), provider_id, model, created_at_ms: 0, updated_at_ms: 0 };
+    let audit = request.audit("alias.put", target, Some(json!({ "model": row.model })));
+    let (new, row) = api
+        .change("alias", &alias, audit, move |change, _| {
+            let new = rows::put_alias(change, &mut row, if_match)?;
+            Ok((new, row))
+        })
+        .await?;
+    let reply = Reply::json(shown_alias(&row, false)).etag(row.updated_at_ms);
+    if !new {
+        return Ok(reply);
+    }
+    let segment: String = url::form_urlencoded::byte_serialize(row.alias.as_bytes()).collect();
+    Ok(reply.status(201).with("location", format!("/api/models/alias/{}", segment.replace('+', "%20"))))
+}
+
+async fn delete_alias(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let name = request.param("alias").to_owned();
+    writable(api, &name)?;
+    let if_match = request.if_match()?;
+    let audit = request.audit("alias.delete", format!("alias/{name}"), None);
+    let alias = name.clone();
+    api.change("alias", &name, audit, move |change, _| rows::delete_alias(change, &alias, if_match)).await?;
+    Ok(Reply::empty())
+}

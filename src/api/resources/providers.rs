@@ -1,0 +1,993 @@
+//! Providers: upstream services with their credentials.
+//!
+//! Those of the store can be changed; those of the file and the environment are listed beside them. Credentials only ever
+//! go in: answers say whether there is one, and hint at which.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use codecs::dialect::Dialect;
+use proxy::Method;
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+
+use super::{
+    hidden, ids,
+    probe::{self, Offered, PROBED, Probed},
+};
+use crate::{
+    api::{
+        Api, Problem, Reply, Request,
+        merge::merge,
+        or_null,
+        page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
+        schema::{
+            COUNT, COUNT_OR_NULL, Needs, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME_OR_NULL, line, name, needed,
+            optional,
+        },
+        table::{Body, Content, Param, ROUTE, Route},
+    },
+    settings::{self, Provider, Secret, Settings, Source, presets},
+    store::{
+        StoreError,
+        providers::{self as rows, ProviderRow},
+    },
+    usage::live::{now_ms, rfc3339},
+    vendor::Upstream,
+};
+
+/// Providers that are asked at once.
+const AT_ONCE: usize = 8;
+/// Models that are asked at once.
+const MODELS_AT_ONCE: usize = 4;
+/// How long a list of models is good.
+const CATALOGUE: Duration = Duration::from_secs(300);
+/// Lists of models that are kept.
+const CATALOGUES: usize = 256;
+/// Stands for a value that is not shown; written back it means "as it is".
+pub(super) const DOTS: &str = "•••";
+
+const AUTH_TYPES: &[&str] = &["api_key", "subscription", "oauth", "cookie", "none"];
+const FORMATS: &[&str] = &["openai_chat", "openai_responses", "anthropic", "gemini", "ollama", "openai"];
+
+/// What a provider is made of. Members that only answers have are passed over, so that an answer can be sent back.
+const WRITE: Object = Object {
+    name: "ProviderWrite",
+    members: &[
+        needed("provider", name(64), "a preset (see /api/presets), or any word for a service of your own"),
+        optional("name", name(64), "unique; the prefix in provider/model. The preset's name unless said"),
+        optional("authType", Schema::Word(AUTH_TYPES), "api_key unless said; none for services without a credential"),
+        optional("format", Schema::Word(FORMATS), "its dialect; the preset's unless said"),
+        optional("baseUrl", line(2_048), "up to where the dialect's own path begins; the preset's unless said"),
+        optional("email", line(254), "the account, for people"),
+        optional("priority", Schema::Integer(-1_000_000, 1_000_000), "lower comes first; 100 unless said"),
+        optional("isActive", Schema::Bool, ""),
+        optional(
+            "models",
+            Schema::List(&name(256), 1_000),
+            "names and patterns such as gpt-*; the preset's unless said",
+        ),
+        optional("tags", Schema::List(&name(64), 50), ""),
+        optional("headers", Schema::Map(&Schema::Nullable(&line(8_192))), "added to every request; null removes one"),
+        optional("apiKey", name(16_384), "the credential; it is never shown again"),
+        optional(
+            "data",
+            Schema::Map(&Schema::Any),
+            "further settings of the provider (flavour, stallTimeout, …), and notes of yours",
+        ),
+        optional("id", Schema::Any, "passed over, as are all below"),
+        optional("apiKeySet", Schema::Any, ""),
+        optional("apiKeyHint", Schema::Any, ""),
+        optional("state", Schema::Any, ""),
+        optional("source", Schema::Any, ""),
+        optional("readOnly", Schema::Any, ""),
+        optional("inForce", Schema::Any, ""),
+        optional("notes", Schema::Any, ""),
+        optional("createdAt", Schema::Any, ""),
+        optional("updatedAt", Schema::Any, ""),
+    ],
+};
+const PROVIDER: Object = Object {
+    name: "Provider",
+    members: &[
+        needed("id", TEXT, ""),
+        needed("provider", TEXT, ""),
+        needed("name", TEXT, ""),
+        needed("authType", Schema::Word(AUTH_TYPES), ""),
+        needed("format", Schema::Nullable(&Schema::Word(FORMATS)), ""),
+        needed("baseUrl", TEXT_OR_NULL, ""),
+        needed("email", TEXT_OR_NULL, ""),
+        needed("priority", Schema::Integer(i64::MIN, i64::MAX), ""),
+        needed("isActive", Schema::Bool, ""),
+        needed("models", TEXTS, ""),
+        needed("tags", TEXTS, ""),
+        needed("headers", Schema::Map(&TEXT), "their names; values are not shown"),
+        needed("apiKeySet", Schema::Bool, ""),
+        needed("apiKeyHint", TEXT_OR_NULL, "first three and last four characters of a long one"),
+        needed("data", Schema::Map(&Schema::Any), ""),
+        needed(
+            "state",
+            Schema::Object(&Object {
+                name: "ProviderState",
+                members: &[
+                    needed("status", Schema::Word(&["ok", "cooling", "inactive", "not_in_force"]), ""),
+                    needed("cooldownUntil", TIME_OR_NULL, ""),
+                ],
+            }),
+            "",
+        ),
+        needed("source", Schema::Word(&["store", "file", "environment", "flag", "default"]), "where it is defined"),
+        needed("readOnly", Schema::Bool, "whether only its file can change it"),
+        needed("inForce", Schema::Bool, "whether requests are sent to it"),
+        needed("notes", TEXTS, "why it is not in force"),
+        needed("createdAt", TIME_OR_NULL, ""),
+        needed("updatedAt", TIME_OR_NULL, ""),
+    ],
+};
+const PROVIDERS: Schema = list_of!("ProviderList", Schema::Object(&PROVIDER));
+const MODEL: Object = Object {
+    name: "OfferedModel",
+    members: &[needed("id", TEXT, ""), needed("name", TEXT, ""), needed("contextWindow", COUNT_OR_NULL, "tokens")],
+};
+const MODELS: Object = Object {
+    name: "OfferedModels",
+    members: &[
+        needed("data", Schema::List(&Schema::Object(&MODEL), usize::MAX), ""),
+        needed("count", COUNT, ""),
+        needed(
+            "source",
+            Schema::Word(&["live", "cache", "declared"]),
+            "asked now, up to five minutes ago, or not at all",
+        ),
+    ],
+};
+const VALIDATE: Object = Object {
+    name: "ProviderValidate",
+    members: &[
+        optional("baseUrl", line(2_048), "needed unless a preset has one"),
+        optional("apiKey", name(16_384), ""),
+        optional("format", Schema::Word(FORMATS), "openai_chat unless said"),
+        optional("headers", Schema::Map(&line(8_192)), ""),
+        optional("preset", name(64), ""),
+        optional("models", Schema::List(&name(256), 10), "asked where there is no list of models"),
+    ],
+};
+const BATCH: Object =
+    Object { name: "TestBatch", members: &[optional("providerIds", Schema::List(&name(80), 200), "all unless said")] };
+const BATCH_RESULT: Object = Object {
+    name: "TestBatchResult",
+    members: &[needed("results", Schema::List(&Schema::Object(&PROBED), usize::MAX), ""), needed("count", COUNT, "")],
+};
+const TEST_MODELS: Object = Object {
+    name: "TestModels",
+    members: &[
+        optional("models", Schema::List(&name(256), 50), "those that are declared by name unless said"),
+        optional("prompt", line(1_000), ""),
+    ],
+};
+const TESTED_MODELS: Object = Object {
+    name: "TestedModels",
+    members: &[
+        needed(
+            "results",
+            Schema::List(
+                &Schema::Object(&Object {
+                    name: "TestedModel",
+                    members: &[
+                        needed("model", TEXT, ""),
+                        needed("status", Schema::Word(&["up", "down"]), ""),
+                        needed("latencyMs", COUNT, ""),
+                        needed("httpCode", COUNT_OR_NULL, ""),
+                        needed("error", TEXT_OR_NULL, ""),
+                    ],
+                }),
+                usize::MAX,
+            ),
+            "",
+        ),
+        needed("count", COUNT, ""),
+    ],
+};
+const REORDER: Object = Object {
+    name: "Reorder",
+    members: &[
+        optional("before", Schema::Nullable(&name(80)), "the provider in front of which it is put; null for the end"),
+        optional("priority", Schema::Integer(-1_000_000, 1_000_000), "or its priority"),
+    ],
+};
+
+pub(in crate::api) const ROUTES: &[Route] = &[
+    Route {
+        path: "/api/providers",
+        operation: "listProviders",
+        summary: "All providers in the order in which they are tried",
+        tag: "providers",
+        query: &[
+            Param { name: "provider", schema: line(64), help: "only of this preset or service" },
+            Param { name: "active", schema: super::FLAG, help: "only active ones, or only others" },
+            Param { name: "tag", schema: line(64), help: "only with this tag" },
+            Q_PARAM,
+            LIMIT_PARAM,
+            CURSOR_PARAM,
+        ],
+        replies: &[(200, Content::Json(PROVIDERS))],
+        handler: |api, request| Box::pin(list(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/providers",
+        operation: "createProvider",
+        summary: "Adds a provider",
+        tag: "providers",
+        body: Body::Json(&WRITE),
+        replies: &[(201, Content::Json(Schema::Object(&PROVIDER)))],
+        versioned: true,
+        changes: true,
+        handler: |api, request| Box::pin(create(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/providers/{id}",
+        operation: "getProvider",
+        summary: "One provider, by its id or as name:NAME",
+        tag: "providers",
+        replies: &[(200, Content::Json(Schema::Object(&PROVIDER)))],
+        versioned: true,
+        handler: |api, request| Box::pin(get(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::PATCH,
+        or: Some(Method::PUT),
+        path: "/api/providers/{id}",
+        operation: "updateProvider",
+        summary: "Changes what is named of a provider",
+        tag: "providers",
+        body: Body::Merge(&WRITE),
+        replies: &[(200, Content::Json(Schema::Object(&PROVIDER)))],
+        versioned: true,
+        changes: true,
+        handler: |api, request| Box::pin(update(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/api/providers/{id}",
+        operation: "deleteProvider",
+        summary: "Removes a provider",
+        tag: "providers",
+        replies: &[(204, Content::Empty)],
+        versioned: true,
+        changes: true,
+        handler: |api, request| Box::pin(delete(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        or: Some(Method::GET),
+        path: "/api/providers/{id}/test",
+        operation: "testProvider",
+        summary: "Asks a provider for its models, with the credential that is kept",
+        tag: "providers",
+        replies: &[(200, Content::Json(Schema::Object(&PROBED)))],
+        handler: |api, request| Box::pin(test(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/providers/{id}/models",
+        operation: "listProviderModels",
+        summary: "The models that a provider offers",
+        tag: "providers",
+        query: &[Param { name: "refresh", schema: super::FLAG, help: "asks the provider now" }],
+        replies: &[(200, Content::Json(Schema::Object(&MODELS)))],
+        errors: &[502, 504],
+        handler: |api, request| Box::pin(models(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/providers/{id}/test-models",
+        operation: "testProviderModels",
+        summary: "Asks models of a provider for one token each",
+        tag: "providers",
+        body: Body::Optional(&TEST_MODELS),
+        replies: &[(200, Content::Json(Schema::Object(&TESTED_MODELS)))],
+        handler: |api, request| Box::pin(test_models(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/providers/{id}/reorder",
+        operation: "reorderProvider",
+        summary: "Puts a provider in front of another, or gives it a priority",
+        tag: "providers",
+        body: Body::Json(&REORDER),
+        replies: &[(200, Content::Json(Schema::Object(&PROVIDER)))],
+        changes: true,
+        handler: |api, request| Box::pin(reorder(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/providers/validate",
+        operation: "validateProvider",
+        summary: "Asks a service that is not kept yet",
+        tag: "providers",
+        body: Body::Json(&VALIDATE),
+        replies: &[(200, Content::Json(Schema::Object(&PROBED)))],
+        handler: |api, request| Box::pin(validate(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/providers/suggested-models",
+        operation: "suggestModels",
+        summary: "The models of a service that is not kept yet",
+        tag: "providers",
+        body: Body::Json(&VALIDATE),
+        replies: &[(200, Content::Json(Schema::Object(&MODELS)))],
+        errors: &[502, 504],
+        handler: |api, request| Box::pin(suggested(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/providers/test-batch",
+        operation: "testProviders",
+        summary: "Asks several providers at once",
+        tag: "providers",
+        body: Body::Optional(&BATCH),
+        replies: &[(200, Content::Json(Schema::Object(&BATCH_RESULT)))],
+        errors: &[404],
+        handler: |api, request| Box::pin(test_batch(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/providers/client",
+        operation: "getClientHints",
+        summary: "What to tell a client so that it uses this gateway",
+        tag: "providers",
+        replies: &[(200, Content::Json(Schema::Object(&CLIENT)))],
+        handler: |api, request| Box::pin(client(api, request)),
+        ..ROUTE
+    },
+];
+
+const CLIENT: Object = Object {
+    name: "ClientHints",
+    members: &[
+        needed("baseURL", TEXT, "for clients of OpenAI"),
+        needed("origin", TEXT, "for clients of Anthropic, Gemini and Ollama"),
+        needed("apiKeyEnv", TEXT, "the variable in which clients keep a key of ours"),
+        needed("compatible", TEXTS, "the dialects that are spoken"),
+        needed("endpoints", Schema::Map(&TEXT), "by dialect"),
+    ],
+};
+
+/// A provider with what is known of it besides its row.
+struct Shown<'a> {
+    api: &'a Api,
+    settings: &'a Settings,
+    notes: Vec<settings::Fault>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(api: &'a Api, settings: &'a Settings) -> Self {
+        Self { api, settings, notes: api.live().notes() }
+    }
+
+    /// One of the store's.
+    fn row(&self, row: &ProviderRow) -> Value {
+        let in_force = self.settings.providers.iter().any(|provider| *provider.id == *row.id);
+        let place = format!("providers/{}", row.name);
+        let own = |note: &&settings::Fault| {
+            note.place.strip_prefix(&place).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut notes: Vec<&str> = self.notes.iter().filter(own).map(|note| note.message.as_str()).collect();
+        if row.secret_lost && notes.is_empty() {
+            notes.push("its credential cannot be opened with the vault's key: set it again");
+        }
+        let mut data = row.data.clone();
+        // Where older clients look for them.
+        for (name, value) in [
+            ("baseUrl", or_null(row.base_url.clone())),
+            ("format", or_null(row.format.clone())),
+            ("models", row.models.clone().into()),
+            ("tags", row.tags.clone().into()),
+        ] {
+            data.entry(name).or_insert(value);
+        }
+        let headers: Map<String, Value> = row.headers.keys().map(|name| (name.clone(), DOTS.into())).collect();
+        json!({
+            "id": row.id,
+            "provider": row.provider,
+            "name": row.name,
+            "authType": row.auth_type,
+            "format": row.format,
+            "baseUrl": row.base_url,
+            "email": row.email,
+            "priority": row.priority,
+            "isActive": row.is_active,
+            "models": row.models,
+            "tags": row.tags,
+            "headers": headers,
+            "apiKeySet": row.api_key.is_some(),
+            "apiKeyHint": or_null(row.api_key.as_ref().and_then(hidden)),
+            "data": data,
+            "state": self.state(&row.name, row.is_active, in_force),
+            "source": "store",
+            "readOnly": self.settings.read_only,
+            "inForce": in_force,
+            "notes": notes,
+            "createdAt": rfc3339(row.created_at_ms),
+            "updatedAt": rfc3339(row.updated_at_ms),
+        })
+    }
+
+    /// One of the file's or the environment's.
+    fn fixed(&self, provider: &Provider) -> Value {
+        let headers: Map<String, Value> =
+            provider.headers.iter().map(|(name, _)| (name.clone(), DOTS.into())).collect();
+        json!({
+            "id": &*provider.id,
+            "provider": provider.preset.unwrap_or("custom"),
+            "name": provider.name,
+            "authType": if provider.api_key.is_some() || provider.client_auth { "api_key" } else { "none" },
+            "format": provider.dialect.name(),
+            "baseUrl": provider.base_url,
+            "email": null,
+            "priority": provider.priority,
+            "isActive": true,
+            "models": provider.models,
+            "tags": [],
+            "headers": headers,
+            "apiKeySet": provider.api_key.is_some(),
+            "apiKeyHint": or_null(provider.api_key.as_ref().and_then(hidden)),
+            "data": {},
+            "state": self.state(&provider.name, true, true),
+            "source": provider.source.name(),
+            "readOnly": true,
+            "inForce": true,
+            "notes": [],
+            "createdAt": null,
+            "updatedAt": null,
+        })
+    }
+
+    fn state(&self, name: &str, is_active: bool, in_force: bool) -> Value {
+        let now = Instant::now();
+        let until = self.api.live().shared().health.provider_until(name, now).filter(|_| in_force);
+        let status = match (is_active, in_force, until) {
+            (false, ..) => "inactive",
+            (_, false, _) => "not_in_force",
+            (.., Some(_)) => "cooling",
+            (.., None) => "ok",
+        };
+        let until = until.map(|until| {
+            let wait = i64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(i64::MAX);
+            rfc3339(now_ms().saturating_add(wait))
+        });
+        json!({"status": status, "cooldownUntil": until})
+    }
+}
+
+/// The store's providers. Where the store cannot be read there are none.
+async fn stored(api: &Api) -> Result<Vec<ProviderRow>, Problem> {
+    if api.live().unavailable().is_some() {
+        return Ok(Vec::new());
+    }
+    let store = api.live().store().clone();
+    Ok(api.live().store().read(move |conn| rows::list(conn, store.vault())).await?)
+}
+
+async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let page = Page::of(request)?;
+    let stored = stored(api).await?;
+    let snapshot = api.live().snapshot();
+    let shown = Shown::new(api, &snapshot.settings);
+    let mut entries: Vec<(i64, String, Value)> = Vec::new();
+    for row in &stored {
+        entries.push((row.priority, row.name.clone(), shown.row(row)));
+    }
+    for provider in snapshot.settings.providers.iter().filter(|provider| provider.source != Source::Store) {
+        entries.push((provider.priority, provider.name.clone(), shown.fixed(provider)));
+    }
+    entries.retain(|(_, name, entry)| {
+        let text = |member: &str| entry[member].as_str().unwrap_or_default();
+        let tagged = |tag: &str| entry["tags"].as_array().is_some_and(|tags| tags.iter().any(|other| other == tag));
+        request.query("provider").is_none_or(|wanted| text("provider").eq_ignore_ascii_case(wanted))
+            && request.query("active").is_none_or(|_| entry["isActive"] == request.flag("active"))
+            && request.query("tag").is_none_or(tagged)
+            && page::holds(request.query("q"), &[name, text("provider"), text("baseUrl"), text("email")])
+    });
+    // Ascending as texts: priorities are lifted above zero first.
+    let key = |priority: i64, name: &str| {
+        format!("{:020} {}", i128::from(priority) - i128::from(i64::MIN), name.to_lowercase())
+    };
+    let mut entries: Vec<_> =
+        entries.into_iter().map(|(priority, name, entry)| (key(priority, &name), entry)).collect();
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(Reply::json(page.cut(entries)))
+}
+
+/// One of the store's providers, by its id or as `name:NAME`.
+async fn find(api: &Api, id: &str) -> Result<ProviderRow, Problem> {
+    if let Some(fixed) = fixed(&api.live().snapshot().settings, id) {
+        let message = format!("{} is defined by the {}: change it there", fixed.name, fixed.source.name());
+        let details = json!({ "source": fixed.source.name() });
+        return Err(Problem::new(423, "pinned_by_config", message).param(fixed.name.clone()).details(details));
+    }
+    let store = api.live().store().clone();
+    let rows = api.live().store().read(move |conn| rows::list(conn, store.vault())).await?;
+    let row = rows.into_iter().find(|row| ids::is(id, &row.id, &row.name));
+    row.ok_or_else(|| Problem::not_found(format!("provider {id}")))
+}
+
+/// A provider of the file or the environment.
+fn fixed<'s>(settings: &'s Settings, id: &str) -> Option<&'s Provider> {
+    let mut others = settings.providers.iter().filter(|provider| provider.source != Source::Store);
+    others.find(|provider| ids::is(id, &provider.id, &provider.name))
+}
+
+async fn get(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let id = request.param("id");
+    let snapshot = api.live().snapshot();
+    if let Some(fixed) = fixed(&snapshot.settings, id) {
+        return Ok(Reply::json(Shown::new(api, &snapshot.settings).fixed(fixed)).etag(0));
+    }
+    let row = find(api, id).await?;
+    Ok(answer(api, &row))
+}
+
+/// A row with its version.
+fn answer(api: &Api, row: &ProviderRow) -> Reply {
+    let snapshot = api.live().snapshot();
+    Reply::json(Shown::new(api, &snapshot.settings).row(row)).etag(row.updated_at_ms)
+}
+
+async fn create(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let mut row = ProviderRow::default();
+    apply(&mut row, request.members()).map_err(Problem::from)?;
+    if row.name.is_empty() {
+        row.name.clone_from(&row.provider);
+    }
+    if presets::preset(&row.provider).is_some_and(|preset| preset.keyless)
+        && !request.members().contains_key("authType")
+    {
+        row.auth_type = "none".to_owned();
+    }
+    check(api, &row)?;
+    let store = api.live().store().clone();
+    let detail = json!({"name": row.name, "provider": row.provider});
+    let audit = request.audit("provider.create", "", Some(detail));
+    let row = api
+        .change("provider", &row.name.clone(), audit, move |change, audit| {
+            rows::insert(change, store.vault(), &mut row)?;
+            audit.target = Some(format!("provider/{}", row.id));
+            Ok(row)
+        })
+        .await?;
+    let reply = answer(api, &row);
+    Ok(reply.status(201).with("location", format!("/api/providers/{}", row.id)))
+}
+
+/// What the store would take and must not.
+fn check(api: &Api, row: &ProviderRow) -> Result<(), Problem> {
+    if let Some(url) = &row.base_url {
+        probe::allowed(api, url)?;
+    }
+    // What is wrong with an active one is said when it comes into force; an inactive one would keep its faults to itself.
+    match api.live().provider(row) {
+        Err(faults) if !row.is_active => Err(crate::live::ChangeError::Invalid(faults).into()),
+        _ => Ok(()),
+    }
+}
+
+async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let found = find(api, request.param("id")).await?;
+    let if_match = request.if_match()?;
+    let mut preview = found.clone();
+    apply(&mut preview, request.members()).map_err(Problem::from)?;
+    check(api, &preview)?;
+    drop(preview);
+    let members: Vec<&str> = request.members().keys().map(String::as_str).collect();
+    let audit = request.audit("provider.update", format!("provider/{}", found.id), Some(json!({ "changed": members })));
+    let (store, patch, id) = (api.live().store().clone(), Patch(request.members().clone()), found.id.clone());
+    let row = api
+        .change("provider", &found.id, audit, move |change, _| {
+            // Read again inside the transaction: it may have changed.
+            let mut row = rows::get(change, store.vault(), &id)?;
+            apply(&mut row, &patch.0)?;
+            rows::update(change, store.vault(), &mut row, if_match)?;
+            Ok(row)
+        })
+        .await?;
+    api.shared.catalogues.forget(&row.id);
+    Ok(answer(api, &row))
+}
+
+/// A patch on its way to another thread; it holds a credential, which is wiped.
+struct Patch(Map<String, Value>);
+
+impl Drop for Patch {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(crate::api::request::forget);
+    }
+}
+
+async fn delete(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let found = find(api, request.param("id")).await?;
+    let if_match = request.if_match()?;
+    let audit = request.audit("provider.delete", format!("provider/{}", found.id), Some(json!({ "name": found.name })));
+    let id = found.id.clone();
+    api.change("provider", &found.id, audit, move |change, _| rows::delete(change, &id, if_match)).await?;
+    api.shared.catalogues.forget(&found.id);
+    Ok(Reply::empty())
+}
+
+/// Puts what a body says into a row. The body has the form of [`WRITE`].
+fn apply(row: &mut ProviderRow, members: &Map<String, Value>) -> Result<(), StoreError> {
+    let invalid = |field: &str, message: String| StoreError::Invalid { field: field.to_owned(), message };
+    let default = ProviderRow::default();
+    let text = |value: &Value| value.as_str().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let mut rest = Map::new();
+    if let Some(data) = members.get("data").and_then(Value::as_object) {
+        // Older clients put these there; what stands outside counts more.
+        const LIFTED: [&str; 6] = ["baseUrl", "apiKey", "models", "format", "headers", "tags"];
+        let (lifted, own): (Map<_, _>, Map<_, _>) =
+            data.clone().into_iter().partition(|(name, _)| LIFTED.contains(&name.as_str()));
+        let lifted: Map<_, _> = lifted.into_iter().filter(|(name, _)| !members.contains_key(name)).collect();
+        Schema::Object(&WRITE)
+            .check(&Value::Object(lifted.clone()), Needs::Nothing)
+            .map_err(|problem| invalid("data", problem.message))?;
+        apply(row, &lifted)?;
+        rest = own;
+    }
+    for (name, value) in members {
+        match name.as_str() {
+            "provider" => {
+                row.provider = text(value).ok_or_else(|| invalid("provider", "it must not be empty".into()))?
+            }
+            "name" => row.name = text(value).unwrap_or_else(|| row.provider.clone()),
+            "authType" => row.auth_type = text(value).unwrap_or_else(|| default.auth_type.clone()),
+            "format" => row.format = text(value).map(|word| if word == "openai" { "openai_chat".into() } else { word }),
+            "baseUrl" => row.base_url = text(value),
+            "email" => row.email = text(value),
+            "priority" => row.priority = super::integer(value).unwrap_or(default.priority),
+            "isActive" => row.is_active = value.as_bool().unwrap_or(default.is_active),
+            "models" => row.models = texts(value),
+            "tags" => row.tags = texts(value),
+            "apiKey" => row.api_key = text(value).map(Secret::new),
+            "headers" => match value {
+                Value::Object(headers) => {
+                    for (name, value) in headers {
+                        row.headers.retain(|known, _| !known.eq_ignore_ascii_case(name) || value == DOTS);
+                        if let Some(value) = value.as_str().filter(|value| *value != DOTS) {
+                            row.headers.insert(name.clone(), Secret::new(value));
+                        }
+                    }
+                }
+                _ => row.headers.clear(),
+            },
+            "data" if value.is_null() => row.data.clear(),
+            "data" => {
+                merge(&mut row.data, &rest);
+                bounded(&row.data).map_err(|message| invalid("data", message))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Bounds of `data`: it is for settings and short notes.
+fn bounded(data: &Map<String, Value>) -> Result<(), String> {
+    /// Members, and bytes of all of them.
+    const MEMBERS: usize = 100;
+    const BYTES: usize = 64 * 1024;
+    if data.len() > MEMBERS || serde_json::to_string(data).map_or(0, |text| text.len()) > BYTES {
+        return Err(format!("data may have {MEMBERS} members and {BYTES} bytes"));
+    }
+    Ok(())
+}
+
+/// A provider, ready to be asked: one in force as it is, another one as it would be.
+async fn upstream(api: &Api, id: &str) -> Result<(String, Upstream), Problem> {
+    let snapshot = api.live().snapshot();
+    let settings = &snapshot.settings;
+    let provider = match settings.providers.iter().find(|provider| ids::is(id, &provider.id, &provider.name)) {
+        Some(provider) => provider.clone(),
+        None => {
+            let row = find(api, id).await?;
+            api.live().provider(&row).map_err(|faults| Problem::from(crate::live::ChangeError::Invalid(faults)))?
+        }
+    };
+    probe::allowed(api, &provider.base_url)?;
+    Ok((provider.id.to_string(), Upstream::new(&provider, settings)))
+}
+
+async fn test(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let (id, upstream) = upstream(api, request.param("id")).await?;
+    let probed = probe::probe(api, &upstream).await;
+    Ok(Reply::json(tested(api, &id, &probed)))
+}
+
+/// Keeps what was learned, and shows it.
+fn tested(api: &Api, id: &str, probed: &Probed) -> Value {
+    if let Some(models) = &probed.models {
+        api.shared.catalogues.put(id, models);
+    }
+    probed.document(Some(id))
+}
+
+async fn test_batch(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let named = request.body.get("providerIds").and_then(Value::as_array);
+    let ids: Vec<String> = match named.filter(|list| !list.is_empty()) {
+        Some(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        None => api.live().snapshot().settings.providers.iter().map(|provider| provider.id.to_string()).collect(),
+    };
+    let mut asked = Vec::with_capacity(ids.len());
+    for id in &ids {
+        asked.push(upstream(api, id).await?);
+    }
+    let jobs = asked.into_iter().map(|(id, upstream)| {
+        let api = api.clone();
+        async move {
+            let probed = probe::probe(&api, &upstream).await;
+            tested(&api, &id, &probed)
+        }
+    });
+    let results = at_once(AT_ONCE, jobs).await;
+    Ok(Reply::json(json!({"count": results.len(), "results": results})))
+}
+
+/// Runs jobs, so many at once, and gives their results in order. Dropping it ends them all.
+async fn at_once<F>(most: usize, jobs: impl Iterator<Item = F>) -> Vec<Value>
+where
+    F: Future<Output = Value> + Send + 'static,
+{
+    let mut jobs = jobs.enumerate();
+    let mut running = JoinSet::new();
+    let mut results: Vec<(usize, Value)> = Vec::new();
+    loop {
+        while running.len() < most
+            && let Some((at, job)) = jobs.next()
+        {
+            running.spawn(async move { (at, job.await) });
+        }
+        match running.join_next().await {
+            Some(done) => results.extend(done.ok()),
+            None => break,
+        }
+    }
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+async fn test_models(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let (_, upstream) = upstream(api, request.param("id")).await?;
+    let named = request.body.get("models").and_then(Value::as_array).into_iter().flatten();
+    let mut models: Vec<String> = named.filter_map(Value::as_str).map(str::to_owned).collect();
+    if models.is_empty() {
+        let declared = upstream.provider.models.iter().filter(|model| !model.contains('*'));
+        models = declared.take(50).cloned().collect();
+    }
+    if models.is_empty() {
+        return Err(Problem::invalid("models", "name the models: the provider declares none by name"));
+    }
+    let (upstream, prompt) = (std::sync::Arc::new(upstream), request.text("prompt").map(str::to_owned));
+    let jobs = models.into_iter().map(|model| {
+        let (api, upstream, prompt) = (api.clone(), upstream.clone(), prompt.clone());
+        async move {
+            let tried = probe::chat(&api, &upstream, &model, prompt.as_deref()).await;
+            json!({
+                "model": model,
+                "status": if tried.valid { "up" } else { "down" },
+                "latencyMs": tried.latency_ms,
+                "httpCode": tried.status,
+                "error": if tried.valid { Value::Null } else { tried.detail.into() },
+            })
+        }
+    });
+    let results = at_once(MODELS_AT_ONCE, jobs).await;
+    Ok(Reply::json(json!({"count": results.len(), "results": results})))
+}
+
+fn shown_models(models: &[Offered], source: &str) -> Value {
+    let data: Vec<_> = models
+        .iter()
+        .map(|model| json!({"id": model.id, "name": model.name, "contextWindow": model.context}))
+        .collect();
+    json!({"count": data.len(), "data": data, "source": source})
+}
+
+async fn models(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let (id, upstream) = upstream(api, request.param("id")).await?;
+    let refresh = request.flag("refresh");
+    if let Some(models) = api.shared.catalogues.get(&id).filter(|_| !refresh) {
+        return Ok(Reply::json(shown_models(&models, "cache")));
+    }
+    match probe::offered(api, &upstream).await {
+        Ok(models) => {
+            api.shared.catalogues.put(&id, &models);
+            Ok(Reply::json(shown_models(&models, "live")))
+        }
+        Err(problem) if refresh => Err(problem),
+        Err(_) => {
+            let declared = upstream.provider.models.iter().filter(|model| !model.contains('*'));
+            let declared: Vec<_> =
+                declared.map(|model| Offered { id: model.clone(), name: model.clone(), context: None }).collect();
+            Ok(Reply::json(shown_models(&declared, "declared")))
+        }
+    }
+}
+
+/// A service that is described by the body and kept nowhere.
+fn described(api: &Api, request: &Request) -> Result<Upstream, Problem> {
+    let mut row = ProviderRow { name: "validated".to_owned(), ..ProviderRow::default() };
+    row.provider = request.text("preset").unwrap_or("custom").to_owned();
+    apply(&mut row, request.members()).map_err(Problem::from)?;
+    if presets::preset(&row.provider).is_none() {
+        if row.base_url.is_none() {
+            return Err(Problem::new(422, "field_required", "`baseUrl` is missing").param("baseUrl"));
+        }
+        row.format.get_or_insert_with(|| Dialect::OpenAiChat.name().to_owned());
+    }
+    if row.api_key.is_none() {
+        // Whether one is needed is what is asked.
+        row.auth_type = "none".to_owned();
+    }
+    let snapshot = api.live().snapshot();
+    let provider =
+        api.live().provider(&row).map_err(|faults| Problem::from(crate::live::ChangeError::Invalid(faults)))?;
+    probe::allowed(api, &provider.base_url)?;
+    Ok(Upstream::new(&provider, &snapshot.settings))
+}
+
+async fn validate(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let upstream = described(api, request)?;
+    Ok(Reply::json(probe::probe(api, &upstream).await.document(None)))
+}
+
+async fn suggested(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let upstream = described(api, request)?;
+    let models = probe::offered(api, &upstream).await?;
+    Ok(Reply::json(shown_models(&models, "live")))
+}
+
+async fn reorder(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let row = find(api, request.param("id")).await?;
+    let (id, store) = (row.id.clone(), api.live().store().clone());
+    let priority = request.body.get("priority").and_then(super::integer);
+    let audit = request.audit("provider.reorder", format!("provider/{id}"), Some(request.body.clone()));
+    let before = match (request.body.get("before"), priority) {
+        (None, None) => {
+            return Err(Problem::new(422, "field_required", "`before` or `priority` is missing").param("before"));
+        }
+        (Some(Value::String(before)), _) => Some(find(api, before).await?.id),
+        _ => None,
+    };
+    let row = api
+        .change("provider", &row.id, audit, move |change, _| {
+            match priority {
+                Some(priority) => {
+                    let mut row = rows::get(change, store.vault(), &id)?;
+                    row.priority = priority;
+                    rows::update(change, store.vault(), &mut row, None)?;
+                }
+                None => {
+                    let all = rows::list(change, store.vault())?;
+                    let mut order: Vec<String> =
+                        all.into_iter().map(|row| row.id).filter(|other| *other != id).collect();
+                    let at = before.and_then(|before| order.iter().position(|other| *other == before));
+                    order.insert(at.unwrap_or(order.len()), id.clone());
+                    rows::reorder(change, &order)?;
+                }
+            }
+            rows::get(change, store.vault(), &id)
+        })
+        .await?;
+    Ok(answer(api, &row))
+}
+
+async fn client(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let origin = super::system::base_url(api, request);
+    Ok(Reply::json(json!({
+        "baseURL": format!("{origin}/v1"),
+        "origin": origin,
+        "apiKeyEnv": "FLOW_ROUTER_API_KEY",
+        "compatible": Dialect::ALL.map(|dialect| dialect.name()),
+        "endpoints": {
+            "openai_chat": format!("{origin}/v1/chat/completions"),
+            "openai_responses": format!("{origin}/v1/responses"),
+            "anthropic": format!("{origin}/v1/messages"),
+            "gemini": format!("{origin}/v1beta/models"),
+            "ollama": format!("{origin}/api/chat"),
+        },
+    })))
+}
+
+/// Lists of models that were asked for a while ago, by provider.
+#[derive(Debug, Default)]
+pub(in crate::api) struct Catalogues(std::sync::Mutex<HashMap<String, (Instant, Vec<Offered>)>>);
+
+impl Catalogues {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Vec<Offered>)>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn get(&self, id: &str) -> Option<Vec<Offered>> {
+        let kept = self.lock();
+        kept.get(id).filter(|(asked, _)| asked.elapsed() < CATALOGUE).map(|(_, models)| models.clone())
+    }
+
+    fn put(&self, id: &str, models: &[Offered]) {
+        let mut kept = self.lock();
+        if kept.len() >= CATALOGUES {
+            kept.retain(|_, (asked, _)| asked.elapsed() < CATALOGUE);
+        }
+        if kept.len() < CATALOGUES || kept.contains_key(id) {
+            kept.insert(id.to_owned(), (Instant::now(), models.to_vec()));
+        }
+    }
+
+    fn forget(&self, id: &str) {
+        self.lock().remove(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn applied(row: &mut ProviderRow, body: Value) {
+        apply(row, body.as_object().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_patch_changes_what_it_names() {
+        let mut row = ProviderRow::default();
+        applied(
+            &mut row,
+            json!({"provider": "openai", "apiKey": "sk-1", "headers": {"X-A": "1", "X-B": "2"},
+            "models": ["m"], "data": {"flavour": "openai", "note": {"a": 1}}}),
+        );
+        let before = row.clone();
+        applied(&mut row, json!({"isActive": false}));
+        assert_eq!(row, ProviderRow { is_active: false, ..before });
+        applied(
+            &mut row,
+            json!({"headers": {"x-a": null, "X-B": DOTS, "X-C": "3"}, "data": {"note": {"b": 2}, "flavour": null},
+            "priority": null, "models": null, "apiKeySet": true}),
+        );
+        assert_eq!(row.headers.keys().collect::<Vec<_>>(), ["X-B", "X-C"]);
+        assert_eq!(row.headers["X-B"].expose(), "2");
+        assert_eq!(Value::Object(row.data.clone()), json!({"note": {"a": 1, "b": 2}}));
+        assert_eq!((row.priority, row.models.len(), row.api_key.is_some()), (100, 0, true));
+        applied(&mut row, json!({"apiKey": null, "headers": null, "data": null}));
+        assert!(row.api_key.is_none() && row.headers.is_empty() && row.data.is_empty());
+    }
+
+    #[test]
+    fn older_clients_put_fields_into_data() {
+        let mut row = ProviderRow::default();
+        applied(
+            &mut row,
+            json!({"provider": "custom", "models": ["top"],
+            "data": {"baseUrl": "http://h", "apiKey": "sk-2", "models": ["in"], "format": "openai", "note": 1}}),
+        );
+        assert_eq!((row.base_url.as_deref(), row.format.as_deref()), (Some("http://h"), Some("openai_chat")));
+        assert_eq!((row.models, row.api_key.unwrap().expose().to_owned()), (vec!["top".to_owned()], "sk-2".to_owned()));
+        assert_eq!(Value::Object(row.data), json!({"note": 1}));
+        let mut row = ProviderRow::default();
+        let wrong = json!({"data": {"models": 1}});
+        assert!(matches!(apply(&mut row, wrong.as_object().unwrap()), Err(StoreError::Invalid { .. })));
+    }
+}
