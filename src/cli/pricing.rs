@@ -1,0 +1,65 @@
+//! `pricing`: what a model costs, and prices that the user brings.
+
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use clap::Subcommand;
+use proxy::Method;
+use serde_json::Value;
+
+use super::{cell::Cell, context::Context, failure::Failure, http::query};
+
+/// Longest price list that is read, in bytes.
+const LIST_BYTES_MAX: u64 = 32 << 20;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Say what a model costs, and where that price comes from
+    Lookup {
+        /// The model's name
+        model: String,
+        /// The service that it is asked from
+        #[arg(long)]
+        provider: Option<String>,
+    },
+    /// Take prices from a file in the form of LiteLLM's price list
+    Import {
+        /// The file; - is standard input
+        file: PathBuf,
+    },
+}
+
+pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure> {
+    match action {
+        Action::Lookup { model, provider } => {
+            let query = query(&[("provider", provider.as_deref()), ("model", Some(&model))]);
+            let price = context.router.get(&format!("/api/pricing/lookup{query}")).await?;
+            let lines: Vec<_> = price.as_object().into_iter().flatten().collect();
+            let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), Cell::of(value))).collect();
+            context.out.thing(&lines, &price)
+        }
+        Action::Import { file } => {
+            let list = read(&file)?;
+            let done = context.router.send(Method::POST, "/api/pricing/import", Some(&list)).await?;
+            let count = done["imported"].as_u64().or_else(|| done["count"].as_u64());
+            context.out.done(&format!("imported {} prices", count.unwrap_or_default()), &done)
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Value, Failure> {
+    let failed = |error: io::Error| Failure::Failed(format!("{}: {error}", file.display()));
+    let mut bytes = Vec::new();
+    if file == Path::new("-") {
+        io::stdin().lock().take(LIST_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    } else {
+        fs::File::open(file).map_err(failed)?.take(LIST_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    if bytes.len() as u64 > LIST_BYTES_MAX {
+        return Err(Failure::Failed(format!("{}: longer than {LIST_BYTES_MAX} bytes", file.display())));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))
+}
