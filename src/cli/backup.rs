@@ -4,7 +4,14 @@ use clap::Subcommand;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{ask::Sure, cell::Cell, context::Context, failure::Failure, http::encoded, out::Column};
+use super::{
+    ask::Sure,
+    cell::Cell,
+    context::Context,
+    failure::Failure,
+    http::encoded,
+    out::{Column, Form},
+};
 
 #[derive(Debug, Default, Subcommand)]
 pub(crate) enum Action {
@@ -63,17 +70,27 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
         }
         Action::Verify { name } => {
             let answer = router.send(Method::POST, &format!("{path}/{}/verify", encoded(&name)), None).await?;
-            out.done(&format!("{name} is whole"), &answer)?;
-            if answer["ok"] == false || answer["valid"] == false {
-                return Err(Failure::Failed(format!("{name} is damaged")));
+            if answer["ok"] == true {
+                return out.done(&format!("{name} is whole"), &answer);
             }
-            Ok(())
+            if out.form == Form::Json {
+                out.json(&answer)?;
+            }
+            let faults: Vec<_> = answer["faults"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            Err(Failure::Failed(format!("{name} is damaged: {}", faults.join("; "))))
         }
         Action::Restore { name, sure } => {
             sure.ask(&format!("Replace all providers, keys, settings and usage by those of {name}?"))?;
             let body = json!({"confirm": name});
             let done = router.send(Method::POST, &format!("{path}/{}/restore", encoded(&name)), Some(&body)).await?;
-            out.done(&format!("restored {name}"), &done)
+            out.done(&format!("restored {name}"), &done)?;
+            if let Some(before) = done["before"]["name"].as_str() {
+                out.note(&format!("what was there before is in the backup {before}"));
+            }
+            if let Some(lost @ 1..) = done["secretsLost"].as_u64() {
+                out.warn(&format!("{lost} secrets were sealed with another secret.key: set them again"));
+            }
+            Ok(())
         }
     }
 }

@@ -15,7 +15,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Most entries of a list that are read, over all of its pages.
 const ENTRIES_MAX: usize = 100_000;
 /// Entries that are asked for at once.
-const PAGE: usize = 500;
+const PAGE: usize = 1_000;
 
 /// A router and how to speak to it.
 #[derive(Debug)]
@@ -40,8 +40,6 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Its body; `null` if that is no JSON.
     pub(crate) document: Value,
-    /// The server's clock, if it said.
-    pub(crate) date: Option<String>,
 }
 
 impl Answer {
@@ -119,8 +117,7 @@ impl Router {
             let mut response = self.client.send(request).await.map_err(|error| self.lost(&error))?;
             let bytes = response.body.collect(ANSWER_BYTES_MAX).await.map_err(|error| self.lost(&error))?;
             let document = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            let date = response.head.headers.text("date").map(str::to_owned);
-            Ok(Answer { status: response.head.status.as_u16(), document, date })
+            Ok(Answer { status: response.head.status.as_u16(), document })
         };
         match tokio::time::timeout(self.timeout, answered).await {
             Ok(answer) => answer,

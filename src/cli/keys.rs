@@ -16,7 +16,6 @@ use super::{
     failure::Failure,
     http::named,
     out::{Column, Form},
-    providers::yes,
 };
 
 #[derive(Debug, Default, Subcommand)]
@@ -26,9 +25,16 @@ pub(crate) enum Action {
     List,
     /// Make a key; it is shown once
     New(Box<New>),
-    /// Remove a key: whoever shows it is refused from now on
-    #[command(visible_alias = "rm")]
+    /// End a key and keep its entry: whoever shows it is refused from now on
     Revoke {
+        /// Name or id
+        name: String,
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Remove a key with its entry
+    #[command(visible_alias = "rm")]
+    Remove {
         /// Name or id
         name: String,
         #[command(flatten)]
@@ -62,15 +68,6 @@ pub(crate) struct New {
     /// Only from these networks, such as 10.0.0.0/8; may be repeated
     #[arg(long = "cidr", value_name = "NETWORK")]
     cidrs: Vec<String>,
-    /// US dollars a day
-    #[arg(long, value_name = "USD")]
-    daily: Option<f64>,
-    /// US dollars a week
-    #[arg(long, value_name = "USD")]
-    weekly: Option<f64>,
-    /// US dollars a month
-    #[arg(long, value_name = "USD")]
-    monthly: Option<f64>,
     /// Until when it is good: 12h, 30d, 2027-01-31 or a full time
     #[arg(long, value_name = "WHEN")]
     expires: Option<String>,
@@ -90,10 +87,10 @@ const LIST: &[Column] = &[
     Column { title: "NAME", cell: |v| Cell::of(&v["name"]) },
     Column { title: "KEY", cell: |v| Cell::of(&v["keyPrefix"]) },
     Column { title: "SCOPES", cell: |v| Cell::of(&v["scopes"]) },
-    Column { title: "ACTIVE", cell: |v| yes(&v["isActive"]) },
+    Column { title: "STATE", cell: |v| Cell::of(&v["status"]) },
     Column { title: "EXPIRES", cell: |v| Cell::time(&v["expiresAt"]) },
     Column { title: "LAST USED", cell: |v| Cell::time(&v["lastUsedAt"]) },
-    Column { title: "CREATED", cell: |v| Cell::time(&v["createdAt"]) },
+    Column { title: "FROM", cell: |v| Cell::of(&v["source"]) },
 ];
 
 pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure> {
@@ -106,8 +103,13 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
         }
         Action::Revoke { name, sure } => {
             sure.ask(&format!("Revoke the key {name}? Its callers are refused at once."))?;
+            let key = router.send(Method::POST, &format!("/api/keys/{}/revoke", named(&name)), None).await?;
+            out.done(&format!("revoked {name}"), &key)
+        }
+        Action::Remove { name, sure } => {
+            sure.ask(&format!("Remove the key {name}? Its callers are refused at once."))?;
             router.send(Method::DELETE, &format!("/api/keys/{}", named(&name)), None).await?;
-            out.done(&format!("revoked {name}"), &json!({"revoked": name}))
+            out.done(&format!("removed {name}"), &json!({"removed": name}))
         }
         Action::Rotate { name, grace, copy } => {
             let path = format!("/api/keys/{}/rotate", named(&name));
@@ -129,12 +131,6 @@ impl New {
         ];
         for (member, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
             body.insert(member.into(), list.clone().into());
-        }
-        let caps = [("dailyCapUsd", self.daily), ("weeklyCapUsd", self.weekly), ("monthlyCapUsd", self.monthly)];
-        for (member, cap) in caps {
-            if let Some(cap) = cap {
-                body.insert(member.into(), cap.into());
-            }
         }
         if let Some(when) = &self.expires {
             let at = instant(when, now).ok_or_else(|| {

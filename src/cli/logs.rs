@@ -45,9 +45,9 @@ pub(crate) struct Wanted {
     /// Only requests that ended so: ok, error, or a status
     #[arg(long)]
     status: Option<String>,
-    /// Other events when following: requests, providers, config, jobs; several with commas
+    /// Other events when following: requests, providers, config, jobs, logs; several with commas
     #[arg(long, value_name = "TOPIC", value_delimiter = ',', requires = "follow",
-          value_parser = ["requests", "providers", "config", "jobs"])]
+          value_parser = ["requests", "providers", "config", "jobs", "logs"])]
     topics: Vec<String>,
     /// The router's own log instead of requests
     #[arg(long, conflicts_with_all = ["provider", "model", "key_name", "status", "topics"])]

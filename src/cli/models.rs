@@ -1,7 +1,6 @@
 //! `models`: what clients may ask for.
 
 use clap::Args;
-use serde_json::Value;
 
 use super::{cell::Cell, context::Context, failure::Failure, http::query, out::Column};
 
@@ -13,20 +12,12 @@ pub(crate) struct Wanted {
 
 const LIST: &[Column] = &[
     Column { title: "MODEL", cell: |v| Cell::of(&v["id"]) },
+    Column { title: "KIND", cell: |v| Cell::of(&v["kind"]) },
     Column { title: "PROVIDERS", cell: |v| Cell::of(&v["connections"]) },
-    Column { title: "KIND", cell: |v| kind(v) },
+    Column { title: "USD/M IN", cell: |v| Cell::usd(&v["price"]["input"]) },
+    Column { title: "USD/M OUT", cell: |v| Cell::usd(&v["price"]["output"]) },
+    Column { title: "CONTEXT", cell: |v| Cell::count(&v["contextWindow"]) },
 ];
-
-/// What a name stands for.
-fn kind(model: &Value) -> Cell {
-    let is = |member: &str| !matches!(&model[member], Value::Null | Value::Bool(false));
-    let word = match () {
-        () if is("combo") => "combo",
-        () if is("alias") => "alias",
-        () => "model",
-    };
-    Cell::plain(if model["disabled"] == true { format!("{word}, disabled") } else { word.to_owned() })
-}
 
 pub(crate) async fn run(context: &Context, wanted: Wanted) -> Result<(), Failure> {
     let query = query(&[("q", wanted.filter.as_deref())]);

@@ -37,17 +37,37 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
         Action::Lookup { model, provider } => {
             let query = query(&[("provider", provider.as_deref()), ("model", Some(&model))]);
             let price = context.router.get(&format!("/api/pricing/lookup{query}")).await?;
-            let lines: Vec<_> = price.as_object().into_iter().flatten().collect();
-            let lines: Vec<_> = lines.iter().map(|(name, value)| (name.as_str(), Cell::of(value))).collect();
-            context.out.thing(&lines, &price)
+            let usd = &price["price"]["usdPerMillion"];
+            let lines = [
+                ("model", Cell::of(&price["model"])),
+                ("input", per_million(&usd["input"])),
+                ("output", per_million(&usd["output"])),
+                ("from", Cell::of(&price["source"])),
+                ("found as", Cell::of(&price["matched"])),
+                ("context", Cell::count(&price["contextWindow"])),
+                ("longest answer", Cell::count(&price["maxOutput"])),
+            ];
+            context.out.thing(&lines, &price)?;
+            if price["priced"] == true {
+                Ok(())
+            } else {
+                Err(Failure::NotFound(format!("nobody knows a price of {model}")))
+            }
         }
         Action::Import { file } => {
             let list = read(&file)?;
             let done = context.router.send(Method::POST, "/api/pricing/import", Some(&list)).await?;
-            let count = done["imported"].as_u64().or_else(|| done["count"].as_u64());
-            context.out.done(&format!("imported {} prices", count.unwrap_or_default()), &done)
+            let (count, skipped) = (&done["imported"], &done["skipped"]);
+            context.out.done(&format!("imported {count} prices, skipped {skipped} entries without one"), &done)
         }
     }
+}
+
+/// US dollars per million tokens.
+fn per_million(value: &Value) -> Cell {
+    let cell = Cell::usd(value);
+    let shown = if cell.shown.is_empty() { String::new() } else { format!("{} per million tokens", cell.shown) };
+    Cell::both(shown, cell.raw)
 }
 
 fn read(file: &Path) -> Result<Value, Failure> {

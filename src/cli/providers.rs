@@ -117,6 +117,7 @@ const MODELS: &[Column] = &[
 ];
 const PRESETS: &[Column] = &[
     Column { title: "PRESET", cell: |v| Cell::of(&v["id"]) },
+    Column { title: "SERVICE", cell: |v| Cell::of(&v["name"]) },
     Column { title: "DIALECT", cell: |v| Cell::of(&v["format"]) },
     Column { title: "ADDRESS", cell: |v| Cell::of(&v["baseUrl"]) },
 ];
@@ -142,10 +143,7 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
     let (router, out) = (&context.router, &context.out);
     match action {
         Action::List => out.list(LIST, &router.list("/api/providers").await?),
-        Action::Presets => {
-            let presets = router.get("/api/presets").await?;
-            out.list(PRESETS, presets["data"].as_array().map_or(&[], Vec::as_slice))
-        }
+        Action::Presets => out.list(PRESETS, &router.list("/api/presets").await?),
         Action::Add(add) => added(context, &add).await,
         Action::Test { names, all } => test(context, &names, all).await,
         Action::Enable { name } => active(context, &name, true).await,
@@ -184,6 +182,9 @@ async fn added(context: &Context, add: &Add) -> Result<(), Failure> {
         let mut asked = body.clone();
         let preset = asked.remove("provider").unwrap_or_default();
         asked.retain(|member, _| matches!(member.as_str(), "baseUrl" | "format" | "apiKey"));
+        // Asked where there is no list of models.
+        let plain = add.models.iter().filter(|model| !model.contains('*')).take(10);
+        asked.insert("models".into(), plain.map(String::as_str).collect::<Vec<_>>().into());
         if add.base_url.is_none() {
             asked.insert("preset".into(), preset);
         }

@@ -23,7 +23,7 @@ pub(crate) enum Action {
     },
     /// Change settings
     Set {
-        /// NAME=VALUE; an empty value takes it back to what the file or the default says
+        /// NAME=VALUE; an empty value takes it back to its default
         #[arg(required = true, value_name = "NAME=VALUE")]
         changes: Vec<String>,
     },
@@ -32,6 +32,7 @@ pub(crate) enum Action {
 const LIST: &[Column] = &[
     Column { title: "SETTING", cell: |v| Cell::of(&v["name"]) },
     Column { title: "VALUE", cell: |v| Cell::of(&v["value"]) },
+    Column { title: "FROM", cell: |v| Cell::of(&v["source"]) },
     Column { title: "FIXED BY", cell: |v| Cell::of(&v["pinned"]) },
 ];
 
@@ -52,41 +53,49 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
         Action::Set { changes } => {
             let patch = patch(&settings, &changes)?;
             let now = router.send(Method::PATCH, "/api/settings", Some(&patch)).await?;
-            out.done(&format!("set {}", changes.join(" ")), &now)
+            // A value may be a password.
+            let names: Vec<_> = patch.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            out.done(&format!("set {}", names.join(", ")), &now)?;
+            let waits: Vec<_> = now["_pending"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            if waits.iter().any(|name| names.contains(name)) {
+                out.warn(&format!("these take effect at the next start: {}", waits.join(", ")));
+            }
+            Ok(())
         }
     }
 }
 
 /// Settings as rows: members of objects have their names joined with points.
 fn rows(settings: &Value) -> Vec<Value> {
-    fn walk(value: &Value, name: String, pinned: &Value, rows: &mut Vec<Value>) {
+    fn walk(value: &Value, name: String, settings: &Value, rows: &mut Vec<Value>) {
         match value {
             Value::Object(members) if !members.is_empty() => {
                 for (member, value) in members {
                     let inner = if name.is_empty() { member.clone() } else { format!("{name}.{member}") };
-                    walk(value, inner, pinned, rows);
+                    walk(value, inner, settings, rows);
                 }
             }
             value => {
-                let by = pinned_by(pinned, &name);
-                rows.push(json!({"name": name, "value": value, "pinned": by}));
+                let (by, source) = (pinned_by(&settings["_pinned"], &name), &settings["_sources"][&name]);
+                rows.push(json!({"name": name, "value": value, "source": source, "pinned": by}));
             }
         }
     }
     let mut rows = Vec::new();
     let own = settings.as_object().into_iter().flatten().filter(|(name, _)| !name.starts_with('_'));
     for (name, value) in own {
-        walk(value, name.clone(), &settings["_pinned"], &mut rows);
+        walk(value, name.clone(), settings, &mut rows);
     }
     rows
 }
 
-/// What fixes a setting: the router lists names, or says for each of them what it is.
+/// What fixes a setting, so that it cannot be changed here: the source, and where in it.
 fn pinned_by(pinned: &Value, name: &str) -> Value {
-    match pinned {
-        Value::Object(by) => by.get(name).cloned().unwrap_or_default(),
-        Value::Array(names) if names.iter().any(|other| other == name) => "file, environment or flag".into(),
-        _ => Value::Null,
+    let pin = &pinned[name];
+    match (pin["source"].as_str(), pin["place"].as_str()) {
+        (Some(source), Some(place)) if !place.is_empty() => format!("{source}: {place}").into(),
+        (Some(source), _) => source.into(),
+        (None, _) => Value::Null,
     }
 }
 
@@ -130,12 +139,12 @@ mod tests {
     fn settings_are_rows_and_changes_are_patches() {
         let settings = json!({
             "defaultModel": "a", "requireApiKey": false, "budget": {"enforce": true, "warnUsd": 0.5}, "hosts": [],
-            "_pinned": {"budget.warnUsd": "file"},
+            "_pinned": {"budget.warnUsd": {"source": "file", "place": "config.toml:3:1"}},
         });
         let rows = rows(&settings);
         let names: Vec<_> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["defaultModel", "requireApiKey", "budget.enforce", "budget.warnUsd", "hosts"]);
-        assert_eq!((&rows[3]["pinned"], &rows[2]["pinned"]), (&json!("file"), &Value::Null));
+        assert_eq!((&rows[3]["pinned"], &rows[2]["pinned"]), (&json!("file: config.toml:3:1"), &Value::Null));
         let change = |text: &str| patch(&settings, &[text.to_owned()]);
         for (text, expected) in [
             ("defaultModel=5", json!({"defaultModel": "5"})),

@@ -60,7 +60,12 @@ pub(crate) async fn run(context: &Context, wanted: Wanted) -> Result<(), Failure
         return Err(Failure::Failed("the server's answer is no list: is this a Flow Router?".to_owned()));
     };
     let columns: Vec<Column> = wanted.by.iter().map(|group| column(group)).chain(NUMBERS).collect();
-    context.out.list_with(&columns, &rows, &sum(&rows, wanted.by.len()))
+    context.out.list_with(&columns, &rows, &sum(&rows, wanted.by.len()))?;
+    let unpriced: u64 = rows.iter().filter_map(|row| row["unpricedCount"].as_u64()).sum();
+    if unpriced > 0 {
+        context.out.note(&format!("{} attempts have no known price: the cost is too low by them", grouped(unpriced)));
+    }
+    Ok(())
 }
 
 /// The last line: sums of what can be summed. What has no known price is not in the sum.
