@@ -44,7 +44,10 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
             out.done(&format!("{alias} stands for {model}"), &made)
         }
         Action::Rm { alias } => {
-            router.send(Method::DELETE, &format!("/api/models/alias/{}", encoded(&alias)), None).await?;
+            router
+                .send(Method::DELETE, &format!("/api/models/alias/{}", encoded(&alias)), None)
+                .await
+                .map_err(|failure| failure.about(&alias))?;
             out.done(&format!("removed {alias}"), &json!({"removed": alias}))
         }
     }

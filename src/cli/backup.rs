@@ -64,12 +64,18 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
                 body.insert("keepN".into(), keep.into());
             }
             let made = router.send(Method::POST, path, Some(&Value::Object(body))).await?;
-            out.list(LIST, std::slice::from_ref(&made))?;
+            match out.form {
+                Form::Json => out.json(&made)?,
+                Form::Table | Form::Tsv => out.list(LIST, std::slice::from_ref(&made))?,
+            }
             out.note("the file secret.key is not in it: keep a copy of that elsewhere, or its secrets are lost");
             Ok(())
         }
         Action::Verify { name } => {
-            let answer = router.send(Method::POST, &format!("{path}/{}/verify", encoded(&name)), None).await?;
+            let answer = router
+                .send(Method::POST, &format!("{path}/{}/verify", encoded(&name)), None)
+                .await
+                .map_err(|failure| failure.about(&name))?;
             if answer["ok"] == true {
                 return out.done(&format!("{name} is whole"), &answer);
             }
@@ -82,7 +88,10 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
         Action::Restore { name, sure } => {
             sure.ask(&format!("Replace all providers, keys, settings and usage by those of {name}?"))?;
             let body = json!({"confirm": name});
-            let done = router.send(Method::POST, &format!("{path}/{}/restore", encoded(&name)), Some(&body)).await?;
+            let done = router
+                .send(Method::POST, &format!("{path}/{}/restore", encoded(&name)), Some(&body))
+                .await
+                .map_err(|failure| failure.about(&name))?;
             out.done(&format!("restored {name}"), &done)?;
             if let Some(before) = done["before"]["name"].as_str() {
                 out.note(&format!("what was there before is in the backup {before}"));

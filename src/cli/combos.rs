@@ -52,7 +52,10 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
             out.done(&format!("made the combo {name}"), &made)
         }
         Action::Rm { name } => {
-            router.send(Method::DELETE, &format!("/api/combos/{}", named(&name)), None).await?;
+            router
+                .send(Method::DELETE, &format!("/api/combos/{}", named(&name)), None)
+                .await
+                .map_err(|failure| failure.about(&name))?;
             out.done(&format!("removed {name}"), &json!({"removed": name}))
         }
     }

@@ -37,6 +37,15 @@ impl Failure {
         }
     }
 
+    /// The same, with the name of what there is not, where the message does not have it.
+    #[must_use]
+    pub(crate) fn about(self, name: &str) -> Self {
+        match self {
+            Failure::NotFound(message) if !message.contains(name) => Failure::NotFound(format!("{name}: {message}")),
+            other => other,
+        }
+    }
+
     /// What an answer means that is no success. `document` is its body, `null` if that is no JSON.
     pub(crate) fn of_answer(status: u16, document: &Value) -> Self {
         let error = &document["error"];

@@ -103,12 +103,18 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
         }
         Action::Revoke { name, sure } => {
             sure.ask(&format!("Revoke the key {name}? Its callers are refused at once."))?;
-            let key = router.send(Method::POST, &format!("/api/keys/{}/revoke", named(&name)), None).await?;
+            let key = router
+                .send(Method::POST, &format!("/api/keys/{}/revoke", named(&name)), None)
+                .await
+                .map_err(|failure| failure.about(&name))?;
             out.done(&format!("revoked {name}"), &key)
         }
         Action::Remove { name, sure } => {
             sure.ask(&format!("Remove the key {name}? Its callers are refused at once."))?;
-            router.send(Method::DELETE, &format!("/api/keys/{}", named(&name)), None).await?;
+            router
+                .send(Method::DELETE, &format!("/api/keys/{}", named(&name)), None)
+                .await
+                .map_err(|failure| failure.about(&name))?;
             out.done(&format!("removed {name}"), &json!({"removed": name}))
         }
         Action::Rotate { name, grace, copy } => {

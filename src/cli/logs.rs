@@ -58,7 +58,7 @@ pub(crate) struct Wanted {
 }
 
 const REQUESTS: &[Column] = &[
-    Column { title: "ENDED", cell: ended },
+    Column { title: "TIME", cell: time },
     Column { title: "STATUS", cell: |v| Cell::of(&v["status"]) },
     Column { title: "PROVIDER", cell: |v| Cell::of(&v["provider"]) },
     Column { title: "MODEL", cell: model },
@@ -79,7 +79,7 @@ const PROGRAM: &[Column] = &[
     Column { title: "MESSAGE", cell: message },
 ];
 
-fn ended(request: &Value) -> Cell {
+fn time(request: &Value) -> Cell {
     Cell::time(if request["ts"].is_string() { &request["ts"] } else { &request["startedAt"] })
 }
 

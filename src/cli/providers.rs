@@ -150,12 +150,18 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
         Action::Disable { name } => active(context, &name, false).await,
         Action::Remove { name, sure } => {
             sure.ask(&format!("Remove the provider {name} and its key?"))?;
-            router.send(Method::DELETE, &format!("/api/providers/{}", named(&name)), None).await?;
+            router
+                .send(Method::DELETE, &format!("/api/providers/{}", named(&name)), None)
+                .await
+                .map_err(|failure| failure.about(&name))?;
             out.done(&format!("removed {name}"), &json!({"removed": name}))
         }
         Action::Models { name, refresh } => {
             let refresh = if refresh { "?refresh=true" } else { "" };
-            let models = router.get(&format!("/api/providers/{}/models{refresh}", named(&name))).await?;
+            let models = router
+                .get(&format!("/api/providers/{}/models{refresh}", named(&name)))
+                .await
+                .map_err(|failure| failure.about(&name))?;
             out.list(MODELS, models["data"].as_array().map_or(&[], Vec::as_slice))
         }
     }

@@ -71,7 +71,8 @@ pub(crate) async fn run(context: &Context, wanted: Wanted) -> Result<(), Failure
 /// The last line: sums of what can be summed. What has no known price is not in the sum.
 fn sum(rows: &[Value], groups: usize) -> Vec<String> {
     let total = |member: &str| grouped(rows.iter().filter_map(|row| row[member].as_u64()).sum());
-    let cost: f64 = rows.iter().filter_map(|row| row["costUsd"].as_f64()).sum();
+    // The sum of nothing is minus zero.
+    let cost: f64 = rows.iter().filter_map(|row| row["costUsd"].as_f64()).sum::<f64>() + 0.0;
     let mut cells = vec![String::new(); groups];
     if let Some(first) = cells.first_mut() {
         "TOTAL".clone_into(first);
