@@ -487,3 +487,66 @@ mod launch;
 #[cfg(target_os = "linux")]
 #[path = "flow_cli/terminal.rs"]
 mod terminal;
+
+/// The pages that show how it is used.
+const PAGES: [&str; 7] = [
+    "README.md",
+    "docs/cli.md",
+    "docs/backup.md",
+    "docs/security.md",
+    "docs/tasks/add-a-provider.md",
+    "docs/tasks/make-a-key.md",
+    "docs/tasks/run-as-a-service.md",
+];
+
+fn page(name: &str) -> String {
+    fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// Every command of the documentation is one: its words are understood.
+#[tokio::test]
+async fn the_documentation_shows_commands_that_there_are() {
+    let cli = Cli::at("http://127.0.0.1:1");
+    let mut seen = 0;
+    for name in PAGES {
+        let text = page(name);
+        let mut inside = false;
+        for line in text.lines() {
+            if line.starts_with("```") {
+                inside = !inside;
+            }
+            let line = line.strip_prefix("$ ").unwrap_or(line);
+            let line = line.strip_prefix("sudo ").unwrap_or(line);
+            let Some(rest) = line.strip_prefix("flow-cli ").filter(|_| inside) else { continue };
+            // Up to a comment, a pipe or what is the client's.
+            let words = rest.split_whitespace().take_while(|word| !["#", "|", "<", ">", "--"].contains(word));
+            let words: Vec<&str> = words.map(|word| word.trim_matches('"')).chain(["--help"]).collect();
+            let run = cli.run(&words).await;
+            assert_eq!(run.code, 0, "{name}: {line}: {run:?}");
+            assert!(run.out.contains("Usage: flow-cli "), "{name}: {line}: {run:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 35, "only {seen} commands were found");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_units_of_the_documentation_are_understood_by_systemd() {
+    let text = page("docs/tasks/run-as-a-service.md");
+    let units: Vec<&str> = text.split("```ini\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(units.len(), 2);
+    let dir = tempfile::tempdir().unwrap();
+    for unit in units {
+        // The program must be there for the check.
+        let file = dir.path().join("flow-router.service");
+        fs::write(&file, unit.replace("/usr/local/bin/flow-router", env!("CARGO_BIN_EXE_flow-router"))).unwrap();
+        match std::process::Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output() {
+            Err(_) => eprintln!("SKIPPED: systemd-analyze is not installed"),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success() && !said.contains("flow-router.service"), "{said}");
+            }
+        }
+    }
+}
