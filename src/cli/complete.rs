@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use clap::{Command, CommandFactory as _};
+use clap::CommandFactory as _;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
@@ -26,10 +26,6 @@ pub(crate) fn man(dir: Option<&Path>) -> Result<(), Failure> {
     fs::create_dir_all(dir).map_err(failed)?;
     let mut command = Cli::command();
     command.build();
-    clap_mangen::generate_to(plain(command), dir).map_err(failed)
-}
-
-/// A command whose subcommands carry no `help` of their own: it needs no page.
-fn plain(command: Command) -> Command {
-    command.disable_help_subcommand(true)
+    // `help` needs no page.
+    clap_mangen::generate_to(command.disable_help_subcommand(true), dir).map_err(failed)
 }
