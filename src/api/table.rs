@@ -112,6 +112,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     resources::outside::ROUTES,
     resources::tags::ROUTES,
     resources::usage::ROUTES,
+    resources::requests::ROUTES,
     resources::events::ROUTES,
     resources::pricing::ROUTES,
 ];
