@@ -228,7 +228,7 @@ async fn rows_appear_and_sums_are_theirs() {
 async fn a_long_log_is_read_by_pages_and_exported_whole() {
     const ROWS: i64 = 1_203;
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&Options::new(&dir.path().join("data"))).unwrap();
+    let store = Store::open(&Options::new(dir.path().join("data"))).unwrap();
     for n in 0..ROWS {
         let error = (n % 7 == 0).then(|| "it said \"no\",\nand left".into());
         let cost = (n % 3 != 0).then_some(n);
