@@ -20,7 +20,7 @@ pub struct Problem {
     /// The member or parameter that it is about.
     pub param: Option<String>,
     /// More, for programs.
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     /// Seconds after which asking again may help.
     pub retry_after: Option<u64>,
 }
@@ -63,7 +63,7 @@ impl Problem {
     /// The same, with more for programs.
     #[must_use]
     pub fn details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
         self
     }
 
@@ -100,7 +100,7 @@ impl Problem {
             error["param"] = param.as_str().into();
         }
         if let Some(details) = &self.details {
-            error["details"] = details.clone();
+            error["details"] = Value::clone(details);
         }
         error["requestId"] = request_id.into();
         (head, json!({ "error": error }))

@@ -14,11 +14,14 @@ pub fn routes() -> impl Iterator<Item = &'static Route> {
     ALL.iter().copied()
 }
 
+/// Segments of a path that stand for something, by their names.
+pub(super) type Params = Vec<(&'static str, String)>;
+
 /// Where a request leads.
 #[derive(Debug)]
 pub(super) enum Found {
     /// To a row, with the segments that stand for something.
-    Route(&'static Route, Vec<(&'static str, String)>),
+    Route(&'static Route, Params),
     /// To a path that has other methods; these.
     Method(String),
     /// Nowhere.
@@ -37,7 +40,7 @@ pub(super) fn find(method: &Method, path: &str) -> Found {
     let path = path.strip_suffix('/').unwrap_or(path);
     let head = Method::HEAD == *method;
     let wanted = if head { &Method::GET } else { method };
-    let mut best: Option<(usize, &'static Route, Vec<(&'static str, String)>)> = None;
+    let mut best: Option<(&'static Route, Params)> = None;
     let mut allowed: Vec<&Method> = Vec::new();
     // Of several paths that fit, the one with the fewest open places is meant.
     let mut open_places = usize::MAX;
@@ -53,12 +56,12 @@ pub(super) fn find(method: &Method, path: &str) -> Found {
             }
             allowed.extend(route.methods());
             if route.methods().any(|known| known == wanted) {
-                best = Some((params.len(), route, params));
+                best = Some((route, params));
             }
         }
     }
     match best {
-        Some((_, route, params)) => Found::Route(route, params),
+        Some((route, params)) => Found::Route(route, params),
         None if allowed.is_empty() => Found::Nothing,
         None => Found::Method(allow(allowed)),
     }
@@ -76,7 +79,7 @@ fn allow(mut methods: Vec<&Method>) -> String {
 }
 
 /// The open places of a path, if it fits.
-fn fits(template: &'static str, path: &str) -> Option<Vec<(&'static str, String)>> {
+fn fits(template: &'static str, path: &str) -> Option<Params> {
     let mut params = Vec::new();
     let (mut wanted, mut given) = (template.split('/'), path.split('/'));
     loop {

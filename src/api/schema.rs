@@ -432,7 +432,7 @@ mod tests {
         let mut named = Map::new();
         let schema = Schema::Object(&OUTER).document(&mut named);
         assert_eq!(schema, json!({"$ref": "#/components/schemas/Outer"}));
-        assert_eq!(named.keys().collect::<Vec<_>>(), ["Outer", "Inner"]);
+        assert!(named.len() == 2 && named.contains_key("Outer") && named.contains_key("Inner"));
         assert_eq!(named["Outer"]["required"], json!(["name"]));
         assert_eq!(named["Outer"]["properties"]["size"], json!({"type": "integer", "minimum": 1, "maximum": 9}));
         let patch = OUTER.document(Needs::Nothing, &mut named);

@@ -225,13 +225,13 @@ struct Answered {
 
 /// A request that was not done.
 struct Refused {
-    problem: Problem,
+    problem: Box<Problem>,
     allow: Option<String>,
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { problem, allow: None }
+        Self { problem: Box::new(problem), allow: None }
     }
 }
 
@@ -245,7 +245,7 @@ fn missed_answer(missed: Found, head: &RequestHead) -> Result<Answered, Refused>
         }
         Found::Method(allow) => {
             let message = format!("{path} does not take {}: use {allow}", head.method);
-            Err(Refused { problem: Problem::new(405, "method_not_allowed", message), allow: Some(allow) })
+            Err(Refused { problem: Box::new(Problem::new(405, "method_not_allowed", message)), allow: Some(allow) })
         }
         _ => Err(Problem::not_found(format!("{} {path} here", head.method)).into()),
     }

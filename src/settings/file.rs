@@ -214,7 +214,7 @@ fn expiry(text: Option<&str>) -> Result<i64, String> {
 fn item_of<'v, 'i>(value: &'v Value<'i>, item: usize) -> Option<&'v Value<'i>> {
     match value.get_ref() {
         DeValue::Table(table) => table.iter().nth(item).map(|(_, value)| value),
-        DeValue::Array(items) => items.iter().nth(item),
+        DeValue::Array(items) => items.get(item),
         _ => None,
     }
 }

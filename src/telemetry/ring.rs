@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Write as _,
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -138,7 +139,10 @@ impl Visit for Line {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.put(field, format!("{value:?}"));
+        let mut text = String::new();
+        // Writing into a text fails only where a `Debug` says so.
+        let _ = write!(text, "{value:?}");
+        self.put(field, text);
     }
 }
 

@@ -596,7 +596,7 @@ mod tests {
         assert_eq!((input(&card, &mine, "x-local"), input(&card, &mine, "x")), (Some(7), Some(8)));
         assert_eq!(card.overrides().count(), 7);
         let found = card.find(&mine, "free-lunch").unwrap();
-        assert_eq!((found.source, &*found.vendor, &*found.model), (Source::User, "mine", "free-*"));
+        assert_eq!((found.source, found.vendor, found.model), (Source::User, "mine", "free-*"));
     }
 
     #[test]

@@ -36,6 +36,8 @@ impl Head {
             _ if self.first.starts_with("HTTP/1.1 204") || self.first.starts_with("HTTP/1.1 304") => Rest::Nothing,
             _ if chunked => Rest::Chunks,
             Some(length) => Rest::Length(length),
+            // These end with their heads.
+            None if [" 204 ", " 304 "].iter().any(|status| self.first.contains(status)) => Rest::Nothing,
             None => Rest::Close,
         }
     }

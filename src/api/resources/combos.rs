@@ -358,7 +358,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
     let rows = match api.live().unavailable() {
         Some(_) => Vec::new(),
-        None => api.live().store().read(|conn| rows::list(conn)).await?,
+        None => api.live().store().read(rows::list).await?,
     };
     let snapshot = api.live().snapshot();
     let stored = rows.iter().map(|row| (row.name.clone(), row.description.clone(), shown(api, row)));
@@ -379,7 +379,7 @@ async fn find(api: &Api, id: &str) -> Result<ComboRow, Problem> {
     if let Some(alias) = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name)) {
         return Err(pinned(alias));
     }
-    let rows = api.live().store().read(|conn| rows::list(conn)).await?;
+    let rows = api.live().store().read(rows::list).await?;
     let row = rows.into_iter().find(|row| ids::is(id, &row.id, &row.name));
     row.ok_or_else(|| Problem::not_found(format!("combo {id}")))
 }
@@ -585,7 +585,7 @@ async fn list_aliases(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
     let rows = match api.live().unavailable() {
         Some(_) => Vec::new(),
-        None => api.live().store().read(|conn| rows::aliases(conn)).await?,
+        None => api.live().store().read(rows::aliases).await?,
     };
     let snapshot = api.live().snapshot();
     let read_only = snapshot.settings.read_only;

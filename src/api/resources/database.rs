@@ -229,7 +229,7 @@ async fn database(api: &Api, _: &Request) -> Result<Reply, Problem> {
 }
 
 async fn list_migrations(api: &Api, _: &Request) -> Result<Reply, Problem> {
-    let steps = api.live().store().read(|conn| migrations(conn)).await?;
+    let steps = api.live().store().read(migrations).await?;
     let entry = |step: &crate::store::MigrationRow| {
         json!({
             "id": step.id,

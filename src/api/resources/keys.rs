@@ -243,7 +243,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
     let rows = match api.live().unavailable() {
         Some(_) => Vec::new(),
-        None => api.live().store().read(|conn| rows::list(conn)).await?,
+        None => api.live().store().read(rows::list).await?,
     };
     let snapshot = api.live().snapshot();
     let read_only = snapshot.settings.read_only;
@@ -261,7 +261,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
 async fn find(api: &Api, id: &str) -> Result<KeyRow, Problem> {
     let rows = match api.live().unavailable() {
         Some(_) => Vec::new(),
-        None => api.live().store().read(|conn| rows::list(conn)).await?,
+        None => api.live().store().read(rows::list).await?,
     };
     if let Some(row) = rows.into_iter().find(|row| ids::is(id, &row.id, &row.name)) {
         return Ok(row);

@@ -174,14 +174,14 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let mut document: Value = serde_json::from_slice(&models).unwrap_or_else(|_| json!({ "models": [] }));
     // Models are listed also where the store fails.
     if api.live().unavailable().is_none() {
-        let tags = api.live().store().read(|conn| rows::list(conn)).await?;
+        let tags = api.live().store().read(rows::list).await?;
         document["tags"] = tags.iter().map(|row| shown(row, None)).collect();
     }
     Ok(Reply::json(document))
 }
 
 async fn find(api: &Api, id: &str) -> Result<TagRow, Problem> {
-    let rows = api.live().store().read(|conn| rows::list(conn)).await?;
+    let rows = api.live().store().read(rows::list).await?;
     let row = rows.into_iter().find(|row| ids::is(id, &row.id, &row.name));
     row.ok_or_else(|| Problem::not_found(format!("tag {id}")))
 }
