@@ -1,6 +1,9 @@
 //! Rows into tables.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use rusqlite::{Transaction, params};
 
@@ -98,19 +101,7 @@ pub(crate) fn write(tx: &Transaction<'_>, dims: &mut Dims, rows: &[UsageRow]) ->
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
              ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
     )?;
-    let mut bucket = tx.prepare_cached(
-        "INSERT INTO usage_bucket (start, conn_id, model, key_id, endpoint, n, n_err, n_retried, n_unpriced, tok_in,
-             tok_out, tok_cache_read, tok_cache_write, tok_reasoning, cost, dur_sum, ttft_sum, ttft_n)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
-         ON CONFLICT DO UPDATE SET n = n + excluded.n, n_err = n_err + excluded.n_err,
-             n_retried = n_retried + excluded.n_retried, n_unpriced = n_unpriced + excluded.n_unpriced,
-             tok_in = tok_in + excluded.tok_in, tok_out = tok_out + excluded.tok_out,
-             tok_cache_read = tok_cache_read + excluded.tok_cache_read,
-             tok_cache_write = tok_cache_write + excluded.tok_cache_write,
-             tok_reasoning = tok_reasoning + excluded.tok_reasoning, cost = cost + excluded.cost,
-             dur_sum = dur_sum + excluded.dur_sum, ttft_sum = ttft_sum + excluded.ttft_sum,
-             ttft_n = ttft_n + excluded.ttft_n",
-    )?;
+    let mut sums: BTreeMap<Bucket, Sums> = BTreeMap::new();
     for row in rows {
         let key = dims.some(tx, Kind::Key, row.key.as_deref())?;
         let provider = dims.some(tx, Kind::Provider, row.provider.as_deref())?;
@@ -153,26 +144,100 @@ pub(crate) fn write(tx: &Transaction<'_>, dims: &mut Dims, rows: &[UsageRow]) ->
             row.bytes_in,
             clamped(row.bytes_out),
         ])?;
+        let bucket = Bucket {
+            start: row.ts_ms.div_euclid(1000 * BUCKET_SECONDS) * BUCKET_SECONDS,
+            provider: provider.unwrap_or(0),
+            model: model.or(requested).unwrap_or(0),
+            key: key.unwrap_or(0),
+            endpoint: row.endpoint as u8,
+        };
+        sums.entry(bucket).or_default().add(row);
+    }
+    put(tx, &sums)
+}
+
+/// What rows are summed by: the columns that name a row of `usage_bucket`.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Bucket {
+    start: i64,
+    provider: i64,
+    model: i64,
+    key: i64,
+    endpoint: u8,
+}
+
+/// The sums of some rows.
+#[derive(Debug, Default)]
+struct Sums {
+    n: i64,
+    failed: i64,
+    retried: i64,
+    unpriced: i64,
+    tokens_in: i64,
+    tokens_out: i64,
+    tokens_cache_read: i64,
+    tokens_cache_write: i64,
+    tokens_reasoning: i64,
+    cost: i64,
+    duration: i64,
+    ttft: i64,
+    ttft_n: i64,
+}
+
+impl Sums {
+    fn add(&mut self, row: &UsageRow) {
         let is_final = row.is_final();
+        self.n += i64::from(is_final);
+        self.failed += i64::from(is_final && row.outcome.is_failure());
+        self.retried += i64::from(!is_final);
+        self.unpriced += i64::from(is_unpriced(row));
+        self.tokens_in += i64::from(row.tokens_in);
+        self.tokens_out += i64::from(row.tokens_out);
+        self.tokens_cache_read += i64::from(row.tokens_cache_read);
+        self.tokens_cache_write += i64::from(row.tokens_cache_write);
+        self.tokens_reasoning += i64::from(row.tokens_reasoning);
+        self.cost = self.cost.saturating_add(row.cost.unwrap_or(0));
+        self.duration += if is_final { i64::from(row.duration_ms) } else { 0 };
+        self.ttft += row.ttft_ms.filter(|_| is_final).map_or(0, i64::from);
+        self.ttft_n += i64::from(is_final && row.ttft_ms.is_some());
+    }
+}
+
+/// Adds the sums of a batch to their buckets: most rows of a batch share one, which is then written once.
+fn put(tx: &Transaction<'_>, sums: &BTreeMap<Bucket, Sums>) -> rusqlite::Result<()> {
+    let mut bucket = tx.prepare_cached(
+        "INSERT INTO usage_bucket (start, conn_id, model, key_id, endpoint, n, n_err, n_retried, n_unpriced, tok_in,
+             tok_out, tok_cache_read, tok_cache_write, tok_reasoning, cost, dur_sum, ttft_sum, ttft_n)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+         ON CONFLICT DO UPDATE SET n = n + excluded.n, n_err = n_err + excluded.n_err,
+             n_retried = n_retried + excluded.n_retried, n_unpriced = n_unpriced + excluded.n_unpriced,
+             tok_in = tok_in + excluded.tok_in, tok_out = tok_out + excluded.tok_out,
+             tok_cache_read = tok_cache_read + excluded.tok_cache_read,
+             tok_cache_write = tok_cache_write + excluded.tok_cache_write,
+             tok_reasoning = tok_reasoning + excluded.tok_reasoning, cost = cost + excluded.cost,
+             dur_sum = dur_sum + excluded.dur_sum, ttft_sum = ttft_sum + excluded.ttft_sum,
+             ttft_n = ttft_n + excluded.ttft_n",
+    )?;
+    for (at, sums) in sums {
         bucket.execute(params![
-            row.ts_ms.div_euclid(1000 * BUCKET_SECONDS) * BUCKET_SECONDS,
-            provider.unwrap_or(0),
-            model.or(requested).unwrap_or(0),
-            key.unwrap_or(0),
-            row.endpoint as u8,
-            is_final,
-            is_final && row.outcome.is_failure(),
-            !is_final,
-            is_unpriced(row),
-            row.tokens_in,
-            row.tokens_out,
-            row.tokens_cache_read,
-            row.tokens_cache_write,
-            row.tokens_reasoning,
-            row.cost.unwrap_or(0),
-            if is_final { row.duration_ms } else { 0 },
-            row.ttft_ms.filter(|_| is_final).unwrap_or(0),
-            is_final && row.ttft_ms.is_some(),
+            at.start,
+            at.provider,
+            at.model,
+            at.key,
+            at.endpoint,
+            sums.n,
+            sums.failed,
+            sums.retried,
+            sums.unpriced,
+            sums.tokens_in,
+            sums.tokens_out,
+            sums.tokens_cache_read,
+            sums.tokens_cache_write,
+            sums.tokens_reasoning,
+            sums.cost,
+            sums.duration,
+            sums.ttft,
+            sums.ttft_n,
         ])?;
     }
     Ok(())
