@@ -29,7 +29,10 @@ async fn a_document_passes_byte_for_byte() {
             ("Server", "upstream/1"),
         ];
         let upstream = Upstream::always(200, &fields, body).await;
-        let router = Router::start(&provider("up", dialect, &upstream));
+        // `for-the-gateway` is a key: what says that it was passed on needs one.
+        let key =
+            "[[keys]]\nname = \"k\"\nsha256 = \"d1139c00d013f490e6dddc5ecae34fa0057bb7ba91efad6fbc05590a316a5009\"\n";
+        let router = Router::start(&(provider("up", dialect, &upstream) + key));
         let request = odd_request(dialect, speech::MODEL, false);
         let target = speech::path(dialect, speech::MODEL, false);
         let fields = [
