@@ -184,7 +184,7 @@ fn body(route: &Route, named: &mut Map<String, Value>) -> Option<(Value, bool)> 
         Body::Optional(form) => (Schema::Object(form).document(named), false),
         Body::Merge(form) => (form.document(Needs::Nothing, named), true),
         Body::Made(form) => (form().document(Needs::Nothing, named), true),
-        Body::Value(schema) => (schema.document(named), true),
+        Body::Value(schema) | Body::Long(schema) => (schema.document(named), true),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use proxy::RequestHead;
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
@@ -32,6 +33,8 @@ pub struct Request {
     pub(super) query: Vec<(&'static str, String)>,
     /// The body, checked; `null` if there is none.
     pub body: Value,
+    /// The body as it came, where the handler reads it itself; else empty.
+    pub bytes: Bytes,
     /// Who asks.
     pub principal: Principal,
     /// The configuration of its first moment.

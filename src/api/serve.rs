@@ -105,6 +105,7 @@ impl Api {
             params,
             query,
             body,
+            bytes: if matches!(route.body, Body::Long(_)) { bytes.clone() } else { Bytes::new() },
             principal,
             snapshot,
             now_ms: now,
@@ -368,7 +369,7 @@ fn understood(route: &Route, bytes: &[u8]) -> Result<Value, Problem> {
         })
     };
     let (value, form, needs) = match route.body {
-        Body::None => return Ok(Value::Null),
+        Body::None | Body::Long(_) => return Ok(Value::Null),
         Body::Optional(_) if bytes.is_empty() => return Ok(Value::Object(Map::new())),
         Body::Value(schema) => {
             let value = parsed()?;

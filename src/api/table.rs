@@ -82,6 +82,8 @@ pub enum Body {
     Made(fn() -> &'static Object),
     /// JSON of that form, which need not be an object.
     Value(&'static Schema),
+    /// JSON of that form which the handler reads itself, from [`Request::bytes`]: a list too long for a tree.
+    Long(&'static Schema),
 }
 
 /// The content of an answer.
@@ -110,6 +112,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     resources::outside::ROUTES,
     resources::tags::ROUTES,
     resources::usage::ROUTES,
+    resources::requests::ROUTES,
     resources::events::ROUTES,
     resources::pricing::ROUTES,
 ];

@@ -49,8 +49,9 @@ const FAMILIES: [(&str, &str); 38] = [
 ];
 /// A program that no row knows.
 const OTHER: &str = "other";
-/// Longest user agent that is looked at, and longest session that is kept, in bytes.
+/// Longest session that is kept, in bytes.
 const WORD_BYTES: usize = 128;
+const AGENT: &str = "user-agent";
 /// Fields in which clients name their session.
 const SESSION: [&str; 5] =
     ["x-claude-code-session-id", "session_id", "session-id", "x-session-id", "x-session-affinity"];
@@ -59,19 +60,47 @@ const SESSION: [&str; 5] =
 static NAMES: LazyLock<Vec<Arc<str>>> =
     LazyLock::new(|| FAMILIES.iter().map(|(_, family)| *family).chain([OTHER]).map(Arc::from).collect());
 
-/// The family of the client's program, if it says what it is.
-pub(super) fn family(headers: &Headers) -> Option<Arc<str>> {
-    let agent = headers.text("user-agent").filter(|agent| !agent.is_empty())?;
-    let begins = |start: &str| agent.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start));
-    let at = FAMILIES.iter().position(|(start, _)| begins(start)).unwrap_or(FAMILIES.len());
-    NAMES.get(at).cloned()
+/// What a client says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// The family of its program.
+    pub(super) family: Option<Arc<str>>,
+    /// Its id of its session.
+    pub(super) session: Option<Arc<str>>,
 }
 
-/// The client's id of its session, if it sends one.
-pub(super) fn session(headers: &Headers) -> Option<Arc<str>> {
-    let fields = SESSION.into_iter().filter_map(|name| headers.text(name));
-    let mut usable = fields.filter(|id| !id.is_empty() && id.len() <= WORD_BYTES);
-    usable.next().map(Arc::from)
+/// Who calls, in one pass over the fields.
+pub(super) fn caller(headers: &Headers) -> Caller {
+    let mut caller = Caller::default();
+    for (name, value) in headers.iter() {
+        // Most fields have other lengths.
+        let (agent, session) = match name.len() {
+            10 => (name.eq_ignore_ascii_case(AGENT.as_bytes()), true),
+            12 | 18 | 24 => (false, true),
+            _ => continue,
+        };
+        let Ok(text) = std::str::from_utf8(value) else { continue };
+        if agent {
+            caller.family = family(text);
+        } else if session && caller.session.is_none() && is_session(name) {
+            caller.session = Some(text).filter(|id| !id.is_empty() && id.len() <= WORD_BYTES).map(Arc::from);
+        }
+    }
+    caller
+}
+
+fn is_session(name: &[u8]) -> bool {
+    SESSION.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+fn family(agent: &str) -> Option<Arc<str>> {
+    let first = agent.as_bytes().first()?.to_ascii_lowercase();
+    let begins = |start: &str| {
+        start.as_bytes().first() == Some(&first)
+            && agent.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+    };
+    let at = FAMILIES.iter().position(|(start, _)| begins(start)).unwrap_or(FAMILIES.len());
+    NAMES.get(at).cloned()
 }
 
 #[cfg(test)]
@@ -96,16 +125,18 @@ mod tests {
             ("é", Some("other")),
             ("", None),
         ] {
-            assert_eq!(family(&with("User-Agent", agent)).as_deref(), expected, "{agent}");
+            assert_eq!(caller(&with("User-Agent", agent)).family.as_deref(), expected, "{agent}");
         }
-        assert_eq!(family(&Headers::new()), None);
+        assert_eq!(caller(&Headers::new()), Caller::default());
     }
 
     #[test]
     fn sessions_are_taken_from_the_fields_that_clients_use() {
-        assert_eq!(session(&with("Session_Id", "0199")).as_deref(), Some("0199"));
-        assert_eq!(session(&with("x-claude-code-session-id", "abc")).as_deref(), Some("abc"));
-        assert_eq!(session(&with("x-session-id", &"x".repeat(WORD_BYTES + 1))), None);
-        assert_eq!(session(&Headers::new()), None);
+        for name in SESSION {
+            assert!(matches!(name.len(), 10 | 12 | 18 | 24), "{name}");
+            assert_eq!(caller(&with(&name.to_uppercase(), "0199")).session.as_deref(), Some("0199"));
+        }
+        assert_eq!(caller(&with("x-session-id", &"x".repeat(WORD_BYTES + 1))).session, None);
+        assert_eq!(caller(&with("x-session-ix", "0199")).session, None);
     }
 }

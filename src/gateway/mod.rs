@@ -317,8 +317,7 @@ impl Gateway {
             },
             key: request.key.as_ref().map(|key| key.name.clone()),
             ip: client_address(&request.head, call.peer(), &snapshot.settings.trusted_proxies),
-            client: caller::family(&request.head.headers),
-            session: caller::session(&request.head.headers),
+            caller: caller::caller(&request.head.headers),
         };
         Some(Box::new(Record::open(sinks, asked)))
     }

@@ -18,6 +18,7 @@ use codecs::{
     hub::{ApiError, ErrorKind, Usage},
 };
 
+use super::caller::Caller;
 use crate::{
     health::Scope,
     route::Candidate,
@@ -49,8 +50,7 @@ pub(super) struct Asked<'a> {
     pub(super) endpoint: Endpoint,
     pub(super) key: Option<Arc<str>>,
     pub(super) ip: IpAddr,
-    pub(super) client: Option<Arc<str>>,
-    pub(super) session: Option<Arc<str>>,
+    pub(super) caller: Caller,
 }
 
 /// What an exchange leaves behind, growing with it.
@@ -92,14 +92,14 @@ impl Record {
         let row = UsageRow {
             ts_ms: now_ms(),
             request_id: asked.id.into(),
-            session: asked.session,
+            session: asked.caller.session,
             key: asked.key,
             provider: None,
             model_requested: "".into(),
             model: None,
             alias: None,
             client_ip: Some(asked.ip),
-            client: asked.client,
+            client: asked.caller.family,
             dialect: asked.dialect,
             dialect_upstream: None,
             endpoint: asked.endpoint,
@@ -152,7 +152,9 @@ impl Record {
         let before = self.failed.last();
         self.began = Instant::now();
         let row = &mut self.row;
-        row.ts_ms = now_ms();
+        if before.is_some() {
+            row.ts_ms = now_ms();
+        }
         row.provider = Some(candidate.upstream.name.clone());
         row.model = Some(candidate.model.clone());
         row.dialect_upstream = Some(candidate.upstream.dialect());
@@ -309,8 +311,7 @@ mod tests {
             endpoint: Endpoint::Chat,
             key: None,
             ip: [127, 0, 0, 1].into(),
-            client: None,
-            session: None,
+            caller: Caller::default(),
         };
         let mut record = Record::open(Sinks { queue: None, feed, prices: Arc::default() }, asked);
         story(&mut record);

@@ -181,7 +181,11 @@ impl Live {
         });
         done.await.map_err(|error| {
             let why = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-            why.unwrap_or(ChangeError::Store(error))
+            let why = why.unwrap_or(ChangeError::Store(error));
+            if matches!(why, ChangeError::Invalid(_)) {
+                self.0.shared.metrics.configuration("refused");
+            }
+            why
         })
     }
 

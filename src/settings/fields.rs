@@ -334,7 +334,7 @@ fn headers(provider: &mut Provider, value: &Value, _: &Env<'_>) -> Result<(), Fl
 fn members(value: &Value, read: impl Fn(&Value) -> Result<String, String>) -> Result<Vec<(String, String)>, Flaws> {
     let Value::Table(table) = value else { return Err(value.expected("a table").into()) };
     each(table, |(name, value): &(String, Value)| {
-        let text = read(value).map_err(|wrong| format!("`{name}`: {wrong}"))?;
+        let text = read(value)?;
         // Routing and relaying stand on these: an edit would make the answer another one than was planned.
         match OURS.iter().find(|ours| **ours == name.as_str() || **ours == text) {
             Some(name) => Err(format!("`{name}` cannot be renamed or forced")),

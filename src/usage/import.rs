@@ -4,42 +4,50 @@
 //! The same facts are taken over as by the built-in card's generator, for all vendors of the file. Reading happens in
 //! management only; nothing is fetched from here.
 
-use serde_json::{Map, Value};
+use codecs::json::{Kind, Tape, Value};
 
-use super::pricing::{Override, Price, Rates, Tier};
+use super::pricing::{Override, Price, Rates, Source, Tier};
 
 /// USD per token to pico-USD.
 const PICO: f64 = 1e12;
 /// Dearer than this is a list in another unit: 1,000 USD per million tokens.
 const RATE_MAX: f64 = 1e-3;
 
+/// Prices of one list at most: four times as many as there are.
+const ROWS_MAX: usize = 20_000;
+/// Longest name of a model or vendor that is taken, in bytes.
+const NAME_BYTES: usize = 256;
+
 /// What a list held.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Imported {
-    /// Its prices, under its own names of vendors.
+    /// Its prices, by vendors' ids here, in lower case. A name that stands there twice is there twice, the later one counts.
     pub rows: Vec<Override>,
-    /// How many entries have no price per token.
+    /// How many entries have no price per token, or no name that can be taken.
     pub skipped: usize,
 }
 
-/// Reads a price list. `Err` says what is wrong with the file as a whole.
+/// Reads a price list of at most [`Tape::BYTES_MAX`]. `Err` says what is wrong with the file as a whole.
 pub fn read(list: &[u8]) -> Result<Imported, String> {
-    let list: Map<String, Value> = serde_json::from_slice(list).map_err(|error| {
-        format!(
-            "the price list is not a JSON object with a member per model (line {}, column {})",
-            error.line(),
-            error.column()
-        )
-    })?;
+    let mut tape = Tape::new();
+    let list = tape.parse(list).map_err(|error| format!("the price list is not JSON: {error}"))?;
+    if list.kind() != Kind::Object {
+        return Err("the price list is not a JSON object with a member per model".to_owned());
+    }
     let mut imported = Imported::default();
-    for (name, entry) in &list {
-        let Some((entry, price)) = entry.as_object().and_then(|entry| Some((entry, price(entry)?))) else {
+    for (name, entry) in list.members() {
+        let vendor = entry.get("litellm_provider").and_then(Value::as_str).unwrap_or_default();
+        let is_named = !name.is_empty() && name.len().max(vendor.len()) <= NAME_BYTES;
+        let Some(price) = price(entry).filter(|_| is_named) else {
             imported.skipped += 1;
             continue;
         };
-        let vendor = entry.get("litellm_provider").and_then(Value::as_str).unwrap_or_default();
         let model = name.strip_prefix(vendor).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
-        imported.rows.push(Override { provider: ours(vendor).to_owned(), model: model.to_owned(), price });
+        let (provider, model) = (ours(vendor).to_ascii_lowercase(), model.to_ascii_lowercase());
+        imported.rows.push(Override { provider, model, price, source: Source::Import });
+        if imported.rows.len() > ROWS_MAX {
+            return Err(format!("the price list has more than {ROWS_MAX} prices"));
+        }
     }
     if imported.rows.is_empty() {
         return Err("the price list has no entry with `input_cost_per_token`".to_owned());
@@ -63,9 +71,9 @@ fn ours(vendor: &str) -> &str {
     }
 }
 
-fn price(entry: &Map<String, Value>) -> Option<Price> {
+fn price(entry: Value<'_>) -> Option<Price> {
     let rates = rates(entry, "", None)?;
-    let mut sizes: Vec<u64> = entry.keys().filter_map(|member| size(member)).collect();
+    let mut sizes: Vec<u64> = entry.members().filter_map(|(member, _)| size(member)).collect();
     sizes.sort_unstable();
     let tier = |size: u64| {
         let rates = self::rates(entry, &format!("_above_{size}k_tokens"), Some(rates))?;
@@ -87,7 +95,7 @@ fn size(member: &str) -> Option<u64> {
 }
 
 /// The rates with that ending; what a tier does not say is as `base` has it.
-fn rates(entry: &Map<String, Value>, ending: &str, base: Option<Rates>) -> Option<Rates> {
+fn rates(entry: Value<'_>, ending: &str, base: Option<Rates>) -> Option<Rates> {
     let rate = |member: &str| {
         let usd = entry.get(&format!("{member}{ending}"))?.as_f64()?;
         (usd > 0.0 && usd <= RATE_MAX).then(|| (usd * PICO).round() as u64)
@@ -155,6 +163,7 @@ mod tests {
     #[test]
     fn what_is_no_list_is_said_so() {
         assert!(read(b"[]").unwrap_err().starts_with("the price list is not a JSON object"));
+        assert!(read(b"{\"a\":}").unwrap_err().starts_with("the price list is not JSON: "));
         assert!(read(b"{}").unwrap_err().contains("no entry"));
     }
 }

@@ -203,11 +203,13 @@ pub fn shown(row: &UsageRow) -> Value {
     put("session", row.session.as_deref().into());
     put("key", row.key.as_deref().into());
     put("client", row.client.as_deref().into());
+    put("clientIp", row.client_ip.map(|ip| ip.to_string()).into());
     put("provider", row.provider.as_deref().into());
     put("modelRequested", row.model_requested.as_ref().into());
     put("model", row.model.as_deref().into());
     put("alias", row.alias.as_deref().into());
     put("dialect", row.dialect.name().into());
+    put("dialectUpstream", row.dialect_upstream.map(Dialect::name).into());
     put("endpoint", row.endpoint.name().into());
     put("stream", row.stream.into());
     put("attempt", row.attempt.into());
@@ -225,6 +227,7 @@ pub fn shown(row: &UsageRow) -> Value {
     put("costUsd", row.cost.map(usd).into());
     put("ttftMs", row.ttft_ms.into());
     put("latencyMs", row.duration_ms.into());
+    put("addedUs", row.added_us.into());
     put("bytesIn", row.bytes_in.into());
     put("bytesOut", row.bytes_out.into());
     Value::Object(fields)
@@ -366,6 +369,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// The number of the last event before the next one that it gets.
+    pub fn last(&self) -> u64 {
+        self.next.saturating_sub(1)
+    }
+
     /// Waits for the next thing to tell. Cancel safe.
     pub async fn next(&mut self) -> Next {
         let shared = self.feed.shared.clone();

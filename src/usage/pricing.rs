@@ -123,8 +123,10 @@ impl Price {
 /// Where a price comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Set by the user, or imported.
+    /// Set by the user.
     User,
+    /// From a list that the user has imported.
+    Import,
     /// The card in the program.
     Card,
     /// The embedded demo: free.
@@ -136,13 +138,14 @@ impl Source {
     pub fn name(self) -> &'static str {
         match self {
             Self::User => "user",
+            Self::Import => "import",
             Self::Card => "card",
             Self::Demo => "demo",
         }
     }
 }
 
-/// A price that the user has set.
+/// A price that the user has set or imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
     /// A provider's name or a vendor's id; empty or `*` for all.
@@ -151,6 +154,8 @@ pub struct Override {
     pub model: String,
     /// What it costs.
     pub price: Price,
+    /// Who says so.
+    pub source: Source,
 }
 
 impl Override {
@@ -202,11 +207,12 @@ impl Override {
             }
         }
         price.tiers.sort_by_key(|tier| tier.above);
-        Ok(Self { provider: row.provider.clone(), model: row.model.clone(), price })
+        let source = if row.source == Source::Import.name() { Source::Import } else { Source::User };
+        Ok(Self { provider: row.provider.clone(), model: row.model.clone(), price, source })
     }
 
     /// The row that the store keeps.
-    pub fn row(&self, source: &str) -> PriceRow {
+    pub fn row(&self) -> PriceRow {
         let number = |rate: u64| i64::try_from(rate).unwrap_or(i64::MAX);
         let base = self.price.rates;
         let unlisted = [("audioCached", base.audio_cached), ("audioOut", base.audio_out), ("imageOut", base.image_out)];
@@ -231,7 +237,7 @@ impl Override {
             audio_in: base.audio_in.map(number),
             image_in: base.image_in.map(number),
             tiers: (!tiers.is_empty()).then_some(Value::Array(tiers)),
-            source: source.to_owned(),
+            source: self.source.name().to_owned(),
             updated_at_ms: 0,
         }
     }
@@ -410,7 +416,7 @@ fn is(buyer: &Buyer<'_>, provider: &str) -> bool {
 }
 
 fn found(row: &Override) -> Found<'_> {
-    Found { price: row.price.clone(), source: Source::User, vendor: &row.provider, model: &row.model }
+    Found { price: row.price.clone(), source: row.source, vendor: &row.provider, model: &row.model }
 }
 
 fn lower(text: &str) -> Cow<'_, str> {
@@ -421,7 +427,7 @@ fn lower(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a pattern covers a name; `*` stands for any text.
-fn covers(pattern: &str, name: &str) -> bool {
+pub(crate) fn covers(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
     let mut parts = parts.peekable();
@@ -520,7 +526,8 @@ mod tests {
     }
 
     fn row(provider: &str, model: &str, input: u64) -> Override {
-        Override { provider: provider.to_owned(), model: model.to_owned(), price: Price::plain(input, 0) }
+        let (price, source) = (Price::plain(input, 0), Source::User);
+        Override { provider: provider.to_owned(), model: model.to_owned(), price, source }
     }
 
     #[test]
@@ -609,17 +616,17 @@ mod tests {
         };
         let tiers = vec![Tier { above: 200_000, rates: Rates { input: 20, ..rates } }];
         let whole = Override { price: Price { rates, tiers, ..Price::default() }, ..row("mine", "m", 0) };
-        assert_eq!(Override::of(&whole.row("user")), Ok(whole));
-        let plain = row("", "*", 5);
-        assert_eq!((plain.row("user").tiers, Override::of(&plain.row("import"))), (None, Ok(plain)));
+        assert_eq!(Override::of(&whole.row()), Ok(whole));
+        let plain = Override { source: Source::Import, ..row("", "*", 5) };
+        assert_eq!((plain.row().tiers, Override::of(&plain.row())), (None, Ok(plain)));
     }
 
     #[test]
     fn what_is_wrong_with_a_row_is_said() {
         let bad = |change: fn(&mut PriceRow)| {
-            let mut bad = row("p", "m", 1).row("user");
+            let mut bad = row("p", "m", 1).row();
             change(&mut bad);
-            let (card, faults) = RateCard::of(&[bad, row("p", "good", 3).row("user")]);
+            let (card, faults) = RateCard::of(&[bad, row("p", "good", 3).row()]);
             assert_eq!(card.overrides().count(), 1);
             faults.concat()
         };

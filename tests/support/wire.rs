@@ -32,6 +32,8 @@ impl Head {
         let chunked =
             self.get("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().ends_with("chunked"));
         match self.get("content-length").and_then(|value| value.parse().ok()) {
+            // These have no body, and need not say so.
+            _ if self.first.starts_with("HTTP/1.1 204") || self.first.starts_with("HTTP/1.1 304") => Rest::Nothing,
             _ if chunked => Rest::Chunks,
             Some(length) => Rest::Length(length),
             // These end with their heads.

@@ -1,7 +1,15 @@
 //! What happens now, as server-sent events: asked for with GET, or with POST where something on the way holds back answers
 //! to GET until they end.
+//!
+//! ```text
+//!   feed ──▶ topic ──▶ filter ──▶ id, event, data          a client that comes back says the last id that it saw:
+//!   log ───▶ topic ─────────────▶     event, data          the events behind it follow, or `reset` if they are gone
+//! ```
+//!
+//! Lines of the log have no ids: they are not told again. Nobody who publishes waits for a client; one that is too slow
+//! is told how much it has missed.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc};
+use std::{collections::VecDeque, pin::Pin, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use proxy::Method;
@@ -14,30 +22,36 @@ use crate::{
         schema::{COUNT, Object, Schema, line, optional},
         table::{Body, Content, Param, ROUTE, Route, USAGE},
     },
+    store::usage::{UsageRow, Wanted},
     telemetry::ring::{self, Line},
-    usage::live::{Event, Listener, Next, What},
+    usage::{
+        live::{Event, Feed, Listener, Next, What},
+        pricing::covers,
+    },
 };
 
 const TOPICS: &[&str] = &["requests", "providers", "config", "jobs", "logs"];
-/// Requests that are remembered as not wanted.
-const UNWANTED: usize = 1_024;
+/// Topics of those who name none.
+const USUAL: &[&str] = &["requests", "providers", "config", "jobs"];
+/// Requests whose facts are remembered for a filter.
+const REMEMBERED: usize = 1_024;
 
 const FILTER: Object = Object {
     name: "EventFilter",
     members: &[
-        optional("provider", line(128), ""),
+        optional("provider", line(128), "* stands for any text, as in the next two"),
         optional("model", line(256), "requested or used"),
         optional("key", line(128), "name of the caller's key"),
-        optional("session", line(256), ""),
-        optional("status", line(32), "ok, error, an outcome or an HTTP status: of ends of requests"),
+        optional("session", line(256), "the client's session, exactly"),
+        optional("status", line(32), "ok, error, an outcome or an HTTP status; only ends of requests have one"),
     ],
 };
 const WATCH: Object = Object {
     name: "Watch",
     members: &[
-        optional("topics", Schema::List(&Schema::Word(TOPICS), 5), "all but logs unless said"),
-        optional("filter", Schema::Object(&FILTER), "only events of requests like these"),
-        optional("lastEventId", COUNT, "goes on behind this event"),
+        optional("topics", Schema::List(&Schema::Word(TOPICS), TOPICS.len()), "all but logs unless said"),
+        optional("filter", Schema::Object(&FILTER), "only what is known to be about requests like these"),
+        optional("lastEventId", COUNT, "goes on behind this event, as the field Last-Event-ID does"),
     ],
 };
 
@@ -51,7 +65,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
             Param {
                 name: "topics",
                 schema: line(100),
-                help: "of requests, providers, config, jobs, logs; with commas",
+                help: "of requests, providers, config, jobs, logs; with commas. All but logs unless said",
             },
             Param { name: "lastEventId", schema: COUNT, help: "goes on behind this event" },
         ],
@@ -63,7 +77,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         method: Method::POST,
         path: "/api/events",
         operation: "watchEventsByPost",
-        summary: "The same, with filters, for ways that hold back answers to GET",
+        summary: "The same, with a filter, and for ways that hold back answers to GET",
         tag: "events",
         body: Body::Optional(&WATCH),
         replies: &[(200, Content::Events)],
@@ -83,137 +97,219 @@ pub(in crate::api) const ROUTES: &[Route] = &[
 ];
 
 async fn get(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let mut topics = Vec::new();
-    for word in request.query("topics").unwrap_or_default().split(',').filter(|word| !word.is_empty()) {
-        match TOPICS.iter().find(|topic| **topic == word.trim()) {
-            Some(topic) => topics.push(*topic),
-            None => {
-                let message = format!("`{word}` is no topic: use {}", TOPICS.join(", "));
-                return Err(Problem::query("topics", message));
-            }
-        }
-    }
+    let words = request.query("topics").unwrap_or_default().split(',').map(str::trim);
+    let topics = words.filter(|word| !word.is_empty()).map(|word| {
+        TOPICS.iter().find(|topic| **topic == word).copied().ok_or_else(|| {
+            let message = format!("`{word}` is no topic: use {}", TOPICS.join(", "));
+            Problem::query("topics", message)
+        })
+    });
     let after = request.number("lastEventId").and_then(|id| u64::try_from(id).ok());
-    Ok(watch(api, request, topics, Filter::default(), after))
+    Ok(watch(api, request, topics.collect::<Result<_, _>>()?, Filter::default(), after))
 }
 
 async fn post(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let named = request.body.get("topics").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let topics = named.filter_map(|word| TOPICS.iter().find(|topic| **topic == word).copied()).collect();
-    let filter = request.body.get("filter").map(Filter::of).unwrap_or_default();
+    let filter = request.body.get("filter").map(Filter::of).transpose()?.unwrap_or_default();
     let after = request.body.get("lastEventId").and_then(super::integer).and_then(|id| u64::try_from(id).ok());
     Ok(watch(api, request, topics, filter, after))
 }
 
-/// The number of the last event that a client has seen, by the field that browsers send.
+/// The number of the last event that a client has seen, by the field that browsers send. A number that is none of ours
+/// is one that is gone.
 fn last_event(request: &Request) -> Option<u64> {
-    request.head.headers.text("last-event-id").and_then(|id| id.trim().parse().ok())
+    let given = request.head.headers.get("last-event-id")?;
+    let id = std::str::from_utf8(given).ok().and_then(|id| id.trim().parse().ok());
+    Some(id.unwrap_or_default())
 }
 
 fn watch(api: &Api, request: &Request, topics: Vec<&'static str>, filter: Filter, after: Option<u64>) -> Reply {
-    let after = last_event(request).or(after);
-    let logs = topics.contains(&"logs");
-    let events = Watching {
-        listener: api.live().shared().feed.listen(after),
-        topics,
-        filter,
-        logs: logs.then(|| ring::ring().last()),
-        lines: VecDeque::new(),
-    };
-    Reply { status: 200, headers: Vec::new(), payload: Payload::Events(Box::new(events)) }
+    let topics = if topics.is_empty() { USUAL.to_vec() } else { topics };
+    let logs = topics.contains(&"logs").then(|| ring::ring().last());
+    let watching = Watching::new(&api.live().shared().feed, topics, filter, last_event(request).or(after), logs);
+    Reply { status: 200, headers: Vec::new(), payload: Payload::Events(Box::new(watching)) }
 }
 
-/// Which requests are wanted. What is not set holds for all.
+/// What is known of a request. It comes piece by piece: who asks, then who is asked, then how it ended.
+#[derive(Debug, Clone, Default)]
+struct Facts {
+    key: Option<Arc<str>>,
+    session: Option<Arc<str>>,
+    requested: Option<Arc<str>>,
+    provider: Option<Arc<str>>,
+    model: Option<Arc<str>>,
+}
+
+impl Facts {
+    fn of(row: &UsageRow) -> Self {
+        Self {
+            key: row.key.clone(),
+            session: row.session.clone(),
+            requested: Some(row.model_requested.clone()),
+            provider: row.provider.clone(),
+            model: row.model.clone(),
+        }
+    }
+}
+
+/// Which requests are wanted. An event passes if everything that the filter asks for is known by then and fits.
 #[derive(Debug, Default)]
 struct Filter {
-    wanted: Vec<(&'static str, String)>,
-    status: Option<String>,
-    /// Requests that turned out not to be wanted: the rest of their events is left out as well.
-    unwanted: VecDeque<Arc<str>>,
+    /// In lower case, as the next two.
+    provider: Option<String>,
+    model: Option<String>,
+    key: Option<String>,
+    session: Option<String>,
+    status: Option<Wanted>,
+    /// What earlier events said of requests that run, the oldest first.
+    running: VecDeque<(Arc<str>, Facts)>,
 }
 
 impl Filter {
-    fn of(body: &Value) -> Self {
+    /// Reads a filter.
+    ///
+    /// # Errors
+    /// 422 if its status is none.
+    fn of(body: &Value) -> Result<Self, Problem> {
         let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let names = ["provider", "model", "key", "session"];
-        Self {
-            wanted: names.into_iter().filter_map(|name| Some((name, text(name)?.to_owned()))).collect(),
-            status: text("status").map(str::to_owned),
-            unwanted: VecDeque::new(),
-        }
+        let pattern = |name: &str| text(name).map(str::to_lowercase);
+        let status = text("status").map(|status| {
+            let message = "`filter.status` must be ok, error, an outcome or an HTTP status";
+            Wanted::from_str(status).map_err(|()| Problem::invalid("filter.status", message))
+        });
+        Ok(Self {
+            provider: pattern("provider"),
+            model: pattern("model"),
+            key: pattern("key"),
+            session: text("session").map(str::to_owned),
+            status: status.transpose()?,
+            running: VecDeque::new(),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        let texts = [&self.provider, &self.model, &self.key, &self.session];
+        texts.iter().all(|text| text.is_none()) && self.status.is_none()
     }
 
     /// Whether an event is wanted, by what it says itself and what its request said before.
-    fn takes(&mut self, event: &Event, document: &Value) -> bool {
-        let Some(id) = event.request_id() else { return true };
-        if self.unwanted.contains(id) {
-            return false;
+    fn takes(&mut self, what: &What) -> bool {
+        if self.is_empty() {
+            return true;
         }
-        let fits = self.wanted.iter().all(|(name, wanted)| {
-            let mut said = [document.get(*name), document.get("modelRequested").filter(|_| *name == "model")]
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .peekable();
-            // What is not known yet speaks against nothing; at the end all is known.
-            match said.peek() {
-                None => !matches!(event.what, What::RequestEnd(_)),
-                Some(_) => said.any(|said| said.eq_ignore_ascii_case(wanted)),
+        match what {
+            What::RequestStart(started) => {
+                let facts = Facts {
+                    key: started.key.clone(),
+                    session: started.session.clone(),
+                    requested: Some(started.model.clone()),
+                    ..Facts::default()
+                };
+                self.remember(&started.request_id, facts.clone());
+                self.fits(&facts, None)
             }
-        });
-        // A provider that is asked first may not be the one that is wanted, and the next one may.
-        if !fits && matches!(event.what, What::RequestStart(_)) {
-            if self.unwanted.len() == UNWANTED {
-                self.unwanted.pop_front();
+            What::RequestRoute { request_id, provider, model, .. } => {
+                let before = self.recall(request_id).cloned().unwrap_or_default();
+                let facts = Facts { provider: Some(provider.clone()), model: Some(model.clone()), ..before };
+                self.remember(request_id, facts.clone());
+                self.fits(&facts, None)
             }
-            self.unwanted.push_back(id.clone());
+            What::RequestFirst { request_id, .. } => {
+                self.recall(request_id).is_some_and(|facts| self.fits(facts, None))
+            }
+            What::RequestEnd(row) => {
+                if row.is_final() {
+                    self.running.retain(|(id, _)| *id != row.request_id);
+                }
+                self.fits(&Facts::of(row), Some(row))
+            }
+            What::ProviderState { provider, .. } => like(self.provider.as_deref(), [Some(provider)]),
+            What::ConfigChanged { .. } | What::JobProgress { .. } => true,
         }
-        fits && self.has_status(event)
     }
 
-    fn has_status(&self, event: &Event) -> bool {
-        let (Some(status), What::RequestEnd(row)) = (&self.status, &event.what) else { return true };
-        match status.as_str() {
-            "ok" => row.outcome.name() == "ok",
-            "error" => row.outcome.name() != "ok",
-            word => row.outcome.name() == word || word.parse() == Ok(row.status),
-        }
+    fn recall(&self, id: &Arc<str>) -> Option<&Facts> {
+        self.running.iter().find(|(known, _)| known == id).map(|(_, facts)| facts)
     }
+
+    fn remember(&mut self, id: &Arc<str>, facts: Facts) {
+        if let Some((_, known)) = self.running.iter_mut().find(|(known, _)| known == id) {
+            *known = facts;
+            return;
+        }
+        if self.running.len() == REMEMBERED {
+            self.running.pop_front();
+        }
+        self.running.push_back((id.clone(), facts));
+    }
+
+    fn fits(&self, facts: &Facts, end: Option<&UsageRow>) -> bool {
+        like(self.provider.as_deref(), [facts.provider.as_ref()])
+            && like(self.model.as_deref(), [facts.model.as_ref(), facts.requested.as_ref()])
+            && like(self.key.as_deref(), [facts.key.as_ref()])
+            && self.session.as_deref().is_none_or(|session| facts.session.as_deref() == Some(session))
+            && self.status.is_none_or(|status| end.is_some_and(|row| status.takes(row)))
+    }
+}
+
+/// Whether one of the texts is as wanted, if anything is.
+fn like<const N: usize>(pattern: Option<&str>, texts: [Option<&Arc<str>>; N]) -> bool {
+    pattern.is_none_or(|pattern| texts.into_iter().flatten().any(|text| covers(pattern, &text.to_lowercase())))
 }
 
 struct Watching {
     listener: Listener,
-    /// Empty = all but logs.
     topics: Vec<&'static str>,
     filter: Filter,
     /// The last line of the log that was looked at, if lines are wanted.
     logs: Option<u64>,
     lines: VecDeque<Arc<Line>>,
+    /// Said before all else.
+    first: Option<Bytes>,
 }
 
 impl Watching {
-    /// An event as text, if it is wanted.
-    fn written(&mut self, next: Next) -> Option<Bytes> {
-        match next {
-            Next::Event(event) => {
-                if !self.topics.is_empty() && !self.topics.contains(&event.topic()) {
-                    return None;
-                }
-                let document = event.json();
-                if !self.filter.takes(&event, &document) {
-                    return None;
-                }
-                Some(format!("id: {}\nevent: {}\ndata: {document}\n\n", event.id, event.name()).into())
-            }
-            Next::Lag(dropped) => Some(format!("event: lag\ndata: {}\n\n", json!({ "dropped": dropped })).into()),
-            Next::Reset => Some(Bytes::from_static(b"event: reset\ndata: {}\n\n")),
-        }
+    fn new(feed: &Feed, topics: Vec<&'static str>, filter: Filter, after: Option<u64>, logs: Option<u64>) -> Self {
+        let listener = feed.listen(after);
+        // A block without data only sets the number from which a browser goes on: also one that heard nothing can.
+        let first = after.is_none().then(|| format!("id: {}\n\n", listener.last()).into());
+        Self { listener, topics, filter, logs, lines: VecDeque::new(), first }
     }
+
+    /// What is told, as text, if it is wanted.
+    fn written(&mut self, next: Next) -> Option<Bytes> {
+        let event = match next {
+            Next::Event(event) => event,
+            other => return Some(missed(&other, &self.listener)),
+        };
+        if !self.topics.contains(&event.topic()) || !self.filter.takes(&event.what) {
+            return None;
+        }
+        Some(block(&event, event.name(), &event.json()))
+    }
+}
+
+/// An event as text.
+fn block(event: &Event, name: &str, document: &Value) -> Bytes {
+    format!("id: {}\nevent: {name}\ndata: {document}\n\n", event.id).into()
+}
+
+/// That something was missed, as text; it goes on from where the listener is now.
+fn missed(next: &Next, listener: &Listener) -> Bytes {
+    let (name, document) = match next {
+        Next::Lag(dropped) => ("lag", json!({ "dropped": dropped })),
+        _ => ("reset", json!({})),
+    };
+    format!("id: {}\nevent: {name}\ndata: {document}\n\n", listener.last()).into()
 }
 
 impl Pieces for Watching {
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<Bytes>, Cut>> + Send + '_>> {
         Box::pin(async move {
+            if let Some(first) = self.first.take() {
+                return Ok(Some(first));
+            }
             loop {
                 if let Some(line) = self.lines.pop_front() {
                     return Ok(Some(format!("event: log\ndata: {}\n\n", shown_line(&line)).into()));
@@ -242,10 +338,7 @@ impl Pieces for Watching {
 }
 
 async fn usage(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let feed = &api.live().shared().feed;
-    let listener = feed.listen(last_event(request));
-    let ready = format!("event: ready\ndata: {}\n\n", json!({ "lastId": feed.last_id() }));
-    let ends = Ends { listener, ready: Some(ready.into()) };
+    let ends = Ends::new(&api.live().shared().feed, last_event(request));
     Ok(Reply { status: 200, headers: Vec::new(), payload: Payload::Events(Box::new(ends)) })
 }
 
@@ -255,6 +348,15 @@ struct Ends {
     ready: Option<Bytes>,
 }
 
+impl Ends {
+    fn new(feed: &Feed, after: Option<u64>) -> Self {
+        let listener = feed.listen(after);
+        let last = listener.last();
+        let ready = format!("id: {last}\nevent: ready\ndata: {}\n\n", json!({ "lastId": last }));
+        Self { listener, ready: Some(ready.into()) }
+    }
+}
+
 impl Pieces for Ends {
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<Bytes>, Cut>> + Send + '_>> {
         Box::pin(async move {
@@ -262,7 +364,10 @@ impl Pieces for Ends {
                 return Ok(Some(ready));
             }
             loop {
-                let Next::Event(event) = self.listener.next().await else { continue };
+                let event = match self.listener.next().await {
+                    Next::Event(event) => event,
+                    other => return Ok(Some(missed(&other, &self.listener))),
+                };
                 let What::RequestEnd(row) = &event.what else { continue };
                 if !row.is_final() {
                     continue;
@@ -274,8 +379,11 @@ impl Pieces for Ends {
                 for name in members {
                     document[name] = all.get(name).cloned().unwrap_or_default();
                 }
-                return Ok(Some(format!("id: {}\nevent: usage\ndata: {document}\n\n", event.id).into()));
+                return Ok(Some(block(&event, "usage", &document)));
             }
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

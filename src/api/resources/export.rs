@@ -5,11 +5,11 @@ use std::pin::Pin;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::usage::entry;
+use super::requests::{ENTRY, entry};
 use crate::{
     api::{Api, Cut, Payload, Pieces, Problem, Reply},
     store::{
-        Store,
+        Connection, Store,
         usage::{self, Cursor, Filter, Names},
     },
 };
@@ -21,38 +21,10 @@ pub(super) const JSONL: &str = "application/x-ndjson";
 /// Rows of one piece.
 const PAGE: usize = 500;
 
-/// Columns of the CSV, by the names of the log's entries.
-const COLUMNS: [&str; 29] = [
-    "id",
-    "startedAt",
-    "requestId",
-    "session",
-    "key",
-    "client",
-    "provider",
-    "modelRequested",
-    "model",
-    "alias",
-    "dialect",
-    "endpoint",
-    "stream",
-    "attempt",
-    "attempts",
-    "status",
-    "outcome",
-    "error",
-    "promptTokens",
-    "completionTokens",
-    "cacheReadTokens",
-    "cacheWriteTokens",
-    "reasoningTokens",
-    "estimated",
-    "costUsd",
-    "ttftMs",
-    "latencyMs",
-    "bytesIn",
-    "bytesOut",
-];
+/// Columns of the CSV: the members of the log's entries.
+fn columns() -> impl Iterator<Item = &'static str> {
+    ENTRY.members.iter().map(|member| member.name)
+}
 
 /// The answer with the file.
 pub(super) async fn reply(api: &Api, filter: Filter, lines: bool) -> Result<Reply, Problem> {
@@ -66,7 +38,7 @@ pub(super) async fn reply(api: &Api, filter: Filter, lines: bool) -> Result<Repl
         done: false,
     };
     // The first page is read before the head is sent, so that a store that fails can say so.
-    let mut first = if lines { Vec::new() } else { record(COLUMNS.iter().map(|name| (*name).to_owned())) };
+    let mut first = if lines { Vec::new() } else { record(columns().map(str::to_owned)) };
     first.extend(export.page().await?);
     export.first = Some(first.into());
     let (media, name) = if lines { (JSONL, "usage.jsonl") } else { (CSV, "usage.csv") };
@@ -88,7 +60,7 @@ impl Export {
     /// The next rows as text.
     async fn page(&mut self) -> Result<Vec<u8>, Problem> {
         let (filter, after, mut names) = (self.filter.clone(), self.after, std::mem::take(&mut self.names));
-        let read = move |conn: &crate::store::Connection| {
+        let read = move |conn: &Connection| {
             let page = usage::list(conn, &mut names, &filter, after, PAGE)?;
             Ok((page, names))
         };
@@ -103,7 +75,7 @@ impl Export {
                 out.extend_from_slice(entry.to_string().as_bytes());
                 out.push(b'\n');
             } else {
-                out.extend(record(COLUMNS.iter().map(|name| cell(&entry[*name]))));
+                out.extend(record(columns().map(|name| cell(&entry[name]))));
             }
         }
         Ok(out)

@@ -10,6 +10,7 @@ pub(super) mod presets;
 pub(super) mod pricing;
 mod probe;
 pub(super) mod providers;
+pub(super) mod requests;
 pub(super) mod settings;
 pub(super) mod system;
 pub(super) mod tags;

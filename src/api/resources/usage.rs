@@ -1,8 +1,6 @@
-//! What was used: the log of requests, sums, charts, key figures.
+//! What was used: sums, charts, key figures. Single requests are in `requests`.
 
-use std::str::FromStr;
-
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -12,18 +10,18 @@ use super::{
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
-        page::{CURSOR_PARAM, LIMIT_PARAM, Page, document, list_of, no_cursor},
+        page::{CURSOR_PARAM, LIMIT_PARAM, Page},
         schema::{
             COUNT, COUNT_OR_NULL, NUMBER_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TIME, TIME_OR_NULL, line, needed,
             optional,
         },
         table::{Content, Param, ROUTE, Route, USAGE},
     },
-    store::usage::{self, By, Cursor, Filter, Group, Logged, Names, Percentiles, Step, Sum, Sums, Wanted},
-    usage::{
-        ledger::usd,
-        live::{rfc3339, shown as shown_row},
+    store::{
+        Connection,
+        usage::{self, By, Chart, Group, Percentiles, Series, Step, Sum, Sums},
     },
+    usage::{ledger::usd, live::rfc3339},
 };
 
 /// Where nothing is said, sums go back so far: 30 days.
@@ -31,6 +29,8 @@ const PERIOD_MS: i64 = 30 * 86_400_000;
 /// Days of a chart at most, and of one by hours.
 const DAYS_MAX: i64 = 1_826;
 const HOURLY_DAYS_MAX: i64 = 60;
+/// Lines of a chart at most; those with the fewest requests are added up behind them.
+const LINES: usize = 50;
 
 /// The members of sums.
 macro_rules! sums {
@@ -40,14 +40,14 @@ macro_rules! sums {
             members: &[
                 $($more,)*
                 needed("requestCount", COUNT, "requests, by their last attempt"),
-                needed("errorCount", COUNT, "those that did not end well"),
+                needed("errorCount", COUNT, "those that failed; clients that left are not among them"),
                 needed("retriedCount", COUNT, "attempts after which another followed"),
                 needed("promptTokens", COUNT, "input, caches included"),
                 needed("completionTokens", COUNT, "output, reasoning included"),
                 needed("cacheReadTokens", COUNT, ""),
                 needed("cacheWriteTokens", COUNT, ""),
                 needed("reasoningTokens", COUNT, ""),
-                needed("costUsd", Schema::Number(0.0), "known cost"),
+                needed("costUsd", NUMBER_OR_NULL, "what is known of it; null where no price is known"),
                 needed("unpricedCount", COUNT, "attempts without a known price: the cost is too low by them"),
                 needed("avgLatencyMs", COUNT_OR_NULL, ""),
                 needed("avgTtftMs", COUNT_OR_NULL, "time to the first content"),
@@ -77,8 +77,10 @@ const BY_PROVIDER: Object = sums!(
 const GROUPS: Object = Object {
     name: "UsageGroups",
     members: &[
-        needed("data", Schema::List(&Schema::Object(&GROUP), usize::MAX), ""),
-        needed("count", COUNT, ""),
+        needed("data", Schema::List(&Schema::Object(&GROUP), usize::MAX), "by time and names"),
+        needed("count", COUNT, "how many are in this answer"),
+        needed("total", COUNT_OR_NULL, "how many there are in all"),
+        needed("nextCursor", TEXT_OR_NULL, "`cursor` of the next page; null on the last one"),
         needed("from", TIME, ""),
         needed("to", TIME, ""),
         needed("timezone", TEXT, ""),
@@ -94,7 +96,8 @@ const CHART: Object = Object {
                 &Schema::Object(&Object {
                     name: "UsageSeries",
                     members: &[
-                        needed("name", TEXT_OR_NULL, "of what; null for all together"),
+                        needed("name", TEXT_OR_NULL, "of what; null for all together, and for what has no name"),
+                        needed("isRest", Schema::Bool, "whether it is the sum of those with the fewest requests"),
                         needed("points", Schema::List(&Schema::Object(&POINT), usize::MAX), "one for each interval"),
                     ],
                 }),
@@ -129,71 +132,8 @@ const PROVIDERS: Object = Object {
     name: "UsageProviders",
     members: &[needed("data", Schema::List(&Schema::Object(&BY_PROVIDER), usize::MAX), ""), needed("count", COUNT, "")],
 };
-const ENTRY: Object = Object {
-    name: "UsageEntry",
-    members: &[
-        needed("id", COUNT, "of the row"),
-        needed("requestId", TEXT, "of the request; its attempts share it"),
-        needed("startedAt", TIME, ""),
-        needed("session", TEXT_OR_NULL, ""),
-        needed("key", TEXT_OR_NULL, ""),
-        needed("client", TEXT_OR_NULL, ""),
-        needed("provider", TEXT_OR_NULL, ""),
-        needed("modelRequested", TEXT, ""),
-        needed("model", TEXT_OR_NULL, ""),
-        needed("alias", TEXT_OR_NULL, ""),
-        needed("dialect", TEXT, ""),
-        needed("endpoint", TEXT, ""),
-        needed("stream", Schema::Bool, ""),
-        needed("attempt", COUNT, ""),
-        needed("attempts", COUNT, ""),
-        needed("status", COUNT, "0 if there was none"),
-        needed("outcome", TEXT, ""),
-        needed("error", TEXT_OR_NULL, ""),
-        needed("promptTokens", COUNT, ""),
-        needed("completionTokens", COUNT, ""),
-        needed("cacheReadTokens", COUNT, ""),
-        needed("cacheWriteTokens", COUNT, ""),
-        needed("reasoningTokens", COUNT, ""),
-        needed("estimated", Schema::Bool, ""),
-        needed("costUsd", NUMBER_OR_NULL, "null where no price is known"),
-        needed("ttftMs", COUNT_OR_NULL, ""),
-        needed("latencyMs", COUNT, ""),
-        needed("bytesIn", COUNT, ""),
-        needed("bytesOut", COUNT, ""),
-    ],
-};
-const LOG: Schema = list_of!("UsageLog", Schema::Object(&ENTRY));
-const DETAILS: Object = Object {
-    name: "RequestDetails",
-    members: &[
-        needed("request", Schema::Object(&ENTRY), "its last attempt"),
-        needed("attempts", Schema::List(&Schema::Object(&ENTRY), usize::MAX), "all of them, the first one first"),
-    ],
-};
-
-/// Filters of the log.
-macro_rules! filters {
-    ($($more:expr),* $(,)?) => {
-        &[
-            FROM,
-            TO,
-            TZ,
-            Param { name: "provider", schema: line(128), help: "* stands for any text, as in all below" },
-            Param { name: "model", schema: line(256), help: "requested or used" },
-            Param { name: "key", schema: line(128), help: "name of the caller's key" },
-            Param { name: "client", schema: line(128), help: "the client's family" },
-            Param { name: "session", schema: line(256), help: "the client's session, exactly" },
-            Param { name: "status", schema: line(32), help: "ok, error, an outcome such as timeout, or an HTTP status" },
-            Param { name: "minLatencyMs", schema: Schema::Integer(0, 4_294_967_295), help: "lasted at least so long" },
-            Param { name: "finals", schema: super::FLAG, help: "only the last attempt of each request" },
-            $crate::api::page::Q_PARAM,
-            $($more),*
-        ]
-    };
-}
-
-const PROVIDER: Param = Param { name: "provider", schema: line(128), help: "only this provider's" };
+const PROVIDER: Param =
+    Param { name: "provider", schema: line(128), help: "only this provider's; * stands for any text" };
 
 pub(in crate::api) const ROUTES: &[Route] = &[
     Route {
@@ -207,6 +147,8 @@ pub(in crate::api) const ROUTES: &[Route] = &[
             TO,
             TZ,
             PROVIDER,
+            LIMIT_PARAM,
+            CURSOR_PARAM,
             Param {
                 name: "groupBy",
                 schema: line(100),
@@ -297,54 +239,6 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         handler: |api, request| Box::pin(provider(api, request)),
         ..ROUTE
     },
-    Route {
-        path: "/api/usage/history",
-        aliases: &["/api/usage/request-logs", "/api/console-log"],
-        capability: USAGE,
-        operation: "listUsage",
-        summary: "The log of requests, newest first: a row per attempt",
-        tag: "usage",
-        query: filters![LIMIT_PARAM, CURSOR_PARAM],
-        replies: &[(200, Content::Json(LOG))],
-        errors: &[504],
-        handler: |api, request| Box::pin(history(api, request)),
-        ..ROUTE
-    },
-    Route {
-        path: "/api/usage/request-details",
-        capability: USAGE,
-        operation: "getRequestDetails",
-        summary: "One request with all its attempts",
-        tag: "usage",
-        query: &[Param { name: "id", schema: line(128), help: "a row's number, or the request's id; needed" }],
-        replies: &[(200, Content::Json(Schema::Object(&DETAILS)))],
-        errors: &[404, 504],
-        handler: |api, request| Box::pin(details(api, request)),
-        ..ROUTE
-    },
-    Route {
-        path: "/api/requests/{id}",
-        capability: USAGE,
-        operation: "getRequest",
-        summary: "One request with all its attempts",
-        tag: "usage",
-        replies: &[(200, Content::Json(Schema::Object(&DETAILS)))],
-        errors: &[504],
-        handler: |api, request| Box::pin(details(api, request)),
-        ..ROUTE
-    },
-    Route {
-        path: "/api/usage/export",
-        capability: USAGE,
-        operation: "exportUsage",
-        summary: "The log of requests as a file, newest first",
-        tag: "usage",
-        query: filters![Param { name: "format", schema: Schema::Word(&["csv", "jsonl"]), help: "csv unless said" }],
-        replies: &[(200, Content::Other(&[super::export::CSV, super::export::JSONL]))],
-        errors: &[504],
-        handler: |api, request| Box::pin(export(api, request)),
-        ..ROUTE
-    },
 ];
 
 /// Sums by the names of the API.
@@ -359,13 +253,18 @@ fn sums_into(sums: &Sums, document: &mut Map<String, Value>) {
         ("cacheReadTokens", sums.tokens_cache_read.into()),
         ("cacheWriteTokens", sums.tokens_cache_write.into()),
         ("reasoningTokens", sums.tokens_reasoning.into()),
-        ("costUsd", usd(sums.cost.max(0)).into()),
+        ("costUsd", or_null(cost(sums))),
         ("unpricedCount", sums.unpriced.into()),
         ("avgLatencyMs", or_null(sums.mean_duration_ms())),
         ("avgTtftMs", or_null(sums.mean_ttft_ms())),
     ] {
         document.insert(name.to_owned(), value);
     }
+}
+
+/// The known cost. Where nothing has a price there is none: that is not zero.
+fn cost(sums: &Sums) -> Option<f64> {
+    (sums.cost != 0 || sums.unpriced == 0).then(|| usd(sums.cost.max(0)))
 }
 
 fn totals(sums: &Sums) -> Value {
@@ -415,19 +314,41 @@ async fn sum(api: &Api, request: &Request) -> Result<Reply, Problem> {
             by.push(one);
         }
     }
-    let what = wanted(request, by, step)?;
+    let (what, page) = (wanted(request, by, step)?, Page::of(request)?);
     check_intervals(&what, "from")?;
     let (from, to, zone) = (what.from_ms, what.to_ms, what.zone.clone());
     let asked = what.clone();
     let found = api.live().store().read(move |conn| Ok(usage::sums(conn, &asked)?)).await?;
-    let data: Vec<Value> = found.iter().map(|(group, sums)| grouped(&what, group, sums)).collect();
-    Ok(Reply::json(json!({
-        "count": data.len(),
-        "data": data,
-        "from": rfc3339(from),
-        "to": rfc3339(to),
-        "timezone": name_of(&zone),
-    })))
+    let mut entries: Vec<_> =
+        found.iter().map(|(group, sums)| (place(&what, group), grouped(&what, group, sums))).collect();
+    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let mut document = page.cut(entries);
+    document["from"] = rfc3339(from).into();
+    document["to"] = rfc3339(to).into();
+    document["timezone"] = name_of(&zone).into();
+    Ok(Reply::json(document))
+}
+
+/// What groups are ordered by.
+fn place(what: &Sum, group: &Group) -> String {
+    let mut place = format!("{:016}", group.start_ms.unwrap_or_default());
+    for by in &what.by {
+        place.push('\n');
+        place.push_str(name(group, *by).unwrap_or_default());
+    }
+    place
+}
+
+fn name(group: &Group, by: By) -> Option<&str> {
+    let name = match by {
+        By::Provider => &group.provider,
+        By::Model => &group.model,
+        By::Key => &group.key,
+        By::Endpoint => &group.endpoint,
+        By::Alias => &group.alias,
+        By::Client => &group.client,
+    };
+    name.as_deref()
 }
 
 /// Refuses more intervals than an answer may have.
@@ -458,15 +379,15 @@ fn grouped(what: &Sum, group: &Group, sums: &Sums) -> Value {
         };
     }
     for by in &what.by {
-        let (name, value) = match by {
-            By::Provider => ("provider", &group.provider),
-            By::Model => ("model", &group.model),
-            By::Key => ("key", &group.key),
-            By::Endpoint => ("endpoint", &group.endpoint),
-            By::Alias => ("combo", &group.alias),
-            By::Client => ("client", &group.client),
+        let member = match by {
+            By::Provider => "provider",
+            By::Model => "model",
+            By::Key => "key",
+            By::Endpoint => "endpoint",
+            By::Alias => "combo",
+            By::Client => "client",
         };
-        document.insert(name.to_owned(), or_null(value.as_deref()));
+        document.insert(member.to_owned(), or_null(name(group, *by)));
     }
     sums_into(sums, &mut document);
     Value::Object(document)
@@ -492,12 +413,19 @@ async fn today(api: &Api, request: &Request) -> Result<Reply, Problem> {
 }
 
 async fn chart(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let zone = zone(request)?;
+    let to_ms = request.now_ms + 1;
     let days = match request.query("period") {
         Some("24h") => 1,
         Some("7d") => 7,
         Some("30d") => 30,
         Some("60d") => 60,
-        Some(_) => DAYS_MAX,
+        Some(_) => {
+            let first = api.live().store().read(|conn| Ok(usage::first_ms(conn)?)).await?;
+            // The first day may have begun within the last one of these.
+            let days = first.map_or(1, |first| (to_ms - first) / 86_400_000 + 2);
+            days.clamp(1, DAYS_MAX)
+        }
         None => request.number("days").unwrap_or(7),
     };
     let step = match request.query("granularity") {
@@ -511,34 +439,57 @@ async fn chart(api: &Api, request: &Request) -> Result<Reply, Problem> {
         Some("key") => vec![By::Key],
         _ => Vec::new(),
     };
-    let zone = zone(request)?;
-    let to_ms = request.now_ms + 1;
-    // Whole days, today included; the last 24 hours by the hour.
-    let back = match step {
-        Step::Day => days - 1,
-        Step::Hour => days,
+    let from_ms = match step {
+        // So many hours, the one that runs included.
+        Step::Hour => to_ms - (days * 24 - 1) * 3_600_000,
+        // So many days by the calendar, today included.
+        Step::Day => {
+            let today = Timestamp::from_millisecond(to_ms).unwrap_or_default().to_zoned(zone.clone());
+            let first = today.checked_sub((days - 1).days()).map_err(|_| Problem::internal())?;
+            first.timestamp().as_millisecond()
+        }
     };
-    let from_ms = to_ms - back * 86_400_000;
     let provider = request.query("provider").map(str::to_owned);
     let what = Sum { from_ms, to_ms, by, step: Some(step), zone: zone.clone(), provider };
     check_intervals(&what, "days")?;
-    let chart = api.live().store().read(move |conn| Ok(usage::chart(conn, &what)?)).await?;
-    let starts: Vec<String> = chart.starts_ms.iter().map(|start| rfc3339(*start)).collect();
-    let series: Vec<Value> = chart
-        .series
+    let Chart { starts_ms, series } = api.live().store().read(move |conn| Ok(usage::chart(conn, &what)?)).await?;
+    let starts: Vec<String> = starts_ms.iter().map(|start| rfc3339(*start)).collect();
+    let (lines, rest) = cut(series, LINES);
+    let series: Vec<Value> = lines
         .iter()
-        .map(|series| {
+        .map(|series| (series, false))
+        .chain(rest.iter().map(|series| (series, true)))
+        .map(|(series, is_rest)| {
             let points = starts.iter().zip(&series.points).map(|(start, sums)| {
                 let mut point = Map::new();
                 point.insert("start".to_owned(), start.as_str().into());
                 sums_into(sums, &mut point);
                 Value::Object(point)
             });
-            json!({"name": series.name.as_deref(), "points": points.collect::<Vec<_>>()})
+            json!({"name": series.name.as_deref(), "isRest": is_rest, "points": points.collect::<Vec<_>>()})
         })
         .collect();
     let granularity = if step == Step::Hour { "hour" } else { "day" };
     Ok(Reply::json(json!({"series": series, "days": days, "granularity": granularity, "timezone": name_of(&zone)})))
+}
+
+/// The `most` lines with the most requests, in their order, and the sum of the others.
+fn cut(mut series: Vec<Series>, most: usize) -> (Vec<Series>, Option<Series>) {
+    if series.len() <= most {
+        return (series, None);
+    }
+    let requests = |series: &Series| series.points.iter().map(|point| point.requests).sum::<u64>();
+    series.sort_by_key(|series| std::cmp::Reverse(requests(series)));
+    let mut others = series.split_off(most).into_iter();
+    series.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut rest = others.next();
+    if let Some(rest) = &mut rest {
+        rest.name = None;
+        for other in others {
+            rest.points.iter_mut().zip(other.points).for_each(|(sum, point)| *sum += point);
+        }
+    }
+    (series, rest)
 }
 
 async fn stats(api: &Api, request: &Request) -> Result<Reply, Problem> {
@@ -564,7 +515,7 @@ async fn stats(api: &Api, request: &Request) -> Result<Reply, Problem> {
 
 async fn providers(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let what = wanted(request, vec![By::Provider], None)?;
-    let read = move |conn: &crate::store::Connection| {
+    let read = move |conn: &Connection| {
         let mut rows = Vec::new();
         for (group, sums) in usage::sums(conn, &what)? {
             let seen = match &group.provider {
@@ -596,7 +547,7 @@ async fn provider(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let name = known.map_or_else(|| id.strip_prefix("name:").unwrap_or(id).to_owned(), |known| known.name.clone());
     let what = Sum { provider: Some(name.clone()), ..wanted(request, Vec::new(), None)? };
     let wanted = name.clone();
-    let read = move |conn: &crate::store::Connection| {
+    let read = move |conn: &Connection| {
         let sums = usage::sums(conn, &what)?;
         Ok((sums.first().map(|(_, sums)| *sums).unwrap_or_default(), usage::last_seen(conn, &wanted)?))
     };
@@ -607,65 +558,38 @@ async fn provider(api: &Api, request: &Request) -> Result<Reply, Problem> {
     Ok(Reply::json(of_provider(Some(&name), &sums, seen)))
 }
 
-/// Which rows of the log are wanted.
-fn filter(request: &Request) -> Result<Filter, Problem> {
-    let zone = zone(request)?;
-    let Period { from_ms, to_ms } = period(request, &zone)?;
-    let text = |name: &str| request.query(name).map(str::to_owned);
-    let status = match request.query("status") {
-        None => None,
-        Some(text) => Some(Wanted::from_str(text).map_err(|()| {
-            Problem::query("status", format!("`{text}` is no status: use ok, error, an outcome or an HTTP status"))
-        })?),
-    };
-    Ok(Filter {
-        from_ms,
-        to_ms,
-        provider: text("provider"),
-        model: text("model"),
-        key: text("key"),
-        client: text("client"),
-        session: text("session"),
-        wanted: status,
-        endpoint: None,
-        min_duration_ms: request.number("minLatencyMs").and_then(|ms| u32::try_from(ms).ok()),
-        text: text("q"),
-        finals: request.flag("finals"),
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A row of the log with its number.
-pub(super) fn entry(logged: &Logged) -> Value {
-    let mut document = shown_row(&logged.row);
-    document["id"] = logged.id.into();
-    document
-}
+    #[test]
+    fn a_cost_that_nobody_knows_is_not_zero() {
+        let sums = |cost, unpriced| Sums { cost, unpriced, ..Sums::default() };
+        assert_eq!(cost(&sums(0, 0)), Some(0.0));
+        assert_eq!(cost(&sums(0, 1)), None);
+        assert_eq!(cost(&sums(1_500_000_000, 1)), Some(1.5));
+    }
 
-async fn history(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let (filter, page) = (filter(request)?, Page::of(request)?);
-    let after: Option<Cursor> = page.after.as_deref().map(|text| text.parse().map_err(|()| no_cursor())).transpose()?;
-    let limit = page.limit;
-    let read =
-        move |conn: &crate::store::Connection| Ok(usage::list(conn, &mut Names::default(), &filter, after, limit)?);
-    let found = api.live().store().read(read).await?;
-    let next = found.next.map(|next| next.to_string());
-    Ok(Reply::json(document(found.rows.iter().map(entry).collect(), None, next.as_deref())))
-}
+    #[test]
+    fn lines_of_the_few_are_added_up() {
+        let line = |name: &str, requests: &[u64]| Series {
+            name: Some(name.into()),
+            points: requests.iter().map(|n| Sums { requests: *n, ..Sums::default() }).collect(),
+        };
+        let all = vec![line("a", &[1, 2]), line("b", &[9, 0]), line("c", &[0, 1]), line("d", &[5, 5])];
+        let (lines, rest) = cut(all.clone(), 2);
+        assert_eq!(lines, [line("b", &[9, 0]), line("d", &[5, 5])]);
+        assert_eq!(rest, Some(Series { name: None, ..line("", &[1, 3]) }));
+        assert_eq!(cut(all.clone(), 4), (all, None));
+    }
 
-async fn details(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let id = match request.param("id") {
-        "" => request.query("id").ok_or_else(|| Problem::query("id", "the parameter `id` is missing"))?,
-        id => id,
-    };
-    let wanted = id.to_owned();
-    let read = move |conn: &crate::store::Connection| Ok(usage::request(conn, &mut Names::default(), &wanted)?);
-    let rows = api.live().store().read(read).await?;
-    let last = rows.last().ok_or_else(|| Problem::not_found(format!("request {id} in the log")))?;
-    let attempts: Vec<_> = rows.iter().map(entry).collect();
-    Ok(Reply::json(json!({"request": entry(last), "attempts": attempts})))
-}
-
-async fn export(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let filter = filter(request)?;
-    super::export::reply(api, filter, request.query("format") == Some("jsonl")).await
+    #[test]
+    fn groups_are_ordered_by_time_and_then_by_names() {
+        let what = |by| Sum { from_ms: 0, to_ms: 1, by, step: None, zone: TimeZone::UTC, provider: None };
+        let group =
+            |start_ms, model: Option<&str>| Group { start_ms, model: model.map(Into::into), ..Group::default() };
+        let place = |start_ms, model| place(&what(vec![By::Model]), &group(start_ms, model));
+        assert!(place(Some(9), Some("z")) < place(Some(10), None));
+        assert!(place(Some(10), None) < place(Some(10), Some("a")));
+    }
 }

@@ -59,6 +59,18 @@ pub enum Wanted {
     Status(u16),
 }
 
+impl Wanted {
+    /// Whether a row ended so.
+    pub fn takes(self, row: &UsageRow) -> bool {
+        match self {
+            Self::Ok => row.outcome == Outcome::Ok,
+            Self::Error => row.outcome.is_failure(),
+            Self::Outcome(outcome) => row.outcome == outcome,
+            Self::Status(status) => row.status == status,
+        }
+    }
+}
+
 impl FromStr for Wanted {
     type Err = ();
 
@@ -419,6 +431,8 @@ mod tests {
         for wanted in ["error", "upstream_error", "429"] {
             let filter = Filter { wanted: Some(wanted.parse().unwrap()), ..Filter::default() };
             assert_eq!(all(&conn, &filter), [2], "{wanted}");
+            let taken: Vec<_> = rows.iter().map(|row| filter.wanted.unwrap().takes(row)).collect();
+            assert_eq!(taken, [false, true, false, false, false], "{wanted}");
         }
         assert!("nonsense".parse::<Wanted>().is_err());
         for (text, expected) in

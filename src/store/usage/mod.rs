@@ -26,7 +26,7 @@ pub use queue::{QUEUE_ROWS, Queue};
 pub use retain::Limits;
 pub use row::{Endpoint, Outcome, UsageRow};
 pub use stats::{Percentiles, Stats, stats};
-pub use sums::{By, Chart, Group, Series, Step, Sum, Sums, chart, last_seen, sums};
+pub use sums::{By, Chart, Group, Series, Step, Sum, Sums, chart, first_ms, last_seen, sums};
 
 pub(super) use days::{DaySum, add_days};
 pub(super) use queue::{Rows, queue};

@@ -10,7 +10,7 @@ use codecs::dialect::Dialect;
 /// provider was asked for. Its texts are shared with whoever made them, so that a row costs no copies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UsageRow {
-    /// When the attempt began, in Unix milliseconds.
+    /// When the attempt began, or for the first one the request, in Unix milliseconds.
     pub ts_ms: i64,
     /// Our id of the request, as the client got it.
     pub request_id: Arc<str>,

@@ -2,7 +2,10 @@
 
 use rusqlite::Connection;
 
-use super::{Sum, Sums, sums};
+use super::{
+    Sum, Sums,
+    sums::{of_provider, sums},
+};
 
 /// Figures of a period.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -49,15 +52,12 @@ pub fn stats(conn: &Connection, what: &Sum) -> rusqlite::Result<Stats> {
     let total = |what: &Sum| -> rusqlite::Result<Sums> {
         Ok(sums(conn, what)?.into_iter().next().map(|(_, sums)| sums).unwrap_or_default())
     };
-    let provider = match &what.provider {
-        Some(_) => " AND conn_id IN (SELECT id FROM dim WHERE kind = 2 AND value = ?3 COLLATE NOCASE)",
-        None => " AND ?3 IS NULL",
-    };
+    let provider = of_provider(conn, what)?;
     let mut select = conn.prepare(&format!(
         "SELECT dur_ms, ttft_ms, stream, tok_out FROM request_log
          WHERE ts_ms >= ?1 AND ts_ms < ?2 AND outcome = 0 AND endpoint <> 3{provider}"
     ))?;
-    let mut rows = select.query((what.from_ms, what.to_ms, what.provider.as_deref()))?;
+    let mut rows = select.query([what.from_ms, what.to_ms])?;
     let (mut durations, mut firsts, mut tokens, mut streamed_ms) = (Vec::new(), Vec::new(), 0u64, 0u64);
     while let Some(row) = rows.next()? {
         let (duration, first): (u32, Option<u32>) = (row.get(0)?, row.get(1)?);

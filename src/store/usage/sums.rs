@@ -170,7 +170,7 @@ pub struct Sum {
     pub step: Option<Step>,
     /// Whose hours and days.
     pub zone: TimeZone,
-    /// Only this provider's.
+    /// Only the providers of that name; `*` stands for any text.
     pub provider: Option<String>,
 }
 
@@ -221,14 +221,7 @@ impl Group {
 pub fn sums(conn: &Connection, what: &Sum) -> rusqlite::Result<Vec<(Group, Sums)>> {
     let mut names = Names::default();
     let mut found = BTreeMap::new();
-    let provider = match &what.provider {
-        Some(provider) => {
-            let ids = matching(conn, Kind::Provider, provider)?;
-            let ids: Vec<_> = ids.iter().map(i64::to_string).collect();
-            format!(" AND conn_id IN ({})", ids.join(","))
-        }
-        None => String::new(),
-    };
+    let provider = of_provider(conn, what)?;
     let in_buckets = what.by.iter().all(|by| by.columns().0.is_some());
     let columns: Vec<_> = what
         .by
@@ -254,7 +247,10 @@ pub fn sums(conn: &Connection, what: &Sum) -> rusqlite::Result<Vec<(Group, Sums)
     let mut select = conn.prepare(&sql)?;
     for (start, end) in intervals(what) {
         let bounds = match in_buckets {
-            true => [start.div_euclid(1_000 * BUCKET_SECONDS) * BUCKET_SECONDS, end.div_euclid(1_000)],
+            // A bucket counts if it begins before the end, also within the same second.
+            true => {
+                [start.div_euclid(1_000 * BUCKET_SECONDS) * BUCKET_SECONDS, end.saturating_add(999).div_euclid(1_000)]
+            }
             false => [start, end],
         };
         let mut rows = select.query(bounds)?;
@@ -276,6 +272,13 @@ pub fn sums(conn: &Connection, what: &Sum) -> rusqlite::Result<Vec<(Group, Sums)
         }
     }
     Ok(found.into_iter().collect())
+}
+
+/// The condition of a provider, if there is one: ` AND …`.
+pub(super) fn of_provider(conn: &Connection, what: &Sum) -> rusqlite::Result<String> {
+    let Some(provider) = &what.provider else { return Ok(String::new()) };
+    let ids: Vec<_> = matching(conn, Kind::Provider, provider)?.iter().map(i64::to_string).collect();
+    Ok(format!(" AND conn_id IN ({})", ids.join(",")))
 }
 
 /// The intervals of an answer, in Unix milliseconds; the first one begins at the step that holds `from`.
@@ -345,6 +348,12 @@ pub fn chart(conn: &Connection, what: &Sum) -> rusqlite::Result<Chart> {
     }
     let series = lines.into_iter().map(|(name, points)| Series { name, points }).collect();
     Ok(Chart { starts_ms, series })
+}
+
+/// The begin of the oldest sum, in Unix milliseconds; `None` if there is none.
+pub fn first_ms(conn: &Connection) -> rusqlite::Result<Option<i64>> {
+    let first: Option<i64> = conn.query_row("SELECT min(start) FROM usage_bucket", [], |row| row.get(0))?;
+    Ok(first.map(|start| start.saturating_mul(1_000)))
 }
 
 /// When a provider was last asked, in Unix milliseconds.

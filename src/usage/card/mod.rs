@@ -1,9 +1,8 @@
 //! The built-in rate card: `prices.tsv`, made by `generate.py`, searched where it lies in the program.
 //!
-//! A lookup is a binary search over the lines; a price is read when it is asked for. `THIRD_PARTY.md` says whose work the
-//! list is.
+//! A price is read when it is asked for. `THIRD_PARTY.md` says whose work the list is.
 
-use std::sync::OnceLock;
+use std::{collections::HashMap, sync::OnceLock};
 
 use super::pricing::{Price, Rates, Tier};
 
@@ -29,11 +28,12 @@ fn row(line: &'static str) -> Option<Row> {
     Some(Row { vendor, model, words })
 }
 
-/// The line of a vendor's model; names are lower case.
+/// The line of a vendor's model; names are lower case. By hash: every request looks here, and a search through the sorted
+/// lines would touch a dozen of them.
 pub(super) fn find(vendor: &str, model: &str) -> Option<Row> {
-    let rows = rows();
-    let at = rows.binary_search_by(|row| (row.vendor, row.model).cmp(&(vendor, model))).ok()?;
-    rows.get(at).copied()
+    static INDEX: OnceLock<HashMap<(&str, &str), Row>> = OnceLock::new();
+    let index = INDEX.get_or_init(|| rows().iter().map(|row| ((row.vendor, row.model), *row)).collect());
+    index.get(&(vendor, model)).copied()
 }
 
 /// What the first line says.
@@ -94,6 +94,7 @@ mod tests {
         assert!(rows().is_sorted_by(|a, b| (a.vendor, a.model) < (b.vendor, b.model)));
         for row in rows() {
             assert_eq!(row.model, row.model.to_lowercase());
+            assert_eq!(find(row.vendor, row.model).map(|row| row.words), Some(row.words));
             for word in row.words.split(' ') {
                 assert!(word.starts_with(|letter| "porwhtaksidCOD>".contains(letter)), "{row:?}");
                 assert!(word[1..].parse::<u64>().is_ok(), "{row:?}");

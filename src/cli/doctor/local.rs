@@ -1,0 +1,112 @@
+//! What this machine is like: the data folder, its key file, proxies in the environment.
+
+use std::{env, fs, path::Path};
+
+use super::{Finding, Grade};
+use crate::http::{Router, is_loopback};
+
+/// Length of the vault's key, in bytes.
+const KEY_BYTES: u64 = 32;
+
+/// The data folder of a router on this machine.
+pub(super) fn data_folder(dir: &Path) -> Vec<Finding> {
+    let shown = dir.display();
+    let meta = match fs::metadata(dir) {
+        Ok(meta) if meta.is_dir() => meta,
+        Ok(_) => return vec![Finding::new(Grade::Bad, "data folder", format!("{shown} is no folder"))],
+        Err(error) => {
+            // A router that runs as another user has another one.
+            let detail = format!("{shown}: {error}; if the router has another one, say --data-dir");
+            return vec![Finding::new(Grade::Note, "data folder", detail)];
+        }
+    };
+    let mut findings = Vec::new();
+    findings.push(match open_to_others(&meta) {
+        Some(mode) => {
+            let detail = format!("others may look into {shown} (mode {mode:o}): chmod 700 {shown}");
+            Finding::new(Grade::Bad, "data folder", detail)
+        }
+        None => Finding::new(Grade::Ok, "data folder", format!("{shown} is its owner's alone")),
+    });
+    findings.extend(key_file(&dir.join("secret.key")));
+    findings
+}
+
+fn key_file(file: &Path) -> Option<Finding> {
+    let shown = file.display();
+    // A router without a store has none yet.
+    let meta = fs::metadata(file).ok()?;
+    Some(if meta.len() != KEY_BYTES {
+        let detail = format!("{shown} has {} bytes instead of {KEY_BYTES}: put the right one back", meta.len());
+        Finding::new(Grade::Bad, "secret.key", detail)
+    } else if let Some(mode) = open_to_others(&meta) {
+        let detail = format!("others may read {shown} (mode {mode:o}): chmod 600 {shown}, then make new provider keys");
+        Finding::new(Grade::Bad, "secret.key", detail)
+    } else {
+        Finding::new(Grade::Ok, "secret.key", "it is its owner's alone; keep a copy elsewhere")
+    })
+}
+
+/// The mode, if it lets anybody but the owner in.
+#[cfg(unix)]
+fn open_to_others(meta: &fs::Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = meta.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
+/// Windows has no such bits, and keeps the folders of users from each other.
+#[cfg(not(unix))]
+fn open_to_others(_: &fs::Metadata) -> Option<u32> {
+    None
+}
+
+/// Proxies that would get requests for the router.
+pub(super) fn proxies(router: &Router) -> Vec<Finding> {
+    let value = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+    let set: Vec<_> =
+        names.into_iter().filter(|name| value(name).or_else(|| value(&name.to_lowercase())).is_some()).collect();
+    if set.is_empty() {
+        return vec![Finding::new(Grade::Ok, "proxies", "none is set here")];
+    }
+    let exempt = value("no_proxy").or_else(|| value("NO_PROXY")).unwrap_or_default();
+    let (host, _) = router.host_and_port();
+    let spared = exempt.split(',').map(str::trim).any(|entry| entry == "*" || entry.eq_ignore_ascii_case(host));
+    let set = set.join(", ");
+    vec![if spared {
+        Finding::new(Grade::Ok, "proxies", format!("{set} is set, and NO_PROXY spares {host}"))
+    } else if is_loopback(host) {
+        // Values may hold passwords: only names are shown.
+        let detail = format!("{set} is set: some clients send requests for {host} there; add {host} to NO_PROXY");
+        Finding::new(Grade::Warn, "proxies", detail)
+    } else {
+        Finding::new(Grade::Note, "proxies", format!("{set} is set: requests for {host} go there"))
+    }]
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[test]
+    fn folders_and_key_files_are_graded() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let grades = || -> Vec<_> { data_folder(&data).iter().map(|found| (found.what, found.grade)).collect() };
+        assert_eq!(grades(), [("data folder", Grade::Note)]);
+        fs::create_dir(&data).unwrap();
+        fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(grades(), [("data folder", Grade::Bad)]);
+        fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+        let key = data.join("secret.key");
+        for (bytes, mode, grade) in [(32, 0o600, Grade::Ok), (32, 0o640, Grade::Bad), (31, 0o600, Grade::Bad)] {
+            fs::write(&key, vec![0; bytes]).unwrap();
+            fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(grades(), [("data folder", Grade::Ok), ("secret.key", grade)], "{bytes} {mode:o}");
+        }
+    }
+}
