@@ -39,7 +39,8 @@ async fn without_a_key_nothing_is_told_but_that_we_live() {
             assert!(message.contains("flow-router key"), "{message}");
         }
         assert!(upstream.asked().is_empty());
-        for target in ["/v1/models", "/metrics", "/api/tags", "/"] {
+        // `/api/tags` is for managing, too, which a program on this machine may without a login.
+        for target in ["/v1/models", "/metrics", "/api/ps", "/"] {
             assert_eq!(Client::get(router.addr, target).await.status, 401, "{target}");
         }
         for target in ["/healthz", "/readyz", "/api/version"] {

@@ -243,7 +243,7 @@ async fn wrong_methods_and_unknown_paths() {
         ("GET", "/v1/models/m:countTokens", "POST", Dialect::Gemini),
         ("GET", "/api/chat", "POST", Dialect::Ollama),
         ("POST", "/v1/models", "GET", Dialect::OpenAiChat),
-        ("POST", "/api/tags", "GET", Dialect::Ollama),
+        ("POST", "/api/ps", "GET", Dialect::Ollama),
         ("POST", "/metrics", "GET", Dialect::OpenAiChat),
     ] {
         let mut client = Client::connect(router.addr).await;

@@ -520,7 +520,7 @@ async fn prices_are_looked_up_set_and_imported() {
     assert_eq!((&found["source"], &found["price"]["tiers"][0]["above"]), (&json!("user"), &json!(200_000)));
     let list = json!({"m-x": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "litellm_provider": "acme"}, "other": {}});
     let imported = ask(&router, "POST", "/api/pricing/import", list.clone()).await.json();
-    assert_eq!(imported, json!({"imported": 1, "skipped": 1, "replaced": 0}));
+    assert_eq!(imported, json!({"imported": 1, "skipped": 1, "kept": 0, "replaced": 0}));
     assert_eq!(ask(&router, "POST", "/api/pricing/import", list).await.json()["replaced"], 1);
     assert_eq!(get(&router, "/api/pricing").await["total"], 2);
     assert!(get(&router, "/api/pricing?source=card&limit=1").await["total"].as_u64().unwrap() > 500);
@@ -584,7 +584,7 @@ async fn usage_is_listed_summed_charted_and_exported() {
     assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
     let text = csv.text();
     assert_eq!(text.lines().count(), 4);
-    assert!(csv.complete && text.starts_with("id,startedAt,requestId,") && text.contains(",'=m,"), "{text}");
+    assert!(csv.complete && text.starts_with("id,requestId,startedAt,") && text.contains(",'=m,"), "{text}");
     let lines = Client::get(router.addr, "/api/usage/export?format=jsonl").await.text();
     assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["provider"] == "up"), "{lines}");
 }

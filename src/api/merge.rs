@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 pub(super) fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     for (name, change) in patch {
         match change {
-            Value::Null => drop(target.remove(name)),
+            // Not `remove`, which would change the order of the others.
+            Value::Null => target.retain(|known, _| known != name),
             Value::Object(change) => {
                 let inner = target.entry(name.clone()).or_insert(Value::Null);
                 if !inner.is_object() {

@@ -63,6 +63,7 @@ impl Problem {
     /// The same, with more for programs.
     #[must_use]
     pub fn details(mut self, details: Value) -> Self {
+        // Boxed: results of handlers are moved about, and few have one.
         self.details = Some(Box::new(details));
         self
     }

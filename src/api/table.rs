@@ -106,6 +106,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     resources::providers::ROUTES,
     resources::presets::ROUTES,
     resources::combos::ROUTES,
+    resources::models::ROUTES,
     resources::keys::ROUTES,
     resources::settings::ROUTES,
     resources::database::ROUTES,

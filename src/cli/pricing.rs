@@ -44,8 +44,8 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
                 ("output", per_million(&usd["output"])),
                 ("from", Cell::of(&price["source"])),
                 ("found as", Cell::of(&price["matched"])),
-                ("context", Cell::count(&price["contextWindow"])),
-                ("longest answer", Cell::count(&price["maxOutput"])),
+                ("context", Cell::count(&price["price"]["contextWindow"])),
+                ("longest answer", Cell::count(&price["price"]["maxOutput"])),
             ];
             context.out.thing(&lines, &price)?;
             if price["priced"] == true {

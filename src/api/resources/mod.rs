@@ -5,6 +5,7 @@ pub(super) mod database;
 pub(super) mod events;
 mod export;
 pub(super) mod keys;
+pub(super) mod models;
 pub(super) mod outside;
 pub(super) mod presets;
 pub(super) mod pricing;

@@ -97,9 +97,14 @@ const PRICE: Object = rates!(
         needed("contextWindow", COUNT_OR_NULL, "in tokens, where the card knows it"),
         needed("maxOutput", COUNT_OR_NULL, "in tokens, where the card knows it"),
         needed("deprecatedOn", TEXT_OR_NULL, "the day on which the vendor stops it, where the card knows it"),
-        needed("updatedAt", TIME_OR_NULL, "of the user's and imported ones")
+        needed("updatedAt", TIME_OR_NULL, "of the user's and imported ones"),
+        needed("usdPerMillion", Schema::Object(&USD), "the first two, for people: in USD per million tokens")
     ]
 );
+const USD: Object = Object {
+    name: "UsdPerMillion",
+    members: &[needed("input", Schema::Number(0.0), ""), needed("output", Schema::Number(0.0), "")],
+};
 const PRICES: Schema = list_of!("PriceList", Schema::Object(&PRICE));
 const FOUND: Object = Object {
     name: "PriceFound",
@@ -228,6 +233,9 @@ fn shown(entry: &Override, updated_at_ms: Option<i64>) -> Value {
     document.insert("maxOutput".to_owned(), or_null(price.max_output));
     document.insert("deprecatedOn".to_owned(), or_null(price.deprecated.map(day)));
     document.insert("updatedAt".to_owned(), or_null(updated_at_ms.map(rfc3339)));
+    let usd = |pico: u64| pico as f64 / 1e6;
+    let million = json!({"input": usd(price.rates.input), "output": usd(price.rates.output)});
+    document.insert("usdPerMillion".to_owned(), million);
     Value::Object(document)
 }
 

@@ -3,200 +3,44 @@
 //! Those of the store can be changed; those of the file and the environment are listed beside them. Credentials only ever
 //! go in: answers say whether there is one, and hint at which.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+mod asking;
+mod catalogues;
+mod forms;
 
+use std::time::Instant;
+
+pub(in crate::api) use catalogues::Catalogues;
 use codecs::dialect::Dialect;
+use forms::{
+    BATCH, BATCH_RESULT, CLIENT, MODELS, PROVIDER, PROVIDERS, REORDER, TEST_MODELS, TESTED_MODELS, VALIDATE, WRITE,
+};
 use proxy::Method;
 use serde_json::{Map, Value, json};
-use tokio::task::JoinSet;
 
 use super::{
     hidden, ids,
-    probe::{self, Offered, PROBED, Probed},
+    probe::{self, PROBED},
 };
 use crate::{
     api::{
         Api, Problem, Reply, Request,
         merge::merge,
         or_null,
-        page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
-        schema::{
-            COUNT, COUNT_OR_NULL, Needs, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME_OR_NULL, line, name, needed,
-            optional,
-        },
+        page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM},
+        schema::{Needs, Schema, line},
         table::{Body, Content, Param, ROUTE, Route},
     },
+    live::ChangeError,
     settings::{self, Provider, Secret, Settings, Source, presets},
     store::{
         StoreError,
         providers::{self as rows, ProviderRow},
     },
     usage::live::{now_ms, rfc3339},
-    vendor::Upstream,
 };
 
-/// Providers that are asked at once.
-const AT_ONCE: usize = 8;
-/// Models that are asked at once.
-const MODELS_AT_ONCE: usize = 4;
-/// How long a list of models is good.
-const CATALOGUE: Duration = Duration::from_secs(300);
-/// Lists of models that are kept.
-const CATALOGUES: usize = 256;
 /// Stands for a value that is not shown; written back it means "as it is".
 pub(super) const DOTS: &str = "•••";
-
-const AUTH_TYPES: &[&str] = &["api_key", "subscription", "oauth", "cookie", "none"];
-const FORMATS: &[&str] = &["openai_chat", "openai_responses", "anthropic", "gemini", "ollama", "openai"];
-
-/// What a provider is made of. Members that only answers have are passed over, so that an answer can be sent back.
-const WRITE: Object = Object {
-    name: "ProviderWrite",
-    members: &[
-        needed("provider", name(64), "a preset (see /api/presets), or any word for a service of your own"),
-        optional("name", name(64), "unique; the prefix in provider/model. The preset's name unless said"),
-        optional("authType", Schema::Word(AUTH_TYPES), "api_key unless said; none for services without a credential"),
-        optional("format", Schema::Word(FORMATS), "its dialect; the preset's unless said"),
-        optional("baseUrl", line(2_048), "up to where the dialect's own path begins; the preset's unless said"),
-        optional("email", line(254), "the account, for people"),
-        optional("priority", Schema::Integer(-1_000_000, 1_000_000), "lower comes first; 100 unless said"),
-        optional("isActive", Schema::Bool, ""),
-        optional(
-            "models",
-            Schema::List(&name(256), 1_000),
-            "names and patterns such as gpt-*; the preset's unless said",
-        ),
-        optional("tags", Schema::List(&name(64), 50), ""),
-        optional("headers", Schema::Map(&Schema::Nullable(&line(8_192))), "added to every request; null removes one"),
-        optional("apiKey", name(16_384), "the credential; it is never shown again"),
-        optional(
-            "data",
-            Schema::Map(&Schema::Any),
-            "further settings of the provider (flavour, stallTimeout, …), and notes of yours",
-        ),
-        optional("id", Schema::Any, "passed over, as are all below"),
-        optional("apiKeySet", Schema::Any, ""),
-        optional("apiKeyHint", Schema::Any, ""),
-        optional("state", Schema::Any, ""),
-        optional("source", Schema::Any, ""),
-        optional("readOnly", Schema::Any, ""),
-        optional("inForce", Schema::Any, ""),
-        optional("notes", Schema::Any, ""),
-        optional("createdAt", Schema::Any, ""),
-        optional("updatedAt", Schema::Any, ""),
-    ],
-};
-const PROVIDER: Object = Object {
-    name: "Provider",
-    members: &[
-        needed("id", TEXT, ""),
-        needed("provider", TEXT, ""),
-        needed("name", TEXT, ""),
-        needed("authType", Schema::Word(AUTH_TYPES), ""),
-        needed("format", Schema::Nullable(&Schema::Word(FORMATS)), ""),
-        needed("baseUrl", TEXT_OR_NULL, ""),
-        needed("email", TEXT_OR_NULL, ""),
-        needed("priority", Schema::Integer(i64::MIN, i64::MAX), ""),
-        needed("isActive", Schema::Bool, ""),
-        needed("models", TEXTS, ""),
-        needed("tags", TEXTS, ""),
-        needed("headers", Schema::Map(&TEXT), "their names; values are not shown"),
-        needed("apiKeySet", Schema::Bool, ""),
-        needed("apiKeyHint", TEXT_OR_NULL, "first three and last four characters of a long one"),
-        needed("data", Schema::Map(&Schema::Any), ""),
-        needed(
-            "state",
-            Schema::Object(&Object {
-                name: "ProviderState",
-                members: &[
-                    needed("status", Schema::Word(&["ok", "cooling", "inactive", "not_in_force"]), ""),
-                    needed("cooldownUntil", TIME_OR_NULL, ""),
-                ],
-            }),
-            "",
-        ),
-        needed("source", Schema::Word(&["store", "file", "environment", "flag", "default"]), "where it is defined"),
-        needed("readOnly", Schema::Bool, "whether only its file can change it"),
-        needed("inForce", Schema::Bool, "whether requests are sent to it"),
-        needed("notes", TEXTS, "why it is not in force"),
-        needed("createdAt", TIME_OR_NULL, ""),
-        needed("updatedAt", TIME_OR_NULL, ""),
-    ],
-};
-const PROVIDERS: Schema = list_of!("ProviderList", Schema::Object(&PROVIDER));
-const MODEL: Object = Object {
-    name: "OfferedModel",
-    members: &[needed("id", TEXT, ""), needed("name", TEXT, ""), needed("contextWindow", COUNT_OR_NULL, "tokens")],
-};
-const MODELS: Object = Object {
-    name: "OfferedModels",
-    members: &[
-        needed("data", Schema::List(&Schema::Object(&MODEL), usize::MAX), ""),
-        needed("count", COUNT, ""),
-        needed(
-            "source",
-            Schema::Word(&["live", "cache", "declared"]),
-            "asked now, up to five minutes ago, or not at all",
-        ),
-    ],
-};
-const VALIDATE: Object = Object {
-    name: "ProviderValidate",
-    members: &[
-        optional("baseUrl", line(2_048), "needed unless a preset has one"),
-        optional("apiKey", name(16_384), ""),
-        optional("format", Schema::Word(FORMATS), "openai_chat unless said"),
-        optional("headers", Schema::Map(&line(8_192)), ""),
-        optional("preset", name(64), ""),
-        optional("models", Schema::List(&name(256), 10), "asked where there is no list of models"),
-    ],
-};
-const BATCH: Object =
-    Object { name: "TestBatch", members: &[optional("providerIds", Schema::List(&name(80), 200), "all unless said")] };
-const BATCH_RESULT: Object = Object {
-    name: "TestBatchResult",
-    members: &[needed("results", Schema::List(&Schema::Object(&PROBED), usize::MAX), ""), needed("count", COUNT, "")],
-};
-const TEST_MODELS: Object = Object {
-    name: "TestModels",
-    members: &[
-        optional("models", Schema::List(&name(256), 50), "those that are declared by name unless said"),
-        optional("prompt", line(1_000), ""),
-    ],
-};
-const TESTED_MODELS: Object = Object {
-    name: "TestedModels",
-    members: &[
-        needed(
-            "results",
-            Schema::List(
-                &Schema::Object(&Object {
-                    name: "TestedModel",
-                    members: &[
-                        needed("model", TEXT, ""),
-                        needed("status", Schema::Word(&["up", "down"]), ""),
-                        needed("latencyMs", COUNT, ""),
-                        needed("httpCode", COUNT_OR_NULL, ""),
-                        needed("error", TEXT_OR_NULL, ""),
-                    ],
-                }),
-                usize::MAX,
-            ),
-            "",
-        ),
-        needed("count", COUNT, ""),
-    ],
-};
-const REORDER: Object = Object {
-    name: "Reorder",
-    members: &[
-        optional("before", Schema::Nullable(&name(80)), "the provider in front of which it is put; null for the end"),
-        optional("priority", Schema::Integer(-1_000_000, 1_000_000), "or its priority"),
-    ],
-};
 
 pub(in crate::api) const ROUTES: &[Route] = &[
     Route {
@@ -273,7 +117,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         summary: "Asks a provider for its models, with the credential that is kept",
         tag: "providers",
         replies: &[(200, Content::Json(Schema::Object(&PROBED)))],
-        handler: |api, request| Box::pin(test(api, request)),
+        handler: |api, request| Box::pin(asking::test(api, request)),
         ..ROUTE
     },
     Route {
@@ -284,7 +128,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         query: &[Param { name: "refresh", schema: super::FLAG, help: "asks the provider now" }],
         replies: &[(200, Content::Json(Schema::Object(&MODELS)))],
         errors: &[502, 504],
-        handler: |api, request| Box::pin(models(api, request)),
+        handler: |api, request| Box::pin(asking::models(api, request)),
         ..ROUTE
     },
     Route {
@@ -295,7 +139,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         tag: "providers",
         body: Body::Optional(&TEST_MODELS),
         replies: &[(200, Content::Json(Schema::Object(&TESTED_MODELS)))],
-        handler: |api, request| Box::pin(test_models(api, request)),
+        handler: |api, request| Box::pin(asking::test_models(api, request)),
         ..ROUTE
     },
     Route {
@@ -318,7 +162,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         tag: "providers",
         body: Body::Json(&VALIDATE),
         replies: &[(200, Content::Json(Schema::Object(&PROBED)))],
-        handler: |api, request| Box::pin(validate(api, request)),
+        handler: |api, request| Box::pin(asking::validate(api, request)),
         ..ROUTE
     },
     Route {
@@ -330,7 +174,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         body: Body::Json(&VALIDATE),
         replies: &[(200, Content::Json(Schema::Object(&MODELS)))],
         errors: &[502, 504],
-        handler: |api, request| Box::pin(suggested(api, request)),
+        handler: |api, request| Box::pin(asking::suggested(api, request)),
         ..ROUTE
     },
     Route {
@@ -342,7 +186,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         body: Body::Optional(&BATCH),
         replies: &[(200, Content::Json(Schema::Object(&BATCH_RESULT)))],
         errors: &[404],
-        handler: |api, request| Box::pin(test_batch(api, request)),
+        handler: |api, request| Box::pin(asking::test_batch(api, request)),
         ..ROUTE
     },
     Route {
@@ -355,17 +199,6 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         ..ROUTE
     },
 ];
-
-const CLIENT: Object = Object {
-    name: "ClientHints",
-    members: &[
-        needed("baseURL", TEXT, "for clients of OpenAI"),
-        needed("origin", TEXT, "for clients of Anthropic, Gemini and Ollama"),
-        needed("apiKeyEnv", TEXT, "the variable in which clients keep a key of ours"),
-        needed("compatible", TEXTS, "the dialects that are spoken"),
-        needed("endpoints", Schema::Map(&TEXT), "by dialect"),
-    ],
-};
 
 /// A provider with what is known of it besides its row.
 struct Shown<'a> {
@@ -581,7 +414,7 @@ fn check(api: &Api, row: &ProviderRow) -> Result<(), Problem> {
     }
     // What is wrong with an active one is said when it comes into force; an inactive one would keep its faults to itself.
     match api.live().provider(row) {
-        Err(faults) if !row.is_active => Err(crate::live::ChangeError::Invalid(faults).into()),
+        Err(faults) if !row.is_active => Err(ChangeError::Invalid(faults).into()),
         _ => Ok(()),
     }
 }
@@ -697,170 +530,6 @@ fn bounded(data: &Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
-/// A provider, ready to be asked: one in force as it is, another one as it would be.
-async fn upstream(api: &Api, id: &str) -> Result<(String, Upstream), Problem> {
-    let snapshot = api.live().snapshot();
-    let settings = &snapshot.settings;
-    let provider = match settings.providers.iter().find(|provider| ids::is(id, &provider.id, &provider.name)) {
-        Some(provider) => provider.clone(),
-        None => {
-            let row = find(api, id).await?;
-            api.live().provider(&row).map_err(|faults| Problem::from(crate::live::ChangeError::Invalid(faults)))?
-        }
-    };
-    probe::allowed(api, &provider.base_url)?;
-    Ok((provider.id.to_string(), Upstream::new(&provider, settings)))
-}
-
-async fn test(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let (id, upstream) = upstream(api, request.param("id")).await?;
-    let probed = probe::probe(api, &upstream).await;
-    Ok(Reply::json(tested(api, &id, &probed)))
-}
-
-/// Keeps what was learned, and shows it.
-fn tested(api: &Api, id: &str, probed: &Probed) -> Value {
-    if let Some(models) = &probed.models {
-        api.shared.catalogues.put(id, models);
-    }
-    probed.document(Some(id))
-}
-
-async fn test_batch(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let named = request.body.get("providerIds").and_then(Value::as_array);
-    let ids: Vec<String> = match named.filter(|list| !list.is_empty()) {
-        Some(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        None => api.live().snapshot().settings.providers.iter().map(|provider| provider.id.to_string()).collect(),
-    };
-    let mut asked = Vec::with_capacity(ids.len());
-    for id in &ids {
-        asked.push(upstream(api, id).await?);
-    }
-    let jobs = asked.into_iter().map(|(id, upstream)| {
-        let api = api.clone();
-        async move {
-            let probed = probe::probe(&api, &upstream).await;
-            tested(&api, &id, &probed)
-        }
-    });
-    let results = at_once(AT_ONCE, jobs).await;
-    Ok(Reply::json(json!({"count": results.len(), "results": results})))
-}
-
-/// Runs jobs, so many at once, and gives their results in order. Dropping it ends them all.
-async fn at_once<F>(most: usize, jobs: impl Iterator<Item = F>) -> Vec<Value>
-where
-    F: Future<Output = Value> + Send + 'static,
-{
-    let mut jobs = jobs.enumerate();
-    let mut running = JoinSet::new();
-    let mut results: Vec<(usize, Value)> = Vec::new();
-    loop {
-        while running.len() < most
-            && let Some((at, job)) = jobs.next()
-        {
-            running.spawn(async move { (at, job.await) });
-        }
-        match running.join_next().await {
-            Some(done) => results.extend(done.ok()),
-            None => break,
-        }
-    }
-    results.sort_by_key(|(at, _)| *at);
-    results.into_iter().map(|(_, result)| result).collect()
-}
-
-async fn test_models(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let (_, upstream) = upstream(api, request.param("id")).await?;
-    let named = request.body.get("models").and_then(Value::as_array).into_iter().flatten();
-    let mut models: Vec<String> = named.filter_map(Value::as_str).map(str::to_owned).collect();
-    if models.is_empty() {
-        let declared = upstream.provider.models.iter().filter(|model| !model.contains('*'));
-        models = declared.take(50).cloned().collect();
-    }
-    if models.is_empty() {
-        return Err(Problem::invalid("models", "name the models: the provider declares none by name"));
-    }
-    let (upstream, prompt) = (std::sync::Arc::new(upstream), request.text("prompt").map(str::to_owned));
-    let jobs = models.into_iter().map(|model| {
-        let (api, upstream, prompt) = (api.clone(), upstream.clone(), prompt.clone());
-        async move {
-            let tried = probe::chat(&api, &upstream, &model, prompt.as_deref()).await;
-            json!({
-                "model": model,
-                "status": if tried.valid { "up" } else { "down" },
-                "latencyMs": tried.latency_ms,
-                "httpCode": tried.status,
-                "error": if tried.valid { Value::Null } else { tried.detail.into() },
-            })
-        }
-    });
-    let results = at_once(MODELS_AT_ONCE, jobs).await;
-    Ok(Reply::json(json!({"count": results.len(), "results": results})))
-}
-
-fn shown_models(models: &[Offered], source: &str) -> Value {
-    let data: Vec<_> = models
-        .iter()
-        .map(|model| json!({"id": model.id, "name": model.name, "contextWindow": model.context}))
-        .collect();
-    json!({"count": data.len(), "data": data, "source": source})
-}
-
-async fn models(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let (id, upstream) = upstream(api, request.param("id")).await?;
-    let refresh = request.flag("refresh");
-    if let Some(models) = api.shared.catalogues.get(&id).filter(|_| !refresh) {
-        return Ok(Reply::json(shown_models(&models, "cache")));
-    }
-    match probe::offered(api, &upstream).await {
-        Ok(models) => {
-            api.shared.catalogues.put(&id, &models);
-            Ok(Reply::json(shown_models(&models, "live")))
-        }
-        Err(problem) if refresh => Err(problem),
-        Err(_) => {
-            let declared = upstream.provider.models.iter().filter(|model| !model.contains('*'));
-            let declared: Vec<_> =
-                declared.map(|model| Offered { id: model.clone(), name: model.clone(), context: None }).collect();
-            Ok(Reply::json(shown_models(&declared, "declared")))
-        }
-    }
-}
-
-/// A service that is described by the body and kept nowhere.
-fn described(api: &Api, request: &Request) -> Result<Upstream, Problem> {
-    let mut row = ProviderRow { name: "validated".to_owned(), ..ProviderRow::default() };
-    row.provider = request.text("preset").unwrap_or("custom").to_owned();
-    apply(&mut row, request.members()).map_err(Problem::from)?;
-    if presets::preset(&row.provider).is_none() {
-        if row.base_url.is_none() {
-            return Err(Problem::new(422, "field_required", "`baseUrl` is missing").param("baseUrl"));
-        }
-        row.format.get_or_insert_with(|| Dialect::OpenAiChat.name().to_owned());
-    }
-    if row.api_key.is_none() {
-        // Whether one is needed is what is asked.
-        row.auth_type = "none".to_owned();
-    }
-    let snapshot = api.live().snapshot();
-    let provider =
-        api.live().provider(&row).map_err(|faults| Problem::from(crate::live::ChangeError::Invalid(faults)))?;
-    probe::allowed(api, &provider.base_url)?;
-    Ok(Upstream::new(&provider, &snapshot.settings))
-}
-
-async fn validate(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let upstream = described(api, request)?;
-    Ok(Reply::json(probe::probe(api, &upstream).await.document(None)))
-}
-
-async fn suggested(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let upstream = described(api, request)?;
-    let models = probe::offered(api, &upstream).await?;
-    Ok(Reply::json(shown_models(&models, "live")))
-}
-
 async fn reorder(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let row = find(api, request.param("id")).await?;
     let (id, store) = (row.id.clone(), api.live().store().clone());
@@ -911,35 +580,6 @@ async fn client(api: &Api, request: &Request) -> Result<Reply, Problem> {
             "ollama": format!("{origin}/api/chat"),
         },
     })))
-}
-
-/// Lists of models that were asked for a while ago, by provider.
-#[derive(Debug, Default)]
-pub(in crate::api) struct Catalogues(std::sync::Mutex<HashMap<String, (Instant, Vec<Offered>)>>);
-
-impl Catalogues {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Vec<Offered>)>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn get(&self, id: &str) -> Option<Vec<Offered>> {
-        let kept = self.lock();
-        kept.get(id).filter(|(asked, _)| asked.elapsed() < CATALOGUE).map(|(_, models)| models.clone())
-    }
-
-    fn put(&self, id: &str, models: &[Offered]) {
-        let mut kept = self.lock();
-        if kept.len() >= CATALOGUES {
-            kept.retain(|_, (asked, _)| asked.elapsed() < CATALOGUE);
-        }
-        if kept.len() < CATALOGUES || kept.contains_key(id) {
-            kept.insert(id.to_owned(), (Instant::now(), models.to_vec()));
-        }
-    }
-
-    fn forget(&self, id: &str) {
-        self.lock().remove(id);
-    }
 }
 
 #[cfg(test)]

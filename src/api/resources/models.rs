@@ -1,0 +1,245 @@
+//! Names for models: aliases, and the list of all that clients may ask for.
+
+use std::time::Instant;
+
+use proxy::Method;
+use serde_json::{Value, json};
+
+use super::combos::{PRICE, SOURCES, fixed, pinned, price, sorted};
+use crate::{
+    api::{
+        Api, Problem, Reply, Request, or_null,
+        page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
+        schema::{COUNT_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME_OR_NULL, name, needed, optional},
+        table::{Body, Content, ROUTE, Route},
+    },
+    settings::{Alias, Source},
+    store::combos::{self as rows, AliasRow},
+    usage::live::rfc3339,
+};
+
+const ALIAS_WRITE: Object = Object {
+    name: "AliasWrite",
+    members: &[
+        needed("alias", name(128), "the name that clients use"),
+        needed("model", name(256), "the model, provider/model, or a combo"),
+        optional("providerId", Schema::Nullable(&name(80)), "only at this provider"),
+    ],
+};
+const ALIAS: Object = Object {
+    name: "Alias",
+    members: &[
+        needed("alias", TEXT, ""),
+        needed("model", TEXT, ""),
+        needed("providerId", TEXT_OR_NULL, ""),
+        needed("source", Schema::Word(SOURCES), ""),
+        needed("readOnly", Schema::Bool, ""),
+        needed("createdAt", TIME_OR_NULL, ""),
+        needed("updatedAt", TIME_OR_NULL, ""),
+    ],
+};
+const ALIASES: Schema = list_of!("AliasList", Schema::Object(&ALIAS));
+const MODEL: Object = Object {
+    name: "Model",
+    members: &[
+        needed("id", TEXT, "what clients ask for"),
+        needed("provider", TEXT, "who is asked first"),
+        needed("kind", Schema::Word(&["model", "alias", "combo"]), ""),
+        needed("connections", TEXTS, "providers that would be tried, in order"),
+        needed(
+            "price",
+            Schema::Nullable(&Schema::Object(&PRICE)),
+            "USD per million tokens at the first; null if unknown",
+        ),
+        needed("contextWindow", COUNT_OR_NULL, "tokens, where a list of prices says"),
+        needed("maxOutput", COUNT_OR_NULL, "likewise"),
+    ],
+};
+const MODELS: Schema = list_of!("ModelList", Schema::Object(&MODEL));
+
+pub(in crate::api) const ROUTES: &[Route] = &[
+    Route {
+        path: "/api/models",
+        operation: "listModels",
+        summary: "All names that clients may ask for",
+        tag: "models",
+        query: &[Q_PARAM, LIMIT_PARAM, CURSOR_PARAM],
+        replies: &[(200, Content::Json(MODELS))],
+        handler: |api, request| Box::pin(models(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/models/alias",
+        operation: "listAliases",
+        summary: "All aliases, by name",
+        tag: "models",
+        query: &[Q_PARAM, LIMIT_PARAM, CURSOR_PARAM],
+        replies: &[(200, Content::Json(ALIASES))],
+        handler: |api, request| Box::pin(list_aliases(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/models/alias",
+        operation: "putAlias",
+        summary: "Adds an alias, or replaces the one of that name",
+        tag: "models",
+        body: Body::Json(&ALIAS_WRITE),
+        replies: &[(200, Content::Json(Schema::Object(&ALIAS))), (201, Content::Json(Schema::Object(&ALIAS)))],
+        versioned: true,
+        changes: true,
+        handler: |api, request| Box::pin(put_alias(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/models/alias/{alias}",
+        operation: "getAlias",
+        summary: "One alias",
+        tag: "models",
+        replies: &[(200, Content::Json(Schema::Object(&ALIAS)))],
+        versioned: true,
+        handler: |api, request| Box::pin(get_alias(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/api/models/alias/{alias}",
+        operation: "deleteAlias",
+        summary: "Removes an alias",
+        tag: "models",
+        replies: &[(204, Content::Empty)],
+        versioned: true,
+        changes: true,
+        handler: |api, request| Box::pin(delete_alias(api, request)),
+        ..ROUTE
+    },
+];
+
+async fn models(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let page = Page::of(request)?;
+    let snapshot = api.live().snapshot();
+    let listed = snapshot.catalog.listed();
+    let listed = listed.into_iter().filter(|model| page::holds(request.query("q"), &[&model.id, &model.provider]));
+    let mut entries = Vec::new();
+    for model in listed {
+        let alias = snapshot.settings.aliases.iter().find(|alias| alias.name.eq_ignore_ascii_case(&model.id));
+        let kind = match alias {
+            None => "model",
+            Some(alias) if alias.models.len() > 1 => "combo",
+            Some(_) => "alias",
+        };
+        let plan = snapshot.catalog.plan(&model.id, &api.live().shared().health, Instant::now()).unwrap_or_default();
+        let (price, context, output) =
+            plan.first().map_or((Value::Null, None, None), |first| price(&snapshot, &first.upstream, &first.model));
+        let mut connections: Vec<&str> = plan.iter().map(|candidate| &*candidate.upstream.name).collect();
+        connections.dedup();
+        let entry = json!({
+            "id": model.id,
+            "provider": model.provider,
+            "kind": kind,
+            "connections": connections,
+            "price": price,
+            "contextWindow": or_null(context),
+            "maxOutput": or_null(output),
+        });
+        entries.push((model.id.clone(), entry));
+    }
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    entries.dedup_by(|(a, _), (b, _)| a == b);
+    Ok(Reply::json(page.cut(entries)))
+}
+
+fn shown_alias(row: &AliasRow, read_only: bool) -> Value {
+    json!({
+        "alias": row.alias,
+        "model": row.model,
+        "providerId": row.provider_id,
+        "source": "store",
+        "readOnly": read_only,
+        "createdAt": rfc3339(row.created_at_ms),
+        "updatedAt": rfc3339(row.updated_at_ms),
+    })
+}
+
+fn shown_fixed_alias(alias: &Alias) -> Value {
+    json!({
+        "alias": alias.name,
+        "model": alias.models.first(),
+        "providerId": null,
+        "source": alias.source.name(),
+        "readOnly": true,
+        "createdAt": null,
+        "updatedAt": null,
+    })
+}
+
+async fn list_aliases(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let page = Page::of(request)?;
+    let rows = match api.live().unavailable() {
+        Some(_) => Vec::new(),
+        None => api.live().store().read(rows::aliases).await?,
+    };
+    let snapshot = api.live().snapshot();
+    let read_only = snapshot.settings.read_only;
+    let stored = rows.iter().map(|row| (row.alias.clone(), row.model.clone(), shown_alias(row, read_only)));
+    let others = fixed(&snapshot.settings, false)
+        .map(|alias| (alias.name.clone(), alias.models.concat(), shown_fixed_alias(alias)));
+    let entries = stored.chain(others).filter(|(alias, model, _)| page::holds(request.query("q"), &[alias, model]));
+    Ok(Reply::json(page.cut(sorted(entries.map(|(alias, _, entry)| (alias, entry)).collect()))))
+}
+
+async fn get_alias(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let name = request.param("alias").to_owned();
+    let snapshot = api.live().snapshot();
+    if let Some(alias) = fixed(&snapshot.settings, false).find(|alias| alias.name.eq_ignore_ascii_case(&name)) {
+        return Ok(Reply::json(shown_fixed_alias(alias)).etag(0));
+    }
+    let row = api.live().store().read(move |conn| rows::alias(conn, &name)).await?;
+    Ok(Reply::json(shown_alias(&row, snapshot.settings.read_only)).etag(row.updated_at_ms))
+}
+
+/// Refuses what the file has defined.
+fn writable(api: &Api, name: &str) -> Result<(), Problem> {
+    let snapshot = api.live().snapshot();
+    let mut others = snapshot.settings.aliases.iter().filter(|alias| alias.source != Source::Store);
+    match others.find(|alias| alias.name.eq_ignore_ascii_case(name)) {
+        Some(alias) => Err(pinned(alias)),
+        None => Ok(()),
+    }
+}
+
+async fn put_alias(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let text = |name: &str| request.text(name).unwrap_or_default().trim().to_owned();
+    let (alias, model) = (text("alias"), text("model"));
+    if alias.is_empty() || alias.contains([',']) {
+        return Err(Problem::invalid("alias", "an alias must not be empty, and has no comma"));
+    }
+    writable(api, &alias)?;
+    let if_match = request.if_match()?;
+    let provider_id = request.text("providerId").map(str::to_owned);
+    let target = format!("alias/{alias}");
+    let mut row = AliasRow { alias: alias.clone(), provider_id, model, created_at_ms: 0, updated_at_ms: 0 };
+    let audit = request.audit("alias.put", target, Some(json!({ "model": row.model })));
+    let (new, row) = api
+        .change("alias", &alias, audit, move |change, _| {
+            let new = rows::put_alias(change, &mut row, if_match)?;
+            Ok((new, row))
+        })
+        .await?;
+    let reply = Reply::json(shown_alias(&row, false)).etag(row.updated_at_ms);
+    if !new {
+        return Ok(reply);
+    }
+    let segment: String = url::form_urlencoded::byte_serialize(row.alias.as_bytes()).collect();
+    Ok(reply.status(201).with("location", format!("/api/models/alias/{}", segment.replace('+', "%20"))))
+}
+
+async fn delete_alias(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let name = request.param("alias").to_owned();
+    writable(api, &name)?;
+    let if_match = request.if_match()?;
+    let audit = request.audit("alias.delete", format!("alias/{name}"), None);
+    let alias = name.clone();
+    api.change("alias", &name, audit, move |change, _| rows::delete_alias(change, &alias, if_match)).await?;
+    Ok(Reply::empty())
+}
