@@ -358,10 +358,9 @@ impl RateCard {
         }
         let model = lower(model);
         // Nearly always: nobody has set prices, and the model is on the card as it is called.
-        if self.exact.is_empty() && self.patterns.is_empty() {
-            if let Some(row) = Self::listed(buyer, &model) {
-                return Some(row);
-            }
+        let unset = self.exact.is_empty() && self.patterns.is_empty();
+        if let Some(row) = unset.then(|| Self::listed(buyer, &model)).flatten() {
+            return Some(row);
         }
         let names = Names::of(&model);
         if let Some(row) = names.iter().find_map(|name| self.own(buyer, name)) {
