@@ -357,6 +357,11 @@ impl RateCard {
             return Some(Found { price, source: Source::Demo, vendor: buyer.provider, model });
         }
         let model = lower(model);
+        // Nearly always: nobody has set prices, and the model is on the card as it is called.
+        let unset = self.exact.is_empty() && self.patterns.is_empty();
+        if let Some(row) = unset.then(|| Self::listed(buyer, &model)).flatten() {
+            return Some(row);
+        }
         let names = Names::of(&model);
         if let Some(row) = names.iter().find_map(|name| self.own(buyer, name)) {
             return Some(found(row));
@@ -366,7 +371,8 @@ impl RateCard {
             let mut rows = rows.filter(|row| any || is(buyer, &row.provider));
             rows.find(|row| covers(&row.model, &model)).map(found)
         };
-        pattern(false).or_else(|| Self::listed(buyer, &names)).or_else(|| pattern(true))
+        let listed = || names.iter().find_map(|name| Self::listed(buyer, name));
+        pattern(false).or_else(listed).or_else(|| pattern(true))
     }
 
     /// A row of the user's for exactly that name: the provider's, its vendor's, anybody's.
@@ -378,22 +384,19 @@ impl RateCard {
         })
     }
 
-    /// The price on the built-in card.
-    fn listed(buyer: &Buyer<'_>, names: &Names<'_>) -> Option<Found<'static>> {
-        let vendor = buyer
-            .vendor
-            .map(|vendor| SAME_VENDOR.iter().find(|(door, _)| *door == vendor).map_or(vendor, |(_, vendor)| vendor));
-        names.iter().find_map(|name| {
-            let maker = MAKERS.iter().find(|(_, names)| names.iter().any(|start| name.starts_with(start)));
+    /// The price on the built-in card, under exactly that name.
+    fn listed(buyer: &Buyer<'_>, name: &str) -> Option<Found<'static>> {
+        let sold = buyer.vendor.and_then(|vendor| {
+            let door = SAME_VENDOR.iter().find(|(door, _)| *door == vendor);
+            card::find(door.map_or(vendor, |(_, vendor)| vendor), name)
+        });
+        let row = sold.or_else(|| {
             // What runs here under a famous name is not what the maker sells, unless the configuration says so.
-            let maker = maker.filter(|_| buyer.place == Place::Remote).map(|(vendor, _)| *vendor);
-            [vendor, maker].into_iter().flatten().find_map(|vendor| card::find(vendor, name)).map(|row| Found {
-                price: row.price(),
-                source: Source::Card,
-                vendor: row.vendor,
-                model: row.model,
-            })
-        })
+            let famous = |names: &[&str]| names.iter().any(|start| name.starts_with(start));
+            let maker = MAKERS.iter().find(|(_, names)| buyer.place == Place::Remote && famous(names));
+            maker.and_then(|(vendor, _)| card::find(vendor, name))
+        })?;
+        Some(Found { price: row.price(), source: Source::Card, vendor: row.vendor, model: row.model })
     }
 
     /// The built-in card: vendor, model and price, sorted. `version` of the list is in [`RateCard::version`].
