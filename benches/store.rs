@@ -1,5 +1,5 @@
 //! The writer: how fast usage rows become durable, and how long a change takes, on this machine's disk.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
 use std::{
     hint::black_box,
