@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::{cell::Cell, context::Context, failure::Failure, http::query};
 
-/// Longest price list that is read, in bytes.
-const LIST_BYTES_MAX: u64 = 32 << 20;
+/// Longest price list that is read, in bytes: the API takes no longer one.
+const LIST_BYTES_MAX: u64 = 16 << 20;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {

@@ -4,7 +4,7 @@
 //! The same facts are taken over as by the built-in card's generator, for all vendors of the file. Reading happens in
 //! management only; nothing is fetched from here.
 
-use codecs::json::{Kind, Tape, Value};
+use codecs::json::{DecodeError, Kind, Tape, Value};
 
 use super::pricing::{Override, Price, Rates, Source, Tier};
 
@@ -27,12 +27,23 @@ pub struct Imported {
     pub skipped: usize,
 }
 
-/// Reads a price list of at most [`Tape::BYTES_MAX`]. `Err` says what is wrong with the file as a whole.
-pub fn read(list: &[u8]) -> Result<Imported, String> {
+/// Why a list was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It is no JSON.
+    #[error("the price list is not JSON: {0}")]
+    NotJson(DecodeError),
+    /// It is JSON of another form.
+    #[error("the price list {0}")]
+    NotAList(&'static str),
+}
+
+/// Reads a price list of at most [`Tape::BYTES_MAX`]. Faults are those of the file as a whole.
+pub fn read(list: &[u8]) -> Result<Imported, Fault> {
     let mut tape = Tape::new();
-    let list = tape.parse(list).map_err(|error| format!("the price list is not JSON: {error}"))?;
+    let list = tape.parse(list).map_err(Fault::NotJson)?;
     if list.kind() != Kind::Object {
-        return Err("the price list is not a JSON object with a member per model".to_owned());
+        return Err(Fault::NotAList("is not an object with a member per model"));
     }
     let mut imported = Imported::default();
     for (name, entry) in list.members() {
@@ -46,11 +57,11 @@ pub fn read(list: &[u8]) -> Result<Imported, String> {
         let (provider, model) = (ours(vendor).to_ascii_lowercase(), model.to_ascii_lowercase());
         imported.rows.push(Override { provider, model, price, source: Source::Import });
         if imported.rows.len() > ROWS_MAX {
-            return Err(format!("the price list has more than {ROWS_MAX} prices"));
+            return Err(Fault::NotAList("has more than 20,000 prices"));
         }
     }
     if imported.rows.is_empty() {
-        return Err("the price list has no entry with `input_cost_per_token`".to_owned());
+        return Err(Fault::NotAList("has no entry with `input_cost_per_token`"));
     }
     Ok(imported)
 }
@@ -162,8 +173,19 @@ mod tests {
 
     #[test]
     fn what_is_no_list_is_said_so() {
-        assert!(read(b"[]").unwrap_err().starts_with("the price list is not a JSON object"));
-        assert!(read(b"{\"a\":}").unwrap_err().starts_with("the price list is not JSON: "));
-        assert!(read(b"{}").unwrap_err().contains("no entry"));
+        let fault = |list: &[u8]| read(list).unwrap_err().to_string();
+        assert_eq!(fault(b"[]"), "the price list is not an object with a member per model");
+        assert!(fault(b"{\"a\":}").starts_with("the price list is not JSON: "));
+        assert_eq!(fault(b"{}"), "the price list has no entry with `input_cost_per_token`");
+    }
+
+    #[test]
+    fn a_list_has_a_bound() {
+        let entries = |count| {
+            let entries: Vec<_> = (0..count).map(|n| format!("\"m{n}\":{{\"input_cost_per_token\":1e-6}}")).collect();
+            format!("{{{}}}", entries.join(","))
+        };
+        assert_eq!(read(entries(ROWS_MAX).as_bytes()).unwrap().rows.len(), ROWS_MAX);
+        assert_eq!(read(entries(ROWS_MAX + 1).as_bytes()), Err(Fault::NotAList("has more than 20,000 prices")));
     }
 }

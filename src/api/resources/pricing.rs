@@ -24,7 +24,8 @@ use crate::{
         pricing::{self as rows, PriceRow},
     },
     usage::{
-        RateCard, import,
+        RateCard,
+        import::{self, Fault},
         live::rfc3339,
         pricing::{Buyer, Override, Price, Rates, Source, Tier},
     },
@@ -407,7 +408,10 @@ async fn import_list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let list = request.bytes.clone();
     // Thousands of entries: not on a worker that serves requests.
     let read = tokio::task::spawn_blocking(move || import::read(&list)).await;
-    let imported = read.map_err(|_| Problem::internal())?.map_err(|message| Problem::invalid("", message))?;
+    let imported = read.map_err(|_| Problem::internal())?.map_err(|fault| match fault {
+        Fault::NotJson(_) => Problem::new(400, "bad_json", fault.to_string()),
+        Fault::NotAList(_) => Problem::invalid("", fault.to_string()),
+    })?;
     let skipped = imported.skipped;
     let audit = request.audit("price.import", "pricing", Some(json!({ "entries": imported.rows.len() })));
     let (kept, replaced, there) = api
