@@ -109,7 +109,7 @@ impl Hasher {
     }
 }
 
-/// Hashes a new password, for who has no [`Hasher`] at hand.
+/// Hashes a new password, for who keeps no hasher.
 ///
 /// # Errors
 /// It is too short or too long.
