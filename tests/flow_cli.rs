@@ -373,6 +373,26 @@ async fn lists_are_read_page_by_page_and_cleaned() {
 }
 
 #[tokio::test]
+async fn sums_are_of_all_pages() {
+    let server = Upstream::start(|mut conn| async move {
+        while let Some(asked) = conn.asked().await {
+            let row = |key: &str, count: u64| json!({"key": key, "requestCount": count});
+            let page = if asked.target().contains("&cursor=") {
+                json!({"data": [row("b", 2)], "nextCursor": null})
+            } else {
+                json!({"data": [row("a", 1)], "nextCursor": "a"})
+            };
+            conn.answer(200, &[], page.to_string()).await;
+        }
+    })
+    .await;
+    let cli = Cli::at(&server.url());
+    let usage = cli.json(&["usage", "--by", "key"]).await;
+    assert_eq!(usage, json!([{"key": "a", "requestCount": 1}, {"key": "b", "requestCount": 2}]));
+    assert_eq!(server.asked()[0].target(), "/api/usage?from=-7d&groupBy=key&limit=1000");
+}
+
+#[tokio::test]
 async fn no_secret_is_printed() {
     let (router, _service) = with_lab().await;
     let cli = Cli::of(&router);

@@ -55,10 +55,7 @@ pub(crate) async fn run(context: &Context, wanted: Wanted) -> Result<(), Failure
     let from = format!("-{}d", wanted.days);
     let by = wanted.by.join(",");
     let query = query(&[("from", Some(&from)), ("groupBy", Some(&by)), ("tz", wanted.tz.as_deref())]);
-    let mut answer = context.router.get(&format!("/api/usage{query}")).await?;
-    let Value::Array(rows) = answer["data"].take() else {
-        return Err(Failure::Failed("the server's answer is no list: is this a Flow Router?".to_owned()));
-    };
+    let rows = context.router.list(&format!("/api/usage{query}")).await?;
     let columns: Vec<Column> = wanted.by.iter().map(|group| column(group)).chain(NUMBERS).collect();
     context.out.list_with(&columns, &rows, &sum(&rows, wanted.by.len()))?;
     let unpriced: u64 = rows.iter().filter_map(|row| row["unpricedCount"].as_u64()).sum();
