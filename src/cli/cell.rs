@@ -36,6 +36,15 @@ impl Cell {
         Self::plain(plain(value))
     }
 
+    /// Yes or no.
+    pub(crate) fn yes(value: &Value) -> Self {
+        match value.as_bool() {
+            Some(true) => Self::both("yes", "true"),
+            Some(false) => Self::both("no", "false"),
+            None => Self::of(value),
+        }
+    }
+
     /// An instant: in the local zone for people.
     pub(crate) fn time(value: &Value) -> Self {
         let raw = plain(value);

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use proxy::Method;
 use serde_json::json;
 
-use super::{cell::Cell, context::Context, failure::Failure, http::named, out::Column, providers::yes};
+use super::{cell::Cell, context::Context, failure::Failure, http::named, out::Column};
 
 #[derive(Debug, Default, Subcommand)]
 pub(crate) enum Action {
@@ -34,7 +34,7 @@ pub(crate) enum Action {
 const LIST: &[Column] = &[
     Column { title: "COMBO", cell: |v| Cell::of(&v["name"]) },
     Column { title: "STRATEGY", cell: |v| Cell::of(&v["strategy"]) },
-    Column { title: "ACTIVE", cell: |v| yes(&v["isActive"]) },
+    Column { title: "ACTIVE", cell: |v| Cell::yes(&v["isActive"]) },
     Column { title: "MODELS", cell: |v| Cell::of(&v["models"]) },
     Column { title: "FROM", cell: |v| Cell::of(&v["source"]) },
 ];

@@ -104,7 +104,7 @@ const LIST: &[Column] = &[
 ];
 const TESTS: &[Column] = &[
     Column { title: "NAME", cell: |v| Cell::of(&v["name"]) },
-    Column { title: "ANSWERS", cell: |v| yes(&v["valid"]) },
+    Column { title: "ANSWERS", cell: |v| Cell::yes(&v["valid"]) },
     Column { title: "STATUS", cell: |v| Cell::of(&v["statusCode"]) },
     Column { title: "TOOK", cell: |v| Cell::ms(&v["latencyMs"]) },
     Column { title: "MODELS", cell: |v| Cell::of(&v["modelCount"]) },
@@ -127,15 +127,6 @@ fn key(provider: &Value) -> Cell {
         (Value::String(hint), _) => Cell::plain(hint.as_str()),
         (_, Some(true)) => Cell::plain("set"),
         _ => Cell::plain(""),
-    }
-}
-
-/// Yes or no.
-pub(crate) fn yes(value: &Value) -> Cell {
-    match value.as_bool() {
-        Some(true) => Cell::both("yes", "true"),
-        Some(false) => Cell::both("no", "false"),
-        None => Cell::of(value),
     }
 }
 
