@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use proxy::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{cell::Cell, context::Context, failure::Failure, http::encoded, out::Column};
 
@@ -39,16 +39,10 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
     match action {
         Action::List => out.list(LIST, &router.list("/api/models/alias").await?),
         Action::New { alias, model } => {
-            let body: Value = json!({"alias": alias, "model": model});
+            let body = json!({"alias": alias, "model": model});
             let made = router.send(Method::POST, "/api/models/alias", Some(&body)).await?;
             out.done(&format!("{alias} stands for {model}"), &made)
         }
-        Action::Rm { alias } => {
-            router
-                .send(Method::DELETE, &format!("/api/models/alias/{}", encoded(&alias)), None)
-                .await
-                .map_err(|failure| failure.about(&alias))?;
-            out.done(&format!("removed {alias}"), &json!({"removed": alias}))
-        }
+        Action::Rm { alias } => context.remove(&format!("/api/models/alias/{}", encoded(&alias)), &alias).await,
     }
 }

@@ -51,12 +51,6 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
             let made = router.send(Method::POST, "/api/combos", Some(&body)).await?;
             out.done(&format!("made the combo {name}"), &made)
         }
-        Action::Rm { name } => {
-            router
-                .send(Method::DELETE, &format!("/api/combos/{}", named(&name)), None)
-                .await
-                .map_err(|failure| failure.about(&name))?;
-            out.done(&format!("removed {name}"), &json!({"removed": name}))
-        }
+        Action::Rm { name } => context.remove(&format!("/api/combos/{}", named(&name)), &name).await,
     }
 }

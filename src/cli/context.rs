@@ -2,6 +2,9 @@
 
 use std::{env, path::PathBuf};
 
+use proxy::Method;
+use serde_json::json;
+
 use super::{args::Global, failure::Failure, http::Router, out::Out, place};
 
 /// The address where nothing else is said.
@@ -30,5 +33,11 @@ impl Context {
         let token = || place::token(&data_dir);
         let router = Router::new(address.as_deref().unwrap_or(ADDRESS), key.clone(), token, global.timeout)?;
         Ok(Self { router, out: Out::new(global.json, global.quiet, global.no_color), data_dir, key })
+    }
+
+    /// Removes what is at a path of the API, and says so by its name.
+    pub(crate) async fn remove(&self, path: &str, name: &str) -> Result<(), Failure> {
+        self.router.send(Method::DELETE, path, None).await.map_err(|failure| failure.about(name))?;
+        self.out.done(&format!("removed {name}"), &json!({"removed": name}))
     }
 }

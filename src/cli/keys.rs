@@ -111,11 +111,7 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
         }
         Action::Remove { name, sure } => {
             sure.ask(&format!("Remove the key {name}? Its callers are refused at once."))?;
-            router
-                .send(Method::DELETE, &format!("/api/keys/{}", named(&name)), None)
-                .await
-                .map_err(|failure| failure.about(&name))?;
-            out.done(&format!("removed {name}"), &json!({"removed": name}))
+            context.remove(&format!("/api/keys/{}", named(&name)), &name).await
         }
         Action::Rotate { name, grace, copy } => {
             let path = format!("/api/keys/{}/rotate", named(&name));

@@ -141,11 +141,7 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
         Action::Disable { name } => active(context, &name, false).await,
         Action::Remove { name, sure } => {
             sure.ask(&format!("Remove the provider {name} and its key?"))?;
-            router
-                .send(Method::DELETE, &format!("/api/providers/{}", named(&name)), None)
-                .await
-                .map_err(|failure| failure.about(&name))?;
-            out.done(&format!("removed {name}"), &json!({"removed": name}))
+            context.remove(&format!("/api/providers/{}", named(&name)), &name).await
         }
         Action::Models { name, refresh } => {
             let refresh = if refresh { "?refresh=true" } else { "" };
