@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use jiff::tz::TimeZone;
 use proxy::Method;
 use serde_json::{Value, json};
 
@@ -77,6 +76,11 @@ const PROGRAM: &[Column] = &[
     Column { title: "LEVEL", cell: |v| Cell::of(&v["level"]) },
     Column { title: "PART", cell: |v| Cell::of(&v["target"]) },
     Column { title: "MESSAGE", cell: message },
+];
+const OTHERS: &[Column] = &[
+    Column { title: "TIME", cell: |v| Cell::time(&v["ts"]) },
+    Column { title: "EVENT", cell: |v| Cell::of(&v["event"]) },
+    Column { title: "FIELDS", cell: |v| Cell::of(&v["fields"]) },
 ];
 
 fn time(request: &Value) -> Cell {
@@ -179,7 +183,7 @@ fn show(context: &Context, wanted: &Wanted, event: &Event) -> Result<(), Failure
         "request.end" => return out.text(&line(context, REQUESTS, &WIDTHS, &event.data)),
         "log" => return out.text(&line(context, PROGRAM, &[19, 5, 24], &event.data)),
         // The beginnings of requests are in their ends.
-        name if !name.starts_with("request.") && !wanted.program => return out.text(&other(out.form, event)),
+        name if !name.starts_with("request.") && !wanted.program => return out.text(&other(context, event)),
         _ => {}
     }
     Ok(())
@@ -203,18 +207,9 @@ fn line(context: &Context, columns: &[Column], widths: &[usize], entry: &Value) 
 }
 
 /// An event that is no request: its time, its name and what it says.
-fn other(form: Form, event: &Event) -> String {
+fn other(context: &Context, event: &Event) -> String {
     let fields = event.data.as_object().into_iter().flatten().filter(|(name, _)| *name != "ts");
     let fields: Vec<_> = fields.map(|(name, value)| format!("{name}={}", plain(value))).collect();
-    let ts = &event.data["ts"];
-    match form {
-        Form::Table => {
-            let at = plain(ts).parse::<jiff::Timestamp>().map(|at| at.to_zoned(TimeZone::system()));
-            let at = at.map_or_else(|_| plain(ts), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string());
-            format!("{} {} {}\n", clean(&at), clean(&event.name), clean(&fields.join(" ")))
-        }
-        Form::Tsv | Form::Json => {
-            format!("{}\t{}\t{}\n", clean(&plain(ts)), clean(&event.name), clean(&fields.join(" ")))
-        }
-    }
+    let entry = json!({"ts": event.data["ts"], "event": event.name, "fields": fields.join(" ")});
+    line(context, OTHERS, &[], &entry)
 }
