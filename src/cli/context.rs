@@ -1,6 +1,6 @@
 //! What every command works with: the router, where output goes, where things are on this machine.
 
-use std::{env, path::PathBuf};
+use std::path::PathBuf;
 
 use proxy::Method;
 use serde_json::json;
@@ -26,9 +26,8 @@ pub(crate) struct Context {
 impl Context {
     /// Reads the command line and the environment.
     pub(crate) fn new(global: &Global) -> Result<Self, Failure> {
-        let from = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let address = global.url.clone().or_else(|| from("FLOW_ROUTER_URL"));
-        let key = global.key.clone().filter(|key| !key.is_empty()).or_else(|| from("FLOW_ROUTER_KEY"));
+        let address = global.url.clone().or_else(|| place::variable("FLOW_ROUTER_URL"));
+        let key = global.key.clone().filter(|key| !key.is_empty()).or_else(|| place::variable("FLOW_ROUTER_KEY"));
         let data_dir = place::data_dir(global.data_dir.clone());
         let token = || place::token(&data_dir);
         let router = Router::new(address.as_deref().unwrap_or(ADDRESS), key.clone(), token, global.timeout)?;

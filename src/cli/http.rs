@@ -63,8 +63,7 @@ impl Router {
         timeout: Duration,
     ) -> Result<Self, Failure> {
         let bad = |why: &str| Failure::Usage(format!("`{address}` is not the address of a router: {why}"));
-        let full = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let url = Url::parse(&full).map_err(|error| bad(&error.to_string()))?;
+        let url = url_of(address).map_err(|error| bad(&error.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(bad("it holds a user; give a key with FLOW_ROUTER_KEY"));
         }
@@ -77,7 +76,7 @@ impl Router {
         let origin = Origin::parse(&origin_text).map_err(|_| bad("its host cannot be used"))?;
         let prefix = url.path().trim_end_matches('/').to_owned();
         let loopback = is_loopback(origin.host());
-        let credential = key.filter(|key| !key.is_empty()).or_else(|| loopback.then(token).flatten());
+        let credential = key.or_else(|| loopback.then(token).flatten());
         if credential.as_deref().is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(Failure::Usage("the key holds characters that no key has".to_owned()));
         }
@@ -206,6 +205,11 @@ impl Router {
             if self.loopback && matches!(error.kind, Kind::Connect(_)) { "; is flow-router running?" } else { "" };
         Failure::Unreachable(format!("{} cannot be reached: {}{hint}", self.base, error.kind))
     }
+}
+
+/// An address as people write it, also without `http://`.
+pub(crate) fn url_of(address: &str) -> Result<Url, url::ParseError> {
+    if address.contains("://") { Url::parse(address) } else { Url::parse(&format!("http://{address}")) }
 }
 
 /// Whether a host is this machine.

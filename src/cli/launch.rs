@@ -7,36 +7,28 @@
 //! administrators is handed to nobody: if the router asks clients for a key, one must have been given.
 
 use std::{
-    env,
     ffi::OsString,
     io,
     path::Path,
     process::{Command, ExitCode},
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{context::Context, doctor::clients, failure::Failure, place};
+use super::{
+    clients::{self, Tool},
+    context::Context,
+    failure::Failure,
+    http::is_loopback,
+    place,
+};
 
 /// What stands in the place of a key where none is needed: clients want one.
 const NO_KEY: &str = "none-needed";
 /// Models that are named to a client that does not ask for them itself.
 const MODELS_MAX: usize = 500;
-
-/// A client that can be started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Tool {
-    /// Claude Code
-    Claude,
-    /// OpenAI Codex
-    Codex,
-    /// Gemini CLI
-    Gemini,
-    /// OpenCode
-    Opencode,
-}
 
 #[derive(Debug, Args)]
 pub(crate) struct Launch {
@@ -51,18 +43,6 @@ pub(crate) struct Launch {
     /// Arguments for the client, behind --
     #[arg(last = true)]
     args: Vec<OsString>,
-}
-
-impl Tool {
-    /// Its program.
-    pub(crate) fn program(self) -> &'static str {
-        match self {
-            Tool::Claude => "claude",
-            Tool::Codex => "codex",
-            Tool::Gemini => "gemini",
-            Tool::Opencode => "opencode",
-        }
-    }
 }
 
 /// What a client is told.
@@ -203,17 +183,13 @@ async fn ready(context: &Context) -> Result<Vec<String>, Failure> {
 
 /// `NO_PROXY` with the router in it, where a proxy is set that would get its requests otherwise.
 fn no_proxy(host: &str) -> Option<(&'static str, String)> {
-    let value = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let proxies = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    if !super::http::is_loopback(host) || !proxies.iter().any(|name| value(name).is_some()) {
+    if !is_loopback(host) || place::proxies().is_empty() {
         return None;
     }
-    // Whoever reads the lower-case name reads it first.
-    let name = if value("no_proxy").is_some() { "no_proxy" } else { "NO_PROXY" };
-    match value(name) {
-        Some(list) if list.split(',').any(|entry| matches!(entry.trim(), "*") || entry.trim() == host) => None,
-        Some(list) => Some((name, format!("{list},{host}"))),
-        None => Some((name, host.to_owned())),
+    match place::no_proxy() {
+        Some((_, list)) if place::spares(&list, host) => None,
+        Some((name, list)) => Some((name, format!("{list},{host}"))),
+        None => Some(("NO_PROXY", host.to_owned())),
     }
 }
 
@@ -248,6 +224,8 @@ fn not_started(program: &Path, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use clap::ValueEnum as _;
+
     use super::*;
 
     #[test]

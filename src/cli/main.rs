@@ -13,6 +13,7 @@ mod args;
 mod ask;
 mod backup;
 mod cell;
+mod clients;
 mod clipboard;
 mod combos;
 mod complete;

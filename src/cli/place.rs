@@ -1,4 +1,4 @@
-//! Where things are on this machine: the data folder of a router, its token for administrators, programs on the path.
+//! This machine: the data folder of a router, its token for administrators, programs on the path, variables.
 
 use std::{
     env, fs,
@@ -9,12 +9,28 @@ use std::{
 /// Longest token that is read, in bytes.
 const TOKEN_BYTES_MAX: u64 = 256;
 
+/// A variable, if it says something.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The folder that a variable names.
+pub(crate) fn folder(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The text of a file of at most so many bytes that can be read.
+pub(crate) fn text(file: &Path, bytes_max: u64) -> Option<String> {
+    let mut text = String::new();
+    fs::File::open(file).ok()?.take(bytes_max).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// The data folder: what was said, what the environment says, `~/.flow_router`.
 pub(crate) fn data_dir(said: Option<PathBuf>) -> PathBuf {
-    let from = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let usual = || home().map(|home| home.join(".flow_router"));
-    said.or_else(|| from("FLOW_ROUTER_DATA_DIR"))
-        .or_else(|| from("FLOW_ROUTER_DATA"))
+    said.or_else(|| folder("FLOW_ROUTER_DATA_DIR"))
+        .or_else(|| folder("FLOW_ROUTER_DATA"))
         .or_else(usual)
         .unwrap_or_default()
 }
@@ -31,10 +47,26 @@ pub(crate) fn token_file(data_dir: &Path) -> PathBuf {
 
 /// The token in the data folder, if there is one and it may be read.
 pub(crate) fn token(data_dir: &Path) -> Option<String> {
-    let mut text = String::new();
-    fs::File::open(token_file(data_dir)).ok()?.take(TOKEN_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let text = text(&token_file(data_dir), TOKEN_BYTES_MAX)?;
     let token = text.trim();
     (!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())).then(|| token.to_owned())
+}
+
+/// The variables that name a proxy, in capitals.
+pub(crate) fn proxies() -> Vec<&'static str> {
+    let is_set = |name: &&str| variable(name).or_else(|| variable(&name.to_lowercase())).is_some();
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].into_iter().filter(is_set).collect()
+}
+
+/// The list of hosts that no proxy gets requests for, with its variable. Whoever reads the lower-case name reads it
+/// first.
+pub(crate) fn no_proxy() -> Option<(&'static str, String)> {
+    ["no_proxy", "NO_PROXY"].into_iter().find_map(|name| Some((name, variable(name)?)))
+}
+
+/// Whether a host is in such a list.
+pub(crate) fn spares(list: &str, host: &str) -> bool {
+    list.split(',').map(str::trim).any(|entry| entry == "*" || entry.eq_ignore_ascii_case(host))
 }
 
 /// The file of a program on `PATH`, looked for here and never by a shell.

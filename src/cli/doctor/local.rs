@@ -1,9 +1,12 @@
 //! What this machine is like: the data folder, its key file, proxies in the environment.
 
-use std::{env, fs, path::Path};
+use std::{fs, path::Path};
 
 use super::{Finding, Grade};
-use crate::http::{Router, is_loopback};
+use crate::{
+    http::{Router, is_loopback},
+    place,
+};
 
 /// Length of the vault's key, in bytes.
 const KEY_BYTES: u64 = 32;
@@ -63,16 +66,12 @@ fn open_to_others(_: &fs::Metadata) -> Option<u32> {
 
 /// Proxies that would get requests for the router.
 pub(super) fn proxies(router: &Router) -> Vec<Finding> {
-    let value = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
-    let set: Vec<_> =
-        names.into_iter().filter(|name| value(name).or_else(|| value(&name.to_lowercase())).is_some()).collect();
+    let set = place::proxies();
     if set.is_empty() {
         return vec![Finding::new(Grade::Ok, "proxies", "none is set here")];
     }
-    let exempt = value("no_proxy").or_else(|| value("NO_PROXY")).unwrap_or_default();
     let (host, _) = router.host_and_port();
-    let spared = exempt.split(',').map(str::trim).any(|entry| entry == "*" || entry.eq_ignore_ascii_case(host));
+    let spared = place::no_proxy().is_some_and(|(_, list)| place::spares(&list, host));
     let set = set.join(", ");
     vec![if spared {
         Finding::new(Grade::Ok, "proxies", format!("{set} is set, and NO_PROXY spares {host}"))

@@ -6,7 +6,7 @@
 //!   clients  files and variables that send clients elsewhere
 //! ```
 
-pub(crate) mod clients;
+mod clients;
 mod local;
 mod router;
 
