@@ -1,7 +1,7 @@
 //! Flow Router: the product behind the binaries. It decides; `proxy` moves bytes and `codecs` gives them meaning.
 //!
-//! Floors, from the ground up; a module uses floors below its own: store · settings, runtime · args, health,
-//! telemetry · vendor · route · gateway · live · boot · app (`tests/layers.rs` holds them to it).
+//! The modules stand on floors, and each uses those below its own: ARCHITECTURE.md draws them, and `tests/layers.rs` holds
+//! the modules to them.
 
 pub mod api;
 pub mod app;
