@@ -1,6 +1,6 @@
 //! The documentation against the program: every `curl` of it is run against the demo and compared with the output that
-//! stands below it, every configuration is checked, every link and every named file must lead somewhere, and the tables
-//! of what is kept and dropped are compared with what the codecs do.
+//! stands below it, every line of `flow-cli`, configuration and unit of systemd is checked, every link and every named file
+//! must lead somewhere, and the tables of what is kept and dropped are compared with what the codecs do.
 //!
 //! In an expected output `…` stands for anything; line breaks do not count.
 
@@ -211,6 +211,57 @@ fn every_configuration_is_valid() {
         }
     }
     assert!(checked >= 2, "only {checked} configurations were checked");
+}
+
+/// Every command of `flow-cli` is one: its words are understood.
+#[test]
+fn every_command_of_flow_cli_is_one() {
+    let home = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for page in pages() {
+        let blocks = blocks(&fs::read_to_string(&page).unwrap());
+        for line in blocks.iter().flat_map(|block| block.text.lines()) {
+            let line = line.strip_prefix("$ ").unwrap_or(line);
+            let line = line.strip_prefix("sudo ").unwrap_or(line);
+            let Some(rest) = line.strip_prefix("flow-cli ") else { continue };
+            // Up to a comment, a pipe or what is the client's.
+            let words = rest.split_whitespace().take_while(|word| !["#", "|", "<", ">", "--"].contains(word));
+            let words = words.map(|word| word.trim_matches('"')).chain(["--help"]);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_flow-cli"));
+            let output = command.env_clear().env("HOME", home.path()).args(words).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{}: {line}: {output:?}", page.display());
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains("Usage: flow-cli "), "{}: {line}: {text}", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 35, "only {seen} commands were found");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn systemd_understands_every_unit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut units = 0;
+    for page in pages() {
+        for block in blocks(&fs::read_to_string(&page).unwrap()) {
+            if block.language != "ini" {
+                continue;
+            }
+            // The program must be there for the check.
+            let file = dir.path().join("flow-router.service");
+            fs::write(&file, block.text.replace("/usr/local/bin/flow-router", BIN)).unwrap();
+            match Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output() {
+                Err(_) => eprintln!("SKIPPED: systemd-analyze is not installed"),
+                Ok(output) => {
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    assert!(output.status.success() && !said.contains("flow-router.service"), "{said}");
+                }
+            }
+            units += 1;
+        }
+    }
+    assert_eq!(units, 2);
 }
 
 #[test]
