@@ -8,7 +8,7 @@ use flow_router::{
     boot::{self, Refused},
     database, live,
     recover::{self, Through},
-    settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
+    settings::{Fault, Merged, Settings, Sources, TABLE, env, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
 use zeroize::Zeroizing;
@@ -156,7 +156,8 @@ fn reset_password(sources: &Sources, settings: &Settings, stdin: bool) -> ExitCo
 
 fn data_dir(args: &Args) -> std::path::PathBuf {
     let flag = args.flags.iter().find(|(name, _)| *name == "data_dir").map(|(_, text)| text.into());
-    flag.or_else(|| std::env::var_os("FLOW_ROUTER_DATA_DIR").map(Into::into)).unwrap_or(Settings::default().data_dir)
+    let said = || env::DATA_DIR.iter().find_map(std::env::var_os).map(Into::into);
+    flag.or_else(said).unwrap_or(Settings::default().data_dir)
 }
 
 fn print_check(merged: &Merged) {

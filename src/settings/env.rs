@@ -2,10 +2,17 @@
 
 use super::{Fault, Secret, Settings, Source, fields::from_preset, presets::PRESETS, table::TABLE, told::Told, value};
 
+/// Variables that say where the data folder is, the one that wins first. The second is the earlier program's name.
+pub const DATA_DIR: [&str; 2] = ["FLOW_ROUTER_DATA_DIR", "FLOW_ROUTER_DATA"];
+
 /// Puts the environment over what the file said.
 pub(super) fn apply(settings: &mut Settings, told: &mut Told, env: &[(String, String)], faults: &mut Vec<Fault>) {
     for (name, text) in env.iter().filter(|(name, _)| name.starts_with("FLOW_ROUTER_")) {
-        match TABLE.iter().find(|row| row.variable() == *name) {
+        let variable = match name == DATA_DIR[1] && !env.iter().any(|(other, _)| other == DATA_DIR[0]) {
+            true => DATA_DIR[0],
+            false => name,
+        };
+        match TABLE.iter().find(|row| row.variable() == variable) {
             Some(row) => {
                 faults.extend(told.tell(settings, row, text, Source::Environment, name.clone()).err());
             }
@@ -53,6 +60,15 @@ mod tests {
             load(&sources(&[("OPENAI_API_KEY", "sk-x"), ("GEMINI_API_KEY", "g"), ("GROQ_API_KEY", " ")])).unwrap();
         let names: Vec<_> = settings.providers.iter().map(|provider| provider.name.as_str()).collect();
         assert_eq!(names, ["openai", "gemini"]);
+    }
+
+    #[test]
+    fn the_data_folder_has_an_earlier_name() {
+        let folder = |env: &[(&str, &str)]| load(&sources(env)).unwrap().data_dir;
+        assert_eq!(folder(&[("FLOW_ROUTER_DATA", "/old")]), std::path::Path::new("/old"));
+        let both = [("FLOW_ROUTER_DATA_DIR", "/new"), ("FLOW_ROUTER_DATA", "/old")];
+        assert_eq!(folder(&both), std::path::Path::new("/new"));
+        assert_eq!(folder(&[both[1], both[0]]), std::path::Path::new("/new"));
     }
 
     #[test]
