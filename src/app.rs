@@ -92,6 +92,7 @@ impl App {
             Signals::new()?
         };
         greet(&snapshot, addr, layout);
+        live.keep();
         Ok(Self { lanes, servers, drain, addr, live, signals, stop, delay, grace, _lock: lock })
     }
 

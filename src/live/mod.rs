@@ -123,7 +123,6 @@ impl Live {
         };
         let Ready { state, snapshot } = ready(sources, kept, None)?;
         state.notes.iter().for_each(|note| warn!(place = note.place, "{}", note.message));
-        store.keep(limits(&snapshot.settings));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let shared = Arc::new(Shared::new(snapshot, store.usage(), now));
         shared.metrics.records.watch(store.clone());
@@ -135,6 +134,12 @@ impl Live {
             reloading: tokio::sync::Mutex::default(),
         };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Tells the store how long usage is kept; its upkeep begins with that. Not a part of [`Live::open`], so that neither
+    /// the first round nor the search for the system's time zone is in the way of the first request.
+    pub fn keep(&self) {
+        self.0.store.keep(limits(&self.snapshot().settings));
     }
 
     /// What the lanes share.
@@ -272,7 +277,7 @@ impl Live {
         telemetry::log::filter(&snapshot.settings);
         self.0.shared.publish(Arc::new(snapshot));
         self.0.state.store(Arc::new(state));
-        self.0.store.keep(limits(&self.snapshot().settings));
+        self.keep();
         self.0.shared.metrics.configuration("applied");
         self.0.shared.feed.publish(|| What::ConfigChanged { kind, id: id.to_owned() });
         info!(kind, id, "the configuration has changed");

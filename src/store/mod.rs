@@ -108,7 +108,8 @@ struct Inner {
     vault: Vault,
     usage: usage::Queue,
     gauges: Arc<Gauges>,
-    limits: Arc<Mutex<usage::Limits>>,
+    /// How long usage is kept; `None` until somebody says so.
+    limits: watch::Sender<Option<usage::Limits>>,
     /// `Err` with the reason if the database cannot be used.
     database: Result<Database, String>,
 }
@@ -173,7 +174,7 @@ impl Store {
         let (ending, ended) = std_mpsc::channel();
         let (usage, rows) = usage::queue();
         let gauges = Arc::new(Gauges::new());
-        let limits = Arc::default();
+        let (limits, told) = watch::channel(None);
         let slots = Slots::default();
         let writer = Writer::new(Parts {
             path: path.clone(),
@@ -183,7 +184,7 @@ impl Store {
             rows,
             closing: closed,
             gauges: Arc::clone(&gauges),
-            upkeep: Upkeep::new(options.clone(), Arc::clone(&limits)),
+            upkeep: Upkeep::new(options.clone(), told),
             readers: slots.clone(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
@@ -209,7 +210,7 @@ impl Store {
             vault: Vault::passing()?,
             usage: usage::Queue::closed(),
             gauges: Arc::new(Gauges::new()),
-            limits: Arc::default(),
+            limits: watch::channel(None).0,
             database: Err(reason.into()),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -260,9 +261,10 @@ impl Store {
         &self.inner.dir
     }
 
-    /// How long usage is kept, from the next round of upkeep on: within ten minutes.
+    /// How long usage is kept, from the next round of upkeep on: within ten minutes. The first call begins the first round:
+    /// before it, and in programs that never say it, nothing old is removed.
     pub fn keep(&self, limits: usage::Limits) {
-        *self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.inner.limits.send_replace(Some(limits));
     }
 
     /// Backups of this store.
