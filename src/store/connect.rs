@@ -29,11 +29,14 @@ pub(super) fn writer(path: &Path, busy: Duration) -> Result<Connection, OpenErro
 
 fn prepare(conn: &Connection, path: &Path, is_new: bool) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    normal(conn)?;
     if is_new {
-        // Only an empty file takes these.
+        // Only an empty file takes these. In one transaction: each would wait for the disk several times.
         conn.pragma_update(None, "page_size", 4096)?;
-        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-        conn.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+        let tx = conn.unchecked_transaction()?;
+        tx.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        tx.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+        tx.commit()?;
     }
     // SQLite answers with the mode that it has in the end.
     let mode = if is_remote(path) { "TRUNCATE" } else { "WAL" };
@@ -45,7 +48,6 @@ fn prepare(conn: &Connection, path: &Path, is_new: bool) -> rusqlite::Result<()>
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) => {}
         Err(error) => return Err(error),
     }
-    normal(conn)?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update_and_check(None, "wal_autocheckpoint", AUTOCHECKPOINT_PAGES, |_| Ok(()))?;
