@@ -11,7 +11,7 @@ use crate::{
     gateway::{hex, new_key},
     live::Live,
     settings::{self, Fault, KEYS_FILE, Settings, Sources},
-    store::{self, OpenError, Store},
+    store::{self, OpenError, Store, files},
 };
 
 /// Reads everything that `args` leads to, but for the store; the settings are a draft that says where the store is.
@@ -75,34 +75,21 @@ pub fn make_key(data_dir: &Path, name: &str) -> io::Result<String> {
         ));
     }
     let (key, digest) = new_key().ok_or_else(|| io::Error::other("the system has no randomness"))?;
-    private_dir(data_dir)?;
+    files::private_dir(data_dir)?;
     let mut file = private_file(&data_dir.join(KEYS_FILE))?;
     write!(file, "[[keys]]\nname = \"{name}\"\nsha256 = \"{}\"\n\n", hex(&digest))?;
     file.sync_all()?;
     Ok(key)
 }
 
-/// Makes the data folder, for its owner only.
-pub fn private_dir(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
 /// Opens a file of the data folder for appending, for its owner only.
 fn private_file(path: &Path) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    files::private().create(true).append(true).open(path)
 }
 
 /// Locks the data folder against a second program. The lock lives as long as the file.
 pub fn lock(data_dir: &Path) -> io::Result<fs::File> {
-    private_dir(data_dir)?;
+    files::private_dir(data_dir)?;
     let file = private_file(&data_dir.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
