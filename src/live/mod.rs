@@ -16,7 +16,6 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -123,8 +122,8 @@ impl Live {
         };
         let Ready { state, snapshot } = ready(sources, kept, None)?;
         state.notes.iter().for_each(|note| warn!(place = note.place, "{}", note.message));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let shared = Arc::new(Shared::new(snapshot, store.usage(), now));
+        let now_s = store::now_ms().unsigned_abs() / 1_000;
+        let shared = Arc::new(Shared::new(snapshot, store.usage(), now_s));
         shared.metrics.records.watch(store.clone());
         let inner = Inner {
             shared,
