@@ -61,9 +61,9 @@ use writer::{Command, Gauges, Parts, Write, Writer};
 const FOLDER: &str = "db";
 /// Folder of backups in the data folder.
 const BACKUPS: &str = "backups";
-/// The database in it.
+/// The database in it, and in the folder of a backup.
 const FILE: &str = "data.sqlite";
-/// How long a write waits for another program's lock.
+/// How long a write, or a snapshot, waits for another program's lock.
 const BUSY: Duration = Duration::from_secs(5);
 /// Longest end of a store that nobody closes.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -347,9 +347,7 @@ pub fn check(options: &Options) -> Result<Vec<String>, StoreError> {
 
 /// The log beside a database.
 fn wal_of(path: &Path) -> PathBuf {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    wal.into()
+    files::with_suffix(path, "-wal")
 }
 
 /// Now, in Unix milliseconds.

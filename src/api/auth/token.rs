@@ -45,10 +45,7 @@ impl AdminToken {
         files::private_dir(folder)?;
         let fresh = folder.join("admin.token.new");
         // One that a crash left behind. Created anew below: an existing file would keep its mode, or be a link.
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        files::remove(&fresh)?;
         let mut file = files::private().write(true).create_new(true).open(&fresh)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
