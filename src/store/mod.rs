@@ -161,12 +161,11 @@ impl Store {
     /// [`OpenError::Newer`] should end the program; after any other, [`Store::degraded`] lets requests go on.
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let path = options.database();
-        let unusable = |error: std::io::Error| OpenError::Unusable { path: path.clone(), error: error.into() };
-        files::private_dir(&options.dir.join(FOLDER)).map_err(unusable)?;
+        let unusable = OpenError::unusable(&path);
+        files::private_dir(&options.dir.join(FOLDER)).map_err(&unusable)?;
         let mut conn = connect::writer(&path, options.busy)?;
         schema::bring_up(&mut conn, options, schema::MIGRATIONS)?;
-        let sealed = vault::holds_secrets(&conn)
-            .map_err(|error| OpenError::Unusable { path: path.clone(), error: error.into() })?;
+        let sealed = vault::holds_secrets(&conn).map_err(OpenError::unusable(&path))?;
         let vault = Vault::load(&options.dir, !sealed)?;
 
         let (commands, waiting) = mpsc::channel(writer::COMMANDS);
@@ -187,15 +186,15 @@ impl Store {
             upkeep: Upkeep::new(options.clone(), told),
             readers: slots.clone(),
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(&unusable)?;
         thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
                 runtime.block_on(writer.run());
                 drop(ending);
             })
-            .map_err(unusable)?;
-        let readers = Readers::start(path.clone(), &slots).map_err(unusable)?;
+            .map_err(&unusable)?;
+        let readers = Readers::start(path.clone(), &slots).map_err(&unusable)?;
         let database = Ok(Database { path, commands, readers, closing, ended: Mutex::new(ended) });
         Ok(Self { inner: Arc::new(Inner { dir: options.dir.clone(), vault, usage, gauges, limits, database }) })
     }

@@ -310,11 +310,7 @@ impl Writer {
     /// The connection, opened again if an error closed it.
     fn conn(&mut self) -> Result<&mut Connection, StoreError> {
         if self.conn.is_none() {
-            let opened = connect::writer(&self.path, self.busy);
-            self.conn = Some(opened.map_err(|error| match error {
-                super::OpenError::Unusable { error, .. } => error,
-                other => StoreError::Other(other.to_string()),
-            })?);
+            self.conn = Some(connect::writer(&self.path, self.busy)?);
         }
         self.conn.as_mut().ok_or(StoreError::Closed)
     }
