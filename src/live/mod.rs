@@ -216,55 +216,43 @@ impl Live {
     pub async fn reload(&self) -> Result<(), Vec<Fault>> {
         let _one = self.0.reloading.lock().await;
         let sources = self.0.state.load().sources.again()?;
-        let refused = Arc::new(Mutex::new(Vec::new()));
-        let (live, why, again) = (self.clone(), refused.clone(), sources.clone());
-        // On the writer thread, so that no change comes between reading and publishing.
-        let done = self.0.store.write(move |transaction| {
-            let kept = Kept::of(load_config(transaction, live.0.store.vault())?);
-            match ready(again, kept, Some((&live.0.state.load(), &live.snapshot()))) {
-                Ok(ready) => {
-                    transaction.after_commit(move || live.publish(ready, "settings", "reload"));
-                    Ok(())
-                }
-                Err(faults) => {
-                    *why.lock().unwrap_or_else(PoisonError::into_inner) = faults;
-                    Ok(())
-                }
+        match self.merge_again(Some(sources.clone()), "settings", "reload").await {
+            Ok(done) => done,
+            Err(reason) => {
+                // Nobody else can change anything now: the store's part stays as it was last seen.
+                warn!(%reason, "the store cannot be read: its part of the configuration stays as it was");
+                let before = self.0.state.load_full();
+                let ready = ready(sources, before.kept.clone(), Some((&before, &self.snapshot())))?;
+                self.publish(ready, "settings", "reload");
+                Ok(())
             }
-        });
-        let done = done.await;
-        let faults = std::mem::take(&mut *refused.lock().unwrap_or_else(PoisonError::into_inner));
-        if !faults.is_empty() {
-            return Err(faults);
         }
-        if let Err(reason) = done {
-            // Nobody else can change anything now: the store's part stays as it was last seen.
-            warn!(%reason, "the store cannot be read: its part of the configuration stays as it was");
-            let before = self.0.state.load_full();
-            let ready = ready(sources, before.kept.clone(), Some((&before, &self.snapshot())))?;
-            self.publish(ready, "settings", "reload");
-        }
-        Ok(())
     }
 
     /// Merges the store anew, as it is now, with what the other sources said last: after a restore. `kind` and `id` say
     /// why, for those who listen.
     pub async fn rebuild(&self, kind: &'static str, id: &str) -> Result<(), ChangeError> {
+        let done = self.merge_again(None, kind, id).await.map_err(ChangeError::Store)?;
+        done.map_err(ChangeError::Invalid)
+    }
+
+    /// Merges the store as it is now with `sources`, or with those in force, and publishes that unless it has faults. On
+    /// the writer thread, so that no change comes between reading and publishing.
+    async fn merge_again(
+        &self,
+        sources: Option<Sources>,
+        kind: &'static str,
+        id: &str,
+    ) -> Result<Result<(), Vec<Fault>>, StoreError> {
         let (live, id) = (self.clone(), id.to_owned());
-        let refused = Arc::new(Mutex::new(Vec::new()));
-        let why = refused.clone();
         let done = self.0.store.write(move |transaction| {
             let kept = Kept::of(load_config(transaction, live.0.store.vault())?);
             let before = live.0.state.load_full();
-            match ready(before.sources.clone(), kept, Some((&before, &live.snapshot()))) {
-                Ok(ready) => transaction.after_commit(move || live.publish(ready, kind, &id)),
-                Err(faults) => *why.lock().unwrap_or_else(PoisonError::into_inner) = faults,
-            }
-            Ok(())
+            let sources = sources.unwrap_or_else(|| before.sources.clone());
+            let merged = ready(sources, kept, Some((&before, &live.snapshot())));
+            Ok(merged.map(|ready| transaction.after_commit(move || live.publish(ready, kind, &id))))
         });
-        done.await.map_err(ChangeError::Store)?;
-        let faults = std::mem::take(&mut *refused.lock().unwrap_or_else(PoisonError::into_inner));
-        if faults.is_empty() { Ok(()) } else { Err(ChangeError::Invalid(faults)) }
+        done.await
     }
 
     /// Puts a configuration in force.
