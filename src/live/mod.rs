@@ -32,6 +32,9 @@ use crate::{
     usage::{RateCard, live::What},
 };
 
+/// The place of what is wrong with prices.
+const PRICING: &str = "pricing";
+
 /// The configuration in force. Cheap to clone.
 #[derive(Clone)]
 pub struct Live(Arc<Inner>);
@@ -349,11 +352,17 @@ async fn load(store: &Store) -> Result<Kept, StoreError> {
 /// Merges and builds. What has not changed is taken from `before`.
 fn ready(sources: Sources, kept: Kept, before: Option<(&State, &Snapshot)>) -> Result<Ready, Vec<Fault>> {
     let Merged { settings, rows, mut notes } = settings::merge(&sources, &kept.stored)?;
-    let (prices, faults) = RateCard::of(&kept.prices);
-    notes.extend(faults.into_iter().map(|message| Fault { place: "pricing".to_owned(), message }));
     let prices = match before {
-        Some((state, snapshot)) if state.kept.prices == kept.prices => snapshot.prices.clone(),
-        _ => Arc::new(prices),
+        // A list may have thousands of them, and nearly every change is about something else.
+        Some((state, snapshot)) if state.kept.prices == kept.prices => {
+            notes.extend(state.notes.iter().filter(|note| note.place == PRICING).cloned());
+            snapshot.prices.clone()
+        }
+        _ => {
+            let (prices, faults) = RateCard::of(&kept.prices);
+            notes.extend(faults.into_iter().map(|message| Fault { place: PRICING.to_owned(), message }));
+            Arc::new(prices)
+        }
     };
     let snapshot = Snapshot::new(settings, prices, before.map(|(_, snapshot)| snapshot));
     Ok(Ready { snapshot, state: State { sources, kept, rows, notes } })
