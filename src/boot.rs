@@ -8,10 +8,10 @@ use std::{
 
 use crate::{
     args::Args,
-    gateway::{hex, new_key},
+    gateway::new_key,
     live::Live,
     settings::{self, Fault, KEYS_FILE, Settings, Sources},
-    store::{self, OpenError, Store, files},
+    store::{self, OpenError, Store, digest::hex, files},
 };
 
 /// Reads everything that `args` leads to, but for the store; the settings are a draft that says where the store is.

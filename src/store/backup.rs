@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
-    BUSY, FILE as DATA, Options, Store, StoreError, connect, files, schema, sessions, vault::Resealed, writer::Command,
+    BUSY, FILE as DATA, Options, Store, StoreError, connect, digest::hex, files, schema, sessions, vault::Resealed,
+    writer::Command,
 };
 
 /// Backups that are kept per label, unless the caller says otherwise.
@@ -476,5 +477,5 @@ fn sha256(path: &Path) -> Result<String, StoreError> {
             read => context.update(&block[..read]),
         }
     }
-    Ok(context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(context.finish().as_ref()))
 }

@@ -26,6 +26,7 @@ pub mod audit;
 pub mod backup;
 pub mod combos;
 pub mod config;
+pub mod digest;
 pub mod import;
 pub mod keys;
 pub mod offline;

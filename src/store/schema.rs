@@ -5,10 +5,9 @@
 
 use std::time::Instant;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{OpenError, Options, StoreError, backup, now_ms, usage};
+use super::{OpenError, Options, StoreError, backup, digest::sha256, now_ms, usage};
 
 /// `FLWR`, in the header of every database of ours.
 pub(super) const APPLICATION_ID: i32 = 0x464C_5752;
@@ -185,8 +184,8 @@ CREATE INDEX audit_log_time ON audit_log (ts_ms);
 
 impl Migration {
     /// SHA-256 of its statements.
-    fn checksum(&self) -> Vec<u8> {
-        digest(&SHA256, self.sql.concat().as_bytes()).as_ref().to_vec()
+    fn checksum(&self) -> [u8; 32] {
+        sha256(self.sql.concat().as_bytes())
     }
 }
 

@@ -9,9 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use crate::{gateway::hex, store::files};
+use crate::store::{
+    digest::{hex, sha256},
+    files,
+};
 
 /// How such tokens begin: they are no keys.
 const PREFIX: &str = "fra_";
@@ -50,19 +53,13 @@ impl AdminToken {
         writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(&fresh, &path)?;
-        Ok(Self(sha256(&text)))
+        Ok(Self(sha256(text.as_bytes())))
     }
 
     /// Whether `token` is it. `None`: it does not even look like one.
     pub fn is(&self, token: &str) -> Option<bool> {
-        token.starts_with(PREFIX).then(|| verify_slices_are_equal(&self.0, &sha256(token)).is_ok())
+        token.starts_with(PREFIX).then(|| verify_slices_are_equal(&self.0, &sha256(token.as_bytes())).is_ok())
     }
-}
-
-fn sha256(text: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
-    hash
 }
 
 #[cfg(test)]
