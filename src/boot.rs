@@ -3,7 +3,7 @@
 use std::{
     fmt, fs,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::{
@@ -19,6 +19,12 @@ pub fn load(args: &Args) -> Result<(Sources, Settings), Vec<Fault>> {
     let sources = Sources::read(args.flags.clone(), args.config.clone())?;
     let settings = settings::draft(&sources)?;
     Ok((sources, settings))
+}
+
+/// The data folder that `args` lead to, also through a configuration that is wrong elsewhere, or cannot be read.
+pub fn data_dir(args: &Args) -> PathBuf {
+    let outside = Sources::outside(args.flags.clone(), args.config.clone());
+    outside.again().unwrap_or(outside).data_dir()
 }
 
 /// Why the program does not start.
@@ -140,6 +146,19 @@ mod tests {
         assert!(lock(dir.path()).unwrap_err().to_string().contains("another flow-router"));
         drop(held);
         assert!(lock(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn the_data_folder_is_found_through_a_configuration_that_is_wrong_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("wrong.toml");
+        fs::write(&file, format!("data_dir = \"{}\"\nadr = 1\n", dir.path().join("kept").display())).unwrap();
+        let named = Args { action: Action::Check, config: Some(file), flags: Vec::new() };
+        assert!(load(&named).is_err());
+        assert_eq!(data_dir(&named), dir.path().join("kept"));
+        // As everywhere else: `--data-dir=~/x` is not the shell's to resolve, and a file that is not there says nothing.
+        let home = Args { config: Some("none.toml".into()), flags: vec![("data_dir", "~/x".to_owned())], ..named };
+        assert_eq!(data_dir(&home), std::env::home_dir().unwrap().join("x"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use flow_router::{
     app::App,
-    args::{self, Action, Args},
+    args::{self, Action},
     boot::{self, Refused},
     database, live,
     recover::{self, Through},
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         // Making the first key is the way out of "no key exists".
         // A database may be repaired whatever the configuration says.
         (Action::Key { .. } | Action::Database(_), Err(_)) => {
-            (Sources::default(), Settings { data_dir: data_dir(&args), ..Settings::default() })
+            (Sources::default(), Settings { data_dir: boot::data_dir(&args), ..Settings::default() })
         }
         (_, Err(faults)) => return wrong(&faults),
     };
@@ -152,11 +152,6 @@ fn reset_password(sources: &Sources, settings: &Settings, stdin: bool) -> ExitCo
             ExitCode::FAILURE
         }
     }
-}
-
-fn data_dir(args: &Args) -> std::path::PathBuf {
-    let flag = args.flags.iter().find(|(name, _)| *name == "data_dir").map(|(_, text)| text.into());
-    flag.or_else(|| std::env::var_os("FLOW_ROUTER_DATA_DIR").map(Into::into)).unwrap_or(Settings::default().data_dir)
 }
 
 fn print_check(merged: &Merged) {
