@@ -39,7 +39,8 @@ impl App {
     /// say where it is.
     pub fn start(sources: Sources, settings: &Settings) -> Result<Self, Refused> {
         let lock = boot::lock(&settings.data_dir)?;
-        let live = lane(1)?.block_on(boot::open(sources, &settings.data_dir))?;
+        let opening = lane(1)?;
+        let live = opening.block_on(boot::open(sources, &settings.data_dir))?;
         let snapshot = live.snapshot();
         let settings = &snapshot.settings;
         telemetry::log::filter(settings);
@@ -54,7 +55,7 @@ impl App {
         let grace = settings.drain - delay;
         let shared = live.shared();
         let stop = Stop::default();
-        let management = lane(1)?.block_on(Management::open(live.clone(), stop.clone(), drained.clone()))?;
+        let management = opening.block_on(Management::open(live.clone(), stop.clone(), drained.clone()))?;
         let (mut lanes, mut servers) = (Vec::new(), Vec::new());
         for _ in 0..layout.lanes {
             let runtime = lane(layout.workers)?;
@@ -92,6 +93,7 @@ impl App {
             Signals::new()?
         };
         greet(&snapshot, addr, layout);
+        live.keep();
         Ok(Self { lanes, servers, drain, addr, live, signals, stop, delay, grace, _lock: lock })
     }
 

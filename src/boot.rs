@@ -3,15 +3,15 @@
 use std::{
     fmt, fs,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::{
     args::Args,
-    gateway::{hex, new_key},
+    gateway::new_key,
     live::Live,
     settings::{self, Fault, KEYS_FILE, Settings, Sources},
-    store::{self, OpenError, Store},
+    store::{self, OpenError, Store, digest::hex, files},
 };
 
 /// Reads everything that `args` leads to, but for the store; the settings are a draft that says where the store is.
@@ -19,6 +19,12 @@ pub fn load(args: &Args) -> Result<(Sources, Settings), Vec<Fault>> {
     let sources = Sources::read(args.flags.clone(), args.config.clone())?;
     let settings = settings::draft(&sources)?;
     Ok((sources, settings))
+}
+
+/// The data folder that `args` lead to, also through a configuration that is wrong elsewhere, or cannot be read.
+pub fn data_dir(args: &Args) -> PathBuf {
+    let outside = Sources::outside(args.flags.clone(), args.config.clone());
+    outside.again().unwrap_or(outside).data_dir()
 }
 
 /// Why the program does not start.
@@ -75,34 +81,21 @@ pub fn make_key(data_dir: &Path, name: &str) -> io::Result<String> {
         ));
     }
     let (key, digest) = new_key().ok_or_else(|| io::Error::other("the system has no randomness"))?;
-    private_dir(data_dir)?;
+    files::private_dir(data_dir)?;
     let mut file = private_file(&data_dir.join(KEYS_FILE))?;
     write!(file, "[[keys]]\nname = \"{name}\"\nsha256 = \"{}\"\n\n", hex(&digest))?;
     file.sync_all()?;
     Ok(key)
 }
 
-/// Makes the data folder, for its owner only.
-pub fn private_dir(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
 /// Opens a file of the data folder for appending, for its owner only.
 fn private_file(path: &Path) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    files::private().create(true).append(true).open(path)
 }
 
 /// Locks the data folder against a second program. The lock lives as long as the file.
 pub fn lock(data_dir: &Path) -> io::Result<fs::File> {
-    private_dir(data_dir)?;
+    files::private_dir(data_dir)?;
     let file = private_file(&data_dir.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -153,6 +146,19 @@ mod tests {
         assert!(lock(dir.path()).unwrap_err().to_string().contains("another flow-router"));
         drop(held);
         assert!(lock(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn the_data_folder_is_found_through_a_configuration_that_is_wrong_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("wrong.toml");
+        fs::write(&file, format!("data_dir = \"{}\"\nadr = 1\n", dir.path().join("kept").display())).unwrap();
+        let named = Args { action: Action::Check, config: Some(file), flags: Vec::new() };
+        assert!(load(&named).is_err());
+        assert_eq!(data_dir(&named), dir.path().join("kept"));
+        // As everywhere else: `--data-dir=~/x` is not the shell's to resolve, and a file that is not there says nothing.
+        let home = Args { config: Some("none.toml".into()), flags: vec![("data_dir", "~/x".to_owned())], ..named };
+        assert_eq!(data_dir(&home), std::env::home_dir().unwrap().join("x"));
     }
 
     #[test]

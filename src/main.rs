@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use flow_router::{
     app::App,
-    args::{self, Action, Args},
+    args::{self, Action},
     boot::{self, Refused},
     database, live,
     recover::{self, Through},
-    settings::{Fault, Merged, Settings, Sources, TABLE, env, fields::PROVIDER_KEYS, presets::PRESETS},
+    settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
 use zeroize::Zeroizing;
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         // Making the first key is the way out of "no key exists".
         // A database may be repaired whatever the configuration says.
         (Action::Key { .. } | Action::Database(_), Err(_)) => {
-            (Sources::default(), Settings { data_dir: data_dir(&args), ..Settings::default() })
+            (Sources::default(), Settings { data_dir: boot::data_dir(&args), ..Settings::default() })
         }
         (_, Err(faults)) => return wrong(&faults),
     };
@@ -152,12 +152,6 @@ fn reset_password(sources: &Sources, settings: &Settings, stdin: bool) -> ExitCo
             ExitCode::FAILURE
         }
     }
-}
-
-fn data_dir(args: &Args) -> std::path::PathBuf {
-    let flag = args.flags.iter().find(|(name, _)| *name == "data_dir").map(|(_, text)| text.into());
-    let said = || env::DATA_DIR.iter().find_map(std::env::var_os).map(Into::into);
-    flag.or_else(said).unwrap_or(Settings::default().data_dir)
 }
 
 fn print_check(merged: &Merged) {

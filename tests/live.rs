@@ -20,6 +20,7 @@ use flow_router::{
         self, Options, Store, StoreError,
         combos::{AliasRow, ComboEntry, ComboRow},
         keys::{self, KeyRow},
+        pricing::{self, PriceRow},
         providers::{self, ProviderRow},
     },
 };
@@ -551,4 +552,33 @@ async fn changes_are_published_in_the_order_of_their_commits() {
         done.unwrap();
     }
     assert_eq!(place.live.snapshot().settings.max_attempts as i64, CHANGES - CHANGES / 10);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_price_stays_noted_while_other_things_change() {
+    let place = Place::start("").await;
+    let bad = |input| PriceRow {
+        provider: "p".into(),
+        model: "m".into(),
+        input,
+        source: "user".into(),
+        ..PriceRow::default()
+    };
+    let put = |store: Store, mut row: PriceRow| async move {
+        store.write(move |change| pricing::put(change, &mut row)).await
+    };
+    let said = |place: &Place| -> Vec<String> { place.live.notes().into_iter().map(|note| note.message).collect() };
+    // As another version may have left it.
+    put(place.live.store().clone(), bad(-1)).await.unwrap();
+    place.live.reload().await.unwrap();
+    let before = place.live.snapshot();
+    let wrong = ["price of p m: input must not be negative"];
+    assert_eq!(said(&place), wrong);
+    place.set("usage_pad", 1.into()).await.unwrap();
+    assert_eq!(said(&place), wrong);
+    assert!(Arc::ptr_eq(&before.prices, &place.live.snapshot().prices), "the same card");
+    put(place.live.store().clone(), bad(1)).await.unwrap();
+    place.live.reload().await.unwrap();
+    assert_eq!(said(&place), [""; 0]);
+    assert_eq!(place.live.snapshot().prices.overrides().count(), 1);
 }

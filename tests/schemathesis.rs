@@ -23,12 +23,12 @@ const ADMINISTRATORS: usize = 8;
 fn administrators() -> (Vec<String>, String) {
     let hex = |n: usize| {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("administrator {n}").as_bytes());
-        flow_router::gateway::hex(digest.as_ref())
+        flow_router::store::digest::hex(digest.as_ref())
     };
     let keys: Vec<String> = (0..ADMINISTRATORS).map(|n| format!("flr_{}", hex(n))).collect();
     let entry = |(n, key): (usize, &String)| {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-        let digest = flow_router::gateway::hex(digest.as_ref());
+        let digest = flow_router::store::digest::hex(digest.as_ref());
         format!("[[keys]]\nname = \"administrator {n}\"\nsha256 = \"{digest}\"\nscopes = [\"admin\"]\n")
     };
     let file = keys.iter().enumerate().map(entry).collect();

@@ -164,7 +164,7 @@ async fn backups_are_made_looked_at_taken_home_and_removed() {
     assert!(download.complete && download.body.starts_with(b"SQLite format 3\0"));
     assert_eq!(download.body.len() as u64, made.json()["sizeBytes"].as_u64().unwrap());
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &download.body);
-    assert_eq!(made.json()["sha256"], flow_router::gateway::hex(digest.as_ref()));
+    assert_eq!(made.json()["sha256"], flow_router::store::digest::hex(digest.as_ref()));
 
     // Newest first, and not more of a label than are to be kept.
     for _ in 0..3 {

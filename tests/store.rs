@@ -1,14 +1,24 @@
 //! The store through its public surface: what is acknowledged is there, whatever happens.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+#[path = "support/rows.rs"]
+mod rows;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use flow_router::store::{
     self, Options, Secret, Store, StoreError,
     combos::{self, AliasRow, ComboEntry, ComboRow},
     keys::{self, KeyRow},
     providers::{self, ProviderRow},
+    usage::{Limits, UsageRow},
 };
+use rows::usage_row;
 
 const CLOSE: Duration = Duration::from_secs(10);
 
@@ -136,4 +146,40 @@ async fn a_failed_change_leaves_nothing_and_steps_run_in_order_before_the_answer
     let kept = store.read(|conn| Ok((store::settings::get(conn, "a")?, store::settings::get(conn, "b")?))).await;
     assert_eq!(kept, Ok((None, Some(2.into()))));
     store.close(CLOSE);
+}
+
+#[tokio::test]
+async fn nothing_old_is_removed_before_it_is_known_how_long_usage_is_kept() {
+    const ROWS: i64 = 3;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for n in 0..ROWS {
+        // Older than what is kept unless somebody says otherwise.
+        let row = usage_row(n);
+        assert!(store.usage().try_push(UsageRow { ts_ms: row.ts_ms - 60 * 86_400_000, ..row }));
+    }
+    store.close(CLOSE);
+
+    let count = async |store: &Store| -> i64 {
+        // A turn of the writer, in which upkeep would have had its turn before.
+        store.write(|_| Ok(())).await.unwrap();
+        let count = "SELECT count(*) FROM request_log";
+        store.read(move |conn| Ok(conn.query_row(count, [], |row| row.get(0))?)).await.unwrap()
+    };
+    // As a command opens it, then as a gateway does that keeps more, then one that keeps less.
+    let year = Limits { log_days: 365, ..Limits::default() };
+    for (limits, left) in [(None, ROWS), (Some(year), ROWS), (Some(Limits::default()), 0)] {
+        let store = open(dir.path());
+        if let Some(limits) = limits {
+            assert_eq!(count(&store).await, ROWS);
+            store.keep(limits);
+        }
+        let began = Instant::now();
+        for _ in 0..3 {
+            while count(&store).await != left {
+                assert!(began.elapsed() < Duration::from_secs(30), "{left} rows should be left");
+            }
+        }
+        store.close(CLOSE);
+    }
 }

@@ -15,7 +15,7 @@ use support::{Answer, Client, Router, router};
 /// SHA-256 in hexadecimal digits.
 fn sha256(text: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    flow_router::gateway::hex(digest.as_ref())
+    flow_router::store::digest::hex(digest.as_ref())
 }
 
 const RIGHT: &str = "correct horse";

@@ -11,11 +11,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use aws_lc_rs::digest;
 use codecs::hub::{ApiError, ErrorKind};
 use proxy::RequestHead;
 
 use super::{forwarded::was_forwarded, paths::query_value};
+use crate::store::digest;
 use crate::{
     route::Candidate,
     settings::{Cidr, KeyHash, Scope, Settings},
@@ -100,7 +100,7 @@ impl Admission {
         let ours = token.starts_with(KEY_PREFIX) || token.starts_with(KEY_BEFORE.0) && token.len() == KEY_BEFORE.1;
         let found = match self.keys.is_empty() {
             true => None,
-            false => self.keys.get(digest::digest(&digest::SHA256, token.as_bytes()).as_ref()),
+            false => self.keys.get(&digest::sha256(token.as_bytes())),
         };
         match found {
             Some(key) if !key.is_active => Err(KeyFault::Revoked),
@@ -230,18 +230,9 @@ pub fn presented(head: &RequestHead) -> Option<Cow<'_, str>> {
 pub fn new_key() -> Option<(String, [u8; 32])> {
     let mut random = [0u8; 32];
     getrandom::fill(&mut random).ok()?;
-    let key = format!("{KEY_PREFIX}{}", hex(&random));
-    let digest = digest::digest(&digest::SHA256, key.as_bytes());
-    let mut sha256 = [0u8; 32];
-    sha256.copy_from_slice(digest.as_ref());
+    let key = format!("{KEY_PREFIX}{}", digest::hex(&random));
+    let sha256 = digest::sha256(key.as_bytes());
     Some((key, sha256))
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 #[cfg(test)]

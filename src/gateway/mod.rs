@@ -30,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use admit::{KeyFault, client_address, hex, new_key, presented};
+pub use admit::{KeyFault, client_address, new_key, presented};
 use arc_swap::ArcSwap;
 use attempt::Failure;
 use bytes::Bytes;

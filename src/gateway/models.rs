@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use aws_lc_rs::digest;
 use bytes::Bytes;
 use codecs::{
     dialect::Dialect,
@@ -11,12 +10,12 @@ use codecs::{
 };
 use proxy::{Call, Fresh};
 
-use super::{
-    Shared, Snapshot,
-    admit::{hex, narrow},
-    reply,
+use super::{Shared, Snapshot, admit::narrow, reply};
+use crate::{
+    route::Listed,
+    settings::KeyHash,
+    store::digest::{hex, sha256},
 };
-use crate::{route::Listed, settings::KeyHash};
 
 /// Context window that is claimed for models of which nothing is known.
 const CONTEXT_TOKENS: u64 = 128_000;
@@ -113,8 +112,7 @@ fn entry(w: &mut Out<'_>, dialect: Dialect, model: &Listed, started: u64) {
         Dialect::Ollama => {
             w.key("name").string(&model.id).key("model").string(&model.id);
             w.key("modified_at").string(&rfc3339(started)).key("size").number(0);
-            let digest = digest::digest(&digest::SHA256, model.id.as_bytes());
-            w.key("digest").string(&hex(digest.as_ref()));
+            w.key("digest").string(&hex(&sha256(model.id.as_bytes())));
             details(w);
             capabilities(w);
         }

@@ -16,7 +16,6 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -32,6 +31,9 @@ use crate::{
     telemetry,
     usage::{RateCard, live::What},
 };
+
+/// The place of what is wrong with prices.
+const PRICING: &str = "pricing";
 
 /// The configuration in force. Cheap to clone.
 #[derive(Clone)]
@@ -123,9 +125,8 @@ impl Live {
         };
         let Ready { state, snapshot } = ready(sources, kept, None)?;
         state.notes.iter().for_each(|note| warn!(place = note.place, "{}", note.message));
-        store.keep(limits(&snapshot.settings));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let shared = Arc::new(Shared::new(snapshot, store.usage(), now));
+        let now_s = store::now_ms().unsigned_abs() / 1_000;
+        let shared = Arc::new(Shared::new(snapshot, store.usage(), now_s));
         shared.metrics.records.watch(store.clone());
         let inner = Inner {
             shared,
@@ -135,6 +136,12 @@ impl Live {
             reloading: tokio::sync::Mutex::default(),
         };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Tells the store how long usage is kept; its upkeep begins with that. Not a part of [`Live::open`], so that neither
+    /// the first round nor the search for the system's time zone is in the way of the first request.
+    pub fn keep(&self) {
+        self.0.store.keep(limits(&self.snapshot().settings));
     }
 
     /// What the lanes share.
@@ -212,55 +219,43 @@ impl Live {
     pub async fn reload(&self) -> Result<(), Vec<Fault>> {
         let _one = self.0.reloading.lock().await;
         let sources = self.0.state.load().sources.again()?;
-        let refused = Arc::new(Mutex::new(Vec::new()));
-        let (live, why, again) = (self.clone(), refused.clone(), sources.clone());
-        // On the writer thread, so that no change comes between reading and publishing.
-        let done = self.0.store.write(move |transaction| {
-            let kept = Kept::of(load_config(transaction, live.0.store.vault())?);
-            match ready(again, kept, Some((&live.0.state.load(), &live.snapshot()))) {
-                Ok(ready) => {
-                    transaction.after_commit(move || live.publish(ready, "settings", "reload"));
-                    Ok(())
-                }
-                Err(faults) => {
-                    *why.lock().unwrap_or_else(PoisonError::into_inner) = faults;
-                    Ok(())
-                }
+        match self.merge_again(Some(sources.clone()), "settings", "reload").await {
+            Ok(done) => done,
+            Err(reason) => {
+                // Nobody else can change anything now: the store's part stays as it was last seen.
+                warn!(%reason, "the store cannot be read: its part of the configuration stays as it was");
+                let before = self.0.state.load_full();
+                let ready = ready(sources, before.kept.clone(), Some((&before, &self.snapshot())))?;
+                self.publish(ready, "settings", "reload");
+                Ok(())
             }
-        });
-        let done = done.await;
-        let faults = std::mem::take(&mut *refused.lock().unwrap_or_else(PoisonError::into_inner));
-        if !faults.is_empty() {
-            return Err(faults);
         }
-        if let Err(reason) = done {
-            // Nobody else can change anything now: the store's part stays as it was last seen.
-            warn!(%reason, "the store cannot be read: its part of the configuration stays as it was");
-            let before = self.0.state.load_full();
-            let ready = ready(sources, before.kept.clone(), Some((&before, &self.snapshot())))?;
-            self.publish(ready, "settings", "reload");
-        }
-        Ok(())
     }
 
     /// Merges the store anew, as it is now, with what the other sources said last: after a restore. `kind` and `id` say
     /// why, for those who listen.
     pub async fn rebuild(&self, kind: &'static str, id: &str) -> Result<(), ChangeError> {
+        let done = self.merge_again(None, kind, id).await.map_err(ChangeError::Store)?;
+        done.map_err(ChangeError::Invalid)
+    }
+
+    /// Merges the store as it is now with `sources`, or with those in force, and publishes that unless it has faults. On
+    /// the writer thread, so that no change comes between reading and publishing.
+    async fn merge_again(
+        &self,
+        sources: Option<Sources>,
+        kind: &'static str,
+        id: &str,
+    ) -> Result<Result<(), Vec<Fault>>, StoreError> {
         let (live, id) = (self.clone(), id.to_owned());
-        let refused = Arc::new(Mutex::new(Vec::new()));
-        let why = refused.clone();
         let done = self.0.store.write(move |transaction| {
             let kept = Kept::of(load_config(transaction, live.0.store.vault())?);
             let before = live.0.state.load_full();
-            match ready(before.sources.clone(), kept, Some((&before, &live.snapshot()))) {
-                Ok(ready) => transaction.after_commit(move || live.publish(ready, kind, &id)),
-                Err(faults) => *why.lock().unwrap_or_else(PoisonError::into_inner) = faults,
-            }
-            Ok(())
+            let sources = sources.unwrap_or_else(|| before.sources.clone());
+            let merged = ready(sources, kept, Some((&before, &live.snapshot())));
+            Ok(merged.map(|ready| transaction.after_commit(move || live.publish(ready, kind, &id))))
         });
-        done.await.map_err(ChangeError::Store)?;
-        let faults = std::mem::take(&mut *refused.lock().unwrap_or_else(PoisonError::into_inner));
-        if faults.is_empty() { Ok(()) } else { Err(ChangeError::Invalid(faults)) }
+        done.await
     }
 
     /// Puts a configuration in force.
@@ -272,7 +267,7 @@ impl Live {
         telemetry::log::filter(&snapshot.settings);
         self.0.shared.publish(Arc::new(snapshot));
         self.0.state.store(Arc::new(state));
-        self.0.store.keep(limits(&self.snapshot().settings));
+        self.keep();
         self.0.shared.metrics.configuration("applied");
         self.0.shared.feed.publish(|| What::ConfigChanged { kind, id: id.to_owned() });
         info!(kind, id, "the configuration has changed");
@@ -357,11 +352,17 @@ async fn load(store: &Store) -> Result<Kept, StoreError> {
 /// Merges and builds. What has not changed is taken from `before`.
 fn ready(sources: Sources, kept: Kept, before: Option<(&State, &Snapshot)>) -> Result<Ready, Vec<Fault>> {
     let Merged { settings, rows, mut notes } = settings::merge(&sources, &kept.stored)?;
-    let (prices, faults) = RateCard::of(&kept.prices);
-    notes.extend(faults.into_iter().map(|message| Fault { place: "pricing".to_owned(), message }));
     let prices = match before {
-        Some((state, snapshot)) if state.kept.prices == kept.prices => snapshot.prices.clone(),
-        _ => Arc::new(prices),
+        // A list may have thousands of them, and nearly every change is about something else.
+        Some((state, snapshot)) if state.kept.prices == kept.prices => {
+            notes.extend(state.notes.iter().filter(|note| note.place == PRICING).cloned());
+            snapshot.prices.clone()
+        }
+        _ => {
+            let (prices, faults) = RateCard::of(&kept.prices);
+            notes.extend(faults.into_iter().map(|message| Fault { place: PRICING.to_owned(), message }));
+            Arc::new(prices)
+        }
     };
     let snapshot = Snapshot::new(settings, prices, before.map(|(_, snapshot)| snapshot));
     Ok(Ready { snapshot, state: State { sources, kept, rows, notes } })

@@ -3,7 +3,7 @@
 use super::{Fault, Secret, Settings, Source, fields::from_preset, presets::PRESETS, table::TABLE, told::Told, value};
 
 /// Variables that say where the data folder is, the one that wins first. The second is the earlier program's name.
-pub const DATA_DIR: [&str; 2] = ["FLOW_ROUTER_DATA_DIR", "FLOW_ROUTER_DATA"];
+const DATA_DIR: [&str; 2] = ["FLOW_ROUTER_DATA_DIR", "FLOW_ROUTER_DATA"];
 
 /// Puts the environment over what the file said.
 pub(super) fn apply(settings: &mut Settings, told: &mut Told, env: &[(String, String)], faults: &mut Vec<Fault>) {

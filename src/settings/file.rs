@@ -14,6 +14,7 @@ use super::{
     told::Told,
     value,
 };
+use crate::store::digest;
 
 /// The sections besides the settings.
 const SECTIONS: [&str; 3] = ["providers", "aliases", "keys"];
@@ -162,7 +163,7 @@ impl<'r> Reader<'r> {
                 let plain = plain(value);
                 let done = match key.get_ref().as_ref() {
                     "name" => plain.text().map(|name| read.name = name.into()),
-                    "sha256" => plain.text().and_then(parse_digest).map(|sha256| digest = Some(sha256)),
+                    "sha256" => plain.text().and_then(digest_of).map(|sha256| digest = Some(sha256)),
                     "scopes" => {
                         plain.texts().and_then(|names| Scopes::parse(names.iter().map(String::as_str))).map(|s| {
                             read.scopes = s;
@@ -238,17 +239,10 @@ fn plain(value: &Value<'_>) -> fields::Value {
     }
 }
 
-/// 64 hexadecimal digits.
-pub(crate) fn parse_digest(text: &str) -> Result<[u8; 32], String> {
-    let mut digest = [0u8; 32];
-    let valid = text.len() == 64 && text.is_ascii();
-    for (i, byte) in digest.iter_mut().enumerate() {
-        let pair = text.get(2 * i..2 * i + 2).filter(|_| valid);
-        *byte = pair
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-            .ok_or("a SHA-256 digest has 64 hexadecimal digits (make one with `flow-router key NAME`)")?;
-    }
-    Ok(digest)
+/// The digest of a key.
+fn digest_of(text: &str) -> Result<[u8; 32], String> {
+    let wrong = "a SHA-256 digest has 64 hexadecimal digits (make one with `flow-router key NAME`)";
+    digest::parse(text).ok_or_else(|| wrong.to_owned())
 }
 
 #[cfg(test)]

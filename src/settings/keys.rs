@@ -4,7 +4,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Cidr, Source};
+use super::{Cidr, Source, provider::matches};
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,12 +140,8 @@ impl KeyHash {
     /// Whether one of `names` (as asked for, and as the provider calls it) is allowed.
     pub fn may_use_model<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
         let allowed = &self.allowed_models;
-        let covers = |pattern: &str, name: &str| match pattern.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => pattern == name,
-        };
         let mut names = names.into_iter();
-        allowed.is_empty() || names.any(|name| allowed.iter().any(|pattern| covers(pattern, name)))
+        allowed.is_empty() || names.any(|name| allowed.iter().any(|pattern| matches(pattern, name).is_some()))
     }
 }
 

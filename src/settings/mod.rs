@@ -5,7 +5,7 @@
 //! from it. Providers, aliases and keys come from the file and from the store, providers also from the environment.
 
 mod cidr;
-pub mod env;
+mod env;
 pub mod fields;
 mod file;
 mod keys;

@@ -114,7 +114,8 @@ pub enum Match {
     Exact,
 }
 
-fn matches(pattern: &str, model: &str) -> Option<Match> {
+/// How well a model's name, `prefix*` or `*` covers a name.
+pub(super) fn matches(pattern: &str, model: &str) -> Option<Match> {
     match pattern.strip_suffix('*') {
         Some("") => Some(Match::Any),
         Some(prefix) => model.starts_with(prefix).then_some(Match::Prefix(prefix.len())),

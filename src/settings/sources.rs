@@ -31,23 +31,31 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads the environment and the files.
-    pub fn read(flags: Vec<(&'static str, String)>, named: Option<PathBuf>) -> Result<Self, Vec<Fault>> {
+    /// What flags and environment say; no file is read yet.
+    pub fn outside(flags: Vec<(&'static str, String)>, named: Option<PathBuf>) -> Self {
         let env: Vec<(String, String)> =
             std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect();
         let variable = env.iter().find(|(name, _)| name == "FLOW_ROUTER_CONFIG").map(|(_, path)| PathBuf::from(path));
-        Self { flags, env, named: named.or(variable), ..Self::default() }.again()
+        Self { flags, env, named: named.or(variable), ..Self::default() }
+    }
+
+    /// Reads the environment and the files.
+    pub fn read(flags: Vec<(&'static str, String)>, named: Option<PathBuf>) -> Result<Self, Vec<Fault>> {
+        Self::outside(flags, named).again()
+    }
+
+    /// The data folder that they lead to, whatever else is wrong with them.
+    pub fn data_dir(&self) -> PathBuf {
+        layers(self, &Stored::default()).0.data_dir
     }
 
     /// Reads the files once more.
     pub fn again(&self) -> Result<Self, Vec<Fault>> {
         let mut sources = Self { file: None, keys: None, ..self.clone() };
         // The data folder can only come from flags and environment: the file in it cannot say where it is.
-        let data_dir = layers(&sources, &Stored::default()).0.data_dir;
-        let path = sources.named.clone().unwrap_or_else(|| data_dir.join(CONFIG_FILE));
+        let path = sources.named.clone().unwrap_or_else(|| sources.data_dir().join(CONFIG_FILE));
         sources.file = text_of(path, sources.named.is_some())?;
-        let data_dir = layers(&sources, &Stored::default()).0.data_dir;
-        sources.keys = text_of(data_dir.join(KEYS_FILE), false)?;
+        sources.keys = text_of(sources.data_dir().join(KEYS_FILE), false)?;
         Ok(sources)
     }
 }

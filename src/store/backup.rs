@@ -12,7 +12,6 @@ use std::{
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -21,7 +20,10 @@ use rusqlite::{Connection, OpenFlags, backup::StepResult};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{Options, Store, StoreError, connect, files, schema, sessions, vault::Resealed, writer::Command};
+use super::{
+    BUSY, FILE as DATA, Options, Store, StoreError, connect, digest::hex, files, schema, sessions, vault::Resealed,
+    writer::Command,
+};
 
 /// Backups that are kept per label, unless the caller says otherwise.
 const KEEP: &[(&str, usize)] =
@@ -32,10 +34,6 @@ const KEEP_OTHER: usize = 10;
 const LABEL_MAX: usize = 32;
 /// File with the facts of a backup.
 const META: &str = "meta.json";
-/// The database in it.
-const DATA: &str = "data.sqlite";
-/// How long a snapshot waits for a lock.
-const BUSY: Duration = Duration::from_secs(5);
 
 /// A backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -413,10 +411,7 @@ pub fn restore_offline(options: &Options, name: &str) -> Result<Restored, StoreE
     };
     // Log and index belong to the replaced file; with the new one they would destroy it.
     for beside in ["-wal", "-shm"] {
-        match fs::remove_file(with_suffix(&database, beside)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        files::remove(&files::with_suffix(&database, beside))?;
     }
     fs::rename(&new, &database)?;
     files::sync_parent(&database)?;
@@ -437,18 +432,12 @@ fn set_aside(database: &Path) -> Result<(), StoreError> {
     let aside = database.with_file_name(format!("damaged-{}", super::now_ms()));
     files::private_dir(&aside)?;
     for suffix in ["-wal", "-shm", ""] {
-        let from = with_suffix(database, suffix);
+        let from = files::with_suffix(database, suffix);
         if from.exists() {
             fs::copy(&from, aside.join(format!("{DATA}{suffix}")))?;
         }
     }
     Ok(())
-}
-
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// See [`Backups::delete`]; blocks.
@@ -488,5 +477,5 @@ fn sha256(path: &Path) -> Result<String, StoreError> {
             read => context.update(&block[..read]),
         }
     }
-    Ok(context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(context.finish().as_ref()))
 }

@@ -90,7 +90,19 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<(String, ComboEntry)> {
     Ok((row.get(0)?, entry))
 }
 
-fn put_entries(conn: &Connection, combo: &ComboRow) -> Result<(), StoreError> {
+/// Runs a statement whose parameters are the values of [`COLUMNS`], in their order; then the entries and tags.
+fn put(conn: &Connection, sql: &str, combo: &ComboRow) -> Result<(), StoreError> {
+    conn.prepare_cached(sql)?.execute(params![
+        combo.id,
+        combo.name,
+        combo.strategy,
+        combo.sticky,
+        rows::text(&combo.fallback_on)?,
+        combo.is_active,
+        combo.description,
+        combo.created_at_ms,
+        combo.updated_at_ms,
+    ])?;
     conn.prepare_cached("DELETE FROM combo_models WHERE combo_id = ?1")?.execute([&combo.id])?;
     let mut insert = conn.prepare_cached(
         "INSERT INTO combo_models (combo_id, pos, model, provider_id, weight, enabled) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -98,7 +110,7 @@ fn put_entries(conn: &Connection, combo: &ComboRow) -> Result<(), StoreError> {
     for (pos, entry) in (0_i64..).zip(&combo.entries) {
         insert.execute(params![combo.id, pos, entry.model, entry.provider_id, entry.weight, entry.enabled])?;
     }
-    Ok(())
+    tags::set(conn, KIND, &combo.id, &combo.tags)
 }
 
 /// Adds a combo, its entries and its tags; fills in `id` and the times.
@@ -111,20 +123,7 @@ pub fn insert(conn: &Connection, row: &mut ComboRow) -> Result<(), StoreError> {
     }
     row.created_at_ms = now_ms();
     row.updated_at_ms = row.created_at_ms;
-    conn.prepare_cached(&format!("INSERT INTO combos ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"))?
-        .execute(params![
-            row.id,
-            row.name,
-            row.strategy,
-            row.sticky,
-            rows::text(&row.fallback_on)?,
-            row.is_active,
-            row.description,
-            row.created_at_ms,
-            row.updated_at_ms,
-        ])?;
-    put_entries(conn, row)?;
-    tags::set(conn, KIND, &row.id, &row.tags)
+    put(conn, &format!("INSERT INTO combos ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"), row)
 }
 
 /// Replaces a combo, its entries and its tags; sets the new version in `row`.
@@ -132,24 +131,11 @@ pub fn insert(conn: &Connection, row: &mut ComboRow) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::NotFound`]; [`StoreError::Stale`] if the kept version is not `if_match`; as [`insert`].
 pub fn update(conn: &Connection, row: &mut ComboRow, if_match: Option<i64>) -> Result<(), StoreError> {
-    let version = rows::next_version(conn, "combos", "id", &row.id, if_match)?;
-    conn.prepare_cached(
+    row.updated_at_ms = rows::next_version(conn, "combos", "id", &row.id, if_match)?;
+    let sql =
         "UPDATE combos SET name = ?2, strategy = ?3, sticky = ?4, fallback_on = ?5, is_active = ?6, description = ?7,
-             updated_at_ms = ?8 WHERE id = ?1",
-    )?
-    .execute(params![
-        row.id,
-        row.name,
-        row.strategy,
-        row.sticky,
-        rows::text(&row.fallback_on)?,
-        row.is_active,
-        row.description,
-        version,
-    ])?;
-    row.updated_at_ms = version;
-    put_entries(conn, row)?;
-    tags::set(conn, KIND, &row.id, &row.tags)
+        updated_at_ms = ?9 WHERE id = ?1";
+    put(conn, sql, row)
 }
 
 /// Removes a combo, its entries and its tags.

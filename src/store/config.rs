@@ -57,13 +57,12 @@ pub fn peek(options: &Options) -> Result<Option<ConfigRows>, OpenError> {
     if !path.exists() {
         return Ok(None);
     }
-    let unusable = |error: StoreError| OpenError::Unusable { path: path.clone(), error };
-    let conn = connect::reader(&path, options.busy).map_err(|error| unusable(error.into()))?;
-    let found = schema::version(&conn).map_err(|error| unusable(error.into()))?;
+    let conn = connect::reader(&path, options.busy).map_err(OpenError::unusable(&path))?;
+    let found = schema::version(&conn).map_err(OpenError::unusable(&path))?;
     if found != schema::HEAD {
         let message = format!("it has version {found}, this program makes it {}", schema::HEAD);
-        return Err(unusable(StoreError::Other(message)));
+        return Err(OpenError::Unusable { path, error: StoreError::Other(message) });
     }
     let vault = Vault::load(&options.dir, false)?;
-    load_config(&conn, &vault).map(Some).map_err(unusable)
+    load_config(&conn, &vault).map(Some).map_err(OpenError::unusable(&path))
 }

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{OpenError, StoreError, files, schema};
+use super::{OpenError, files, schema};
 
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 64;
@@ -15,25 +15,27 @@ const WAL_BYTES_MAX: i64 = 64 << 20;
 
 /// Opens the database for its only writer; makes it if it is missing. Does not look at tables.
 pub(super) fn writer(path: &Path, busy: Duration) -> Result<Connection, OpenError> {
-    let unusable = |error: rusqlite::Error| OpenError::Unusable { path: path.to_owned(), error: error.into() };
+    let unusable = OpenError::unusable(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(unusable)?;
-    conn.busy_timeout(busy).map_err(unusable)?;
+    let conn = Connection::open_with_flags(path, flags).map_err(&unusable)?;
+    conn.busy_timeout(busy).map_err(&unusable)?;
     // Before anything is written: the file may be another program's.
     let is_new = identify(&conn, path)?;
-    files::make_private(path)
-        .map_err(|error| OpenError::Unusable { path: path.to_owned(), error: StoreError::from(error) })?;
-    prepare(&conn, path, is_new).map_err(unusable)?;
+    files::make_private(path).map_err(OpenError::unusable(path))?;
+    prepare(&conn, path, is_new).map_err(&unusable)?;
     Ok(conn)
 }
 
 fn prepare(conn: &Connection, path: &Path, is_new: bool) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    normal(conn)?;
     if is_new {
-        // Only an empty file takes these.
+        // Only an empty file takes these. In one transaction: each would wait for the disk several times.
         conn.pragma_update(None, "page_size", 4096)?;
-        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-        conn.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+        let tx = conn.unchecked_transaction()?;
+        tx.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        tx.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+        tx.commit()?;
     }
     // SQLite answers with the mode that it has in the end.
     let mode = if is_remote(path) { "TRUNCATE" } else { "WAL" };
@@ -45,7 +47,6 @@ fn prepare(conn: &Connection, path: &Path, is_new: bool) -> rusqlite::Result<()>
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ReadOnly) => {}
         Err(error) => return Err(error),
     }
-    normal(conn)?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update_and_check(None, "wal_autocheckpoint", AUTOCHECKPOINT_PAGES, |_| Ok(()))?;
@@ -72,16 +73,16 @@ pub(super) fn full(conn: &Connection) -> rusqlite::Result<()> {
 
 /// Refuses databases of other programs. Returns whether it is empty.
 pub(super) fn identify(conn: &Connection, path: &Path) -> Result<bool, OpenError> {
-    let unusable = |error: rusqlite::Error| OpenError::Unusable { path: path.to_owned(), error: error.into() };
-    let id: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(unusable)?;
+    let unusable = OpenError::unusable(path);
+    let id: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(&unusable)?;
     if id == schema::APPLICATION_ID {
         return Ok(false);
     }
-    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(unusable)?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(&unusable)?;
     if id == 0 && tables == 0 {
         return Ok(true);
     }
-    Err(if id == 0 && is_legacy(conn).map_err(unusable)? {
+    Err(if id == 0 && is_legacy(conn).map_err(&unusable)? {
         OpenError::Legacy(path.to_owned())
     } else {
         OpenError::Foreign(path.to_owned())

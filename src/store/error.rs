@@ -1,6 +1,6 @@
 //! Why the store could not do something, in words that the API and the log can pass on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
@@ -159,4 +159,22 @@ pub enum OpenError {
         /// Why.
         error: StoreError,
     },
+}
+
+impl OpenError {
+    /// Says of errors at `path` that it cannot be used.
+    pub(super) fn unusable<E: Into<StoreError>>(path: &Path) -> impl Fn(E) -> Self + use<E> {
+        let path = path.to_owned();
+        move |error| Self::Unusable { path: path.clone(), error: error.into() }
+    }
+}
+
+/// For those who know which file it is.
+impl From<OpenError> for StoreError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Unusable { error, .. } => error,
+            other => Self::Other(other.to_string()),
+        }
+    }
 }

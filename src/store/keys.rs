@@ -103,21 +103,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     })
 }
 
-/// Adds a key; fills in `id` and the times.
-///
-/// # Errors
-/// [`StoreError::Taken`] for its name or its hash.
-pub fn insert(conn: &Connection, row: &mut KeyRow) -> Result<(), StoreError> {
-    if row.id.is_empty() {
-        row.id = new_id();
-    }
-    row.created_at_ms = now_ms();
-    row.updated_at_ms = row.created_at_ms;
-    let sql = format!(
-        "INSERT INTO api_keys ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-             ?17, ?18, ?19)"
-    );
-    conn.prepare_cached(&sql)?.execute(params![
+/// Runs a statement whose parameters are the values of [`COLUMNS`], in their order.
+fn put(conn: &Connection, sql: &str, row: &KeyRow) -> Result<(), StoreError> {
+    conn.prepare_cached(sql)?.execute(params![
         row.id,
         row.name,
         row.hash,
@@ -141,38 +129,33 @@ pub fn insert(conn: &Connection, row: &mut KeyRow) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Adds a key; fills in `id` and the times.
+///
+/// # Errors
+/// [`StoreError::Taken`] for its name or its hash.
+pub fn insert(conn: &Connection, row: &mut KeyRow) -> Result<(), StoreError> {
+    if row.id.is_empty() {
+        row.id = new_id();
+    }
+    row.created_at_ms = now_ms();
+    row.updated_at_ms = row.created_at_ms;
+    let sql = format!(
+        "INSERT INTO api_keys ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+             ?17, ?18, ?19)"
+    );
+    put(conn, &sql, row)
+}
+
 /// Replaces a key, also its hash: a rotation. `last_used_ms` stays. Sets the new version in `row`.
 ///
 /// # Errors
 /// [`StoreError::NotFound`]; [`StoreError::Stale`] if the kept version is not `if_match`; [`StoreError::Taken`].
 pub fn update(conn: &Connection, row: &mut KeyRow, if_match: Option<i64>) -> Result<(), StoreError> {
-    let version = rows::next_version(conn, "api_keys", "id", &row.id, if_match)?;
-    conn.prepare_cached(
-        "UPDATE api_keys SET name = ?2, hash = ?3, prefix = ?4, scopes = ?5, allowed_providers = ?6, allowed_models = ?7,
-             allowed_cidrs = ?8, daily_cap = ?9, weekly_cap = ?10, monthly_cap = ?11, rpm = ?12, tpm = ?13,
-             concurrency = ?14, expires_at_ms = ?15, is_active = ?16, updated_at_ms = ?17 WHERE id = ?1",
-    )?
-    .execute(params![
-        row.id,
-        row.name,
-        row.hash,
-        row.prefix,
-        rows::text(&row.scopes)?,
-        rows::text(&row.allowed_providers)?,
-        rows::text(&row.allowed_models)?,
-        rows::text(&row.allowed_cidrs)?,
-        row.daily_cap,
-        row.weekly_cap,
-        row.monthly_cap,
-        row.rpm,
-        row.tpm,
-        row.concurrency,
-        row.expires_at_ms,
-        row.is_active,
-        version,
-    ])?;
-    row.updated_at_ms = version;
-    Ok(())
+    row.updated_at_ms = rows::next_version(conn, "api_keys", "id", &row.id, if_match)?;
+    let sql = "UPDATE api_keys SET name = ?2, hash = ?3, prefix = ?4, scopes = ?5, allowed_providers = ?6,
+        allowed_models = ?7, allowed_cidrs = ?8, daily_cap = ?9, weekly_cap = ?10, monthly_cap = ?11, rpm = ?12, tpm = ?13,
+        concurrency = ?14, expires_at_ms = ?15, is_active = ?16, updated_at_ms = ?19 WHERE id = ?1";
+    put(conn, sql, row)
 }
 
 /// Removes a key. What it used stays in the log under its name.

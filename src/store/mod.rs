@@ -26,6 +26,7 @@ pub mod audit;
 pub mod backup;
 pub mod combos;
 pub mod config;
+pub mod digest;
 pub mod import;
 pub mod keys;
 pub mod offline;
@@ -61,9 +62,9 @@ use writer::{Command, Gauges, Parts, Write, Writer};
 const FOLDER: &str = "db";
 /// Folder of backups in the data folder.
 const BACKUPS: &str = "backups";
-/// The database in it.
+/// The database in it, and in the folder of a backup.
 const FILE: &str = "data.sqlite";
-/// How long a write waits for another program's lock.
+/// How long a write, or a snapshot, waits for another program's lock.
 const BUSY: Duration = Duration::from_secs(5);
 /// Longest end of a store that nobody closes.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -108,7 +109,8 @@ struct Inner {
     vault: Vault,
     usage: usage::Queue,
     gauges: Arc<Gauges>,
-    limits: Arc<Mutex<usage::Limits>>,
+    /// How long usage is kept; `None` until somebody says so.
+    limits: watch::Sender<Option<usage::Limits>>,
     /// `Err` with the reason if the database cannot be used.
     database: Result<Database, String>,
 }
@@ -160,12 +162,11 @@ impl Store {
     /// [`OpenError::Newer`] should end the program; after any other, [`Store::degraded`] lets requests go on.
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let path = options.database();
-        let unusable = |error: std::io::Error| OpenError::Unusable { path: path.clone(), error: error.into() };
-        files::private_dir(&options.dir.join(FOLDER)).map_err(unusable)?;
+        let unusable = OpenError::unusable(&path);
+        files::private_dir(&options.dir.join(FOLDER)).map_err(&unusable)?;
         let mut conn = connect::writer(&path, options.busy)?;
         schema::bring_up(&mut conn, options, schema::MIGRATIONS)?;
-        let sealed = vault::holds_secrets(&conn)
-            .map_err(|error| OpenError::Unusable { path: path.clone(), error: error.into() })?;
+        let sealed = vault::holds_secrets(&conn).map_err(OpenError::unusable(&path))?;
         let vault = Vault::load(&options.dir, !sealed)?;
 
         let (commands, waiting) = mpsc::channel(writer::COMMANDS);
@@ -173,7 +174,7 @@ impl Store {
         let (ending, ended) = std_mpsc::channel();
         let (usage, rows) = usage::queue();
         let gauges = Arc::new(Gauges::new());
-        let limits = Arc::default();
+        let (limits, told) = watch::channel(None);
         let slots = Slots::default();
         let writer = Writer::new(Parts {
             path: path.clone(),
@@ -183,18 +184,18 @@ impl Store {
             rows,
             closing: closed,
             gauges: Arc::clone(&gauges),
-            upkeep: Upkeep::new(options.clone(), Arc::clone(&limits)),
+            upkeep: Upkeep::new(options.clone(), told),
             readers: slots.clone(),
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(unusable)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(&unusable)?;
         thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
                 runtime.block_on(writer.run());
                 drop(ending);
             })
-            .map_err(unusable)?;
-        let readers = Readers::start(path.clone(), &slots).map_err(unusable)?;
+            .map_err(&unusable)?;
+        let readers = Readers::start(path.clone(), &slots).map_err(&unusable)?;
         let database = Ok(Database { path, commands, readers, closing, ended: Mutex::new(ended) });
         Ok(Self { inner: Arc::new(Inner { dir: options.dir.clone(), vault, usage, gauges, limits, database }) })
     }
@@ -209,7 +210,7 @@ impl Store {
             vault: Vault::passing()?,
             usage: usage::Queue::closed(),
             gauges: Arc::new(Gauges::new()),
-            limits: Arc::default(),
+            limits: watch::channel(None).0,
             database: Err(reason.into()),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -260,9 +261,10 @@ impl Store {
         &self.inner.dir
     }
 
-    /// How long usage is kept, from the next round of upkeep on: within ten minutes.
+    /// How long usage is kept, from the next round of upkeep on: within ten minutes. The first call begins the first round:
+    /// before it, and in programs that never say it, nothing old is removed.
     pub fn keep(&self, limits: usage::Limits) {
-        *self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.inner.limits.send_replace(Some(limits));
     }
 
     /// Backups of this store.
@@ -345,13 +347,11 @@ pub fn check(options: &Options) -> Result<Vec<String>, StoreError> {
 
 /// The log beside a database.
 fn wal_of(path: &Path) -> PathBuf {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    wal.into()
+    files::with_suffix(path, "-wal")
 }
 
-/// Unix milliseconds.
-pub(crate) fn now_ms() -> i64 {
+/// Now, in Unix milliseconds.
+pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 

@@ -21,11 +21,11 @@ pub struct Pending {
 /// If the file is not a database of ours, or newer than this program.
 pub fn pending(options: &Options) -> Result<Vec<Pending>, OpenError> {
     let path = options.database();
-    let unusable = |error: rusqlite::Error| OpenError::Unusable { path: path.clone(), error: error.into() };
+    let unusable = OpenError::unusable(&path);
     let found = if path.exists() {
-        let conn = connect::reader(&path, options.busy).map_err(unusable)?;
+        let conn = connect::reader(&path, options.busy).map_err(&unusable)?;
         connect::identify(&conn, &path)?;
-        schema::version(&conn).map_err(unusable)?
+        schema::version(&conn).map_err(&unusable)?
     } else {
         0
     };
@@ -98,11 +98,7 @@ pub(super) fn open(options: &Options) -> Result<Connection, StoreError> {
     if !path.exists() {
         return Err(StoreError::NotFound);
     }
-    let said = |error: OpenError| match error {
-        OpenError::Unusable { error, .. } => error,
-        other => StoreError::Other(other.to_string()),
-    };
-    let conn = connect::writer(&path, options.busy).map_err(said)?;
+    let conn = connect::writer(&path, options.busy)?;
     match schema::version(&conn)? {
         schema::HEAD => Ok(conn),
         found => Err(StoreError::Other(format!(

@@ -139,20 +139,9 @@ fn read(vault: &Vault, row: &Row<'_>) -> rusqlite::Result<ProviderRow> {
     Ok(provider)
 }
 
-/// Adds a provider and its tags; fills in `id` and the times.
-///
-/// # Errors
-/// [`StoreError::Taken`] for its name.
-pub fn insert(conn: &Connection, vault: &Vault, row: &mut ProviderRow) -> Result<(), StoreError> {
-    if row.id.is_empty() {
-        row.id = new_id();
-    }
-    row.created_at_ms = now_ms();
-    row.updated_at_ms = row.created_at_ms;
-    let sql = format!(
-        "INSERT INTO providers ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
-    );
-    conn.prepare_cached(&sql)?.execute(params![
+/// Runs a statement whose parameters are the values of [`COLUMNS`], in their order.
+fn put(conn: &Connection, sql: &str, vault: &Vault, row: &ProviderRow) -> Result<(), StoreError> {
+    conn.prepare_cached(sql)?.execute(params![
         row.id,
         row.provider,
         row.name,
@@ -168,6 +157,23 @@ pub fn insert(conn: &Connection, vault: &Vault, row: &mut ProviderRow) -> Result
         row.created_at_ms,
         row.updated_at_ms,
     ])?;
+    Ok(())
+}
+
+/// Adds a provider and its tags; fills in `id` and the times.
+///
+/// # Errors
+/// [`StoreError::Taken`] for its name.
+pub fn insert(conn: &Connection, vault: &Vault, row: &mut ProviderRow) -> Result<(), StoreError> {
+    if row.id.is_empty() {
+        row.id = new_id();
+    }
+    row.created_at_ms = now_ms();
+    row.updated_at_ms = row.created_at_ms;
+    let sql = format!(
+        "INSERT INTO providers ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+    );
+    put(conn, &sql, vault, row)?;
     tags::set(conn, KIND, &row.id, &row.tags)
 }
 
@@ -181,32 +187,15 @@ pub fn update(
     row: &mut ProviderRow,
     if_match: Option<i64>,
 ) -> Result<(), StoreError> {
-    let version = rows::next_version(conn, "providers", "id", &row.id, if_match)?;
-    let secret = seal(vault, row)?;
-    let keep = row.secret_lost && secret.is_none();
-    conn.prepare_cached(
+    row.updated_at_ms = rows::next_version(conn, "providers", "id", &row.id, if_match)?;
+    // What cannot be opened stays as it is, unless there is something new.
+    row.secret_lost &= row.api_key.is_none() && row.headers.is_empty();
+    let secret = if row.secret_lost { "" } else { "secret = ?12, " };
+    let sql = format!(
         "UPDATE providers SET provider = ?2, name = ?3, auth_type = ?4, format = ?5, base_url = ?6, email = ?7,
-             priority = ?8, is_active = ?9, models = ?10, data = ?11, secret = iif(?14, secret, ?12), updated_at_ms = ?13
-         WHERE id = ?1",
-    )?
-    .execute(params![
-        row.id,
-        row.provider,
-        row.name,
-        row.auth_type,
-        row.format,
-        row.base_url,
-        row.email,
-        row.priority,
-        row.is_active,
-        rows::text(&row.models)?,
-        rows::text(&row.data)?,
-        secret,
-        version,
-        keep,
-    ])?;
-    row.updated_at_ms = version;
-    row.secret_lost = keep;
+             priority = ?8, is_active = ?9, models = ?10, data = ?11, {secret}updated_at_ms = ?14 WHERE id = ?1"
+    );
+    put(conn, &sql, vault, row)?;
     tags::set(conn, KIND, &row.id, &row.tags)
 }
 

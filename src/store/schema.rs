@@ -5,10 +5,9 @@
 
 use std::time::Instant;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::{OpenError, Options, StoreError, backup, now_ms, usage};
+use super::{OpenError, Options, StoreError, backup, digest::sha256, now_ms, usage};
 
 /// `FLWR`, in the header of every database of ours.
 pub(super) const APPLICATION_ID: i32 = 0x464C_5752;
@@ -185,8 +184,8 @@ CREATE INDEX audit_log_time ON audit_log (ts_ms);
 
 impl Migration {
     /// SHA-256 of its statements.
-    fn checksum(&self) -> Vec<u8> {
-        digest(&SHA256, self.sql.concat().as_bytes()).as_ref().to_vec()
+    fn checksum(&self) -> [u8; 32] {
+        sha256(self.sql.concat().as_bytes())
     }
 }
 
@@ -224,8 +223,8 @@ pub(super) fn version(conn: &Connection) -> rusqlite::Result<u32> {
 pub(super) fn bring_up(conn: &mut Connection, options: &Options, steps: &[Migration]) -> Result<(), OpenError> {
     let known = steps.len() as u32;
     let path = options.database();
-    let unusable = |error: rusqlite::Error| OpenError::Unusable { path: path.clone(), error: error.into() };
-    let found = version(conn).map_err(unusable)?;
+    let unusable = OpenError::unusable(&path);
+    let found = version(conn).map_err(&unusable)?;
     if found > known {
         return Err(OpenError::Newer { path, found, known, backup: backup::newest_fitting(options) });
     }
@@ -239,16 +238,16 @@ pub(super) fn bring_up(conn: &mut Connection, options: &Options, steps: &[Migrat
     }
     let applied = migrate(conn, steps)?;
     if found == 0 {
-        note(conn, "instance_id", &super::new_id()).map_err(unusable)?;
-        note(conn, "created_at_ms", &now_ms().to_string()).map_err(unusable)?;
+        note(conn, "instance_id", &super::new_id()).map_err(&unusable)?;
+        note(conn, "created_at_ms", &now_ms().to_string()).map_err(&unusable)?;
     } else if applied > 0 {
-        let faults = faults(conn).map_err(unusable)?;
+        let faults = faults(conn).map_err(&unusable)?;
         if !faults.is_empty() {
             return Err(OpenError::Unusable { path, error: StoreError::Corrupt(faults.join("; ")) });
         }
-        conn.execute_batch("PRAGMA optimize").map_err(unusable)?;
+        conn.execute_batch("PRAGMA optimize").map_err(&unusable)?;
     }
-    for name in changed(conn).map_err(unusable)? {
+    for name in changed(conn).map_err(&unusable)? {
         debug_assert!(false, "the released migration `{name}` was changed");
         tracing::warn!(name, "the database was made with other statements than this program's");
     }

@@ -4,7 +4,7 @@
 use std::{
     fs,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -13,6 +13,7 @@ use std::{
 
 use jiff::{Timestamp, ToSpan, Zoned, tz::TimeZone};
 use rusqlite::Connection;
+use tokio::sync::watch;
 
 use super::{Options, StoreError, audit, backup, now_ms, sessions, usage, usage::Limits, wal_of};
 
@@ -34,23 +35,30 @@ const BACKUP_HOUR: i8 = 3;
 pub(super) struct Upkeep {
     due: Instant,
     options: Options,
-    limits: Arc<Mutex<Limits>>,
+    /// `None` until it is known: nothing is removed by rules that nobody gave.
+    limits: watch::Receiver<Option<Limits>>,
     /// Whether a backup is being made.
     backing_up: Arc<AtomicBool>,
 }
 
 impl Upkeep {
-    /// The first pass is due at once.
-    pub(super) fn new(options: Options, limits: Arc<Mutex<Limits>>) -> Self {
+    /// The first pass is due as soon as the limits are known.
+    pub(super) fn new(options: Options, limits: watch::Receiver<Option<Limits>>) -> Self {
         Self { due: Instant::now(), options, limits, backing_up: Arc::default() }
     }
 
-    pub(super) fn due(&self) -> Instant {
-        self.due
+    /// When the next pass is due; `None` while the limits are not known.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.limits.borrow().is_some().then_some(self.due)
     }
 
     pub(super) fn is_due(&self) -> bool {
-        self.due <= Instant::now()
+        self.due().is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Waits until somebody says how long usage is kept. `None`: nobody can any more.
+    pub(super) async fn told(&mut self) -> Option<()> {
+        self.limits.changed().await.ok()
     }
 
     pub(super) fn postpone(&mut self) {
@@ -59,7 +67,7 @@ impl Upkeep {
 
     /// One pass.
     pub(super) fn pass(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(limits) = self.limits.borrow().clone() else { return Ok(()) };
         let now = now_ms();
         let more = [
             sessions::expire(conn, now)?,
@@ -132,6 +140,19 @@ fn give_back(conn: &Connection) -> Result<bool, StoreError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn nothing_is_due_before_the_limits_are_known() {
+        let (keep, told) = watch::channel(None);
+        let mut upkeep = Upkeep::new(Options::new(""), told);
+        assert_eq!((upkeep.due(), upkeep.is_due()), (None, false));
+        // A pass that comes all the same does nothing: there are no tables here.
+        upkeep.pass(&Connection::open_in_memory().unwrap()).unwrap();
+        keep.send_replace(Some(Limits::default()));
+        assert!(upkeep.is_due());
+        upkeep.postpone();
+        assert!(!upkeep.is_due() && upkeep.due().is_some());
+    }
 
     #[test]
     fn the_nightly_backup_is_made_once_and_only_after_changes() {

@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌─ commands wait ──▶ each in its own transaction, durable ──▶ after-commit steps ──▶ acknowledgement
 //!   wait ────┼─ 50 ms after the first usage row ──▶ 256 rows per transaction ──▶ next 256 ─ … ─▶ wait
-//!     ▲      ├─ every ten minutes ──▶ one small pass of upkeep
+//!     ▲      ├─ every ten minutes ──▶ one small pass of upkeep; none before it is known how long usage is kept
 //!     └──────┴─ a batch failed ──▶ it is kept, and tried again after 0.1 s … 5 s; commands go on in between
 //! ```
 //!
@@ -273,7 +273,7 @@ impl Writer {
                 self.keep_up();
                 continue;
             }
-            let wake = self.flush_at.map_or(self.upkeep.due(), |at| at.min(self.upkeep.due()));
+            let wake = self.flush_at.into_iter().chain(self.upkeep.due()).min();
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
@@ -286,7 +286,9 @@ impl Writer {
                         self.gather();
                     }
                 }
-                () = sleep_until(wake.into()) => {}
+                // The turn begins anew with what is due now.
+                Some(()) = self.upkeep.told() => {}
+                () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {}
             }
         }
         self.finish().await;
@@ -308,11 +310,7 @@ impl Writer {
     /// The connection, opened again if an error closed it.
     fn conn(&mut self) -> Result<&mut Connection, StoreError> {
         if self.conn.is_none() {
-            let opened = connect::writer(&self.path, self.busy);
-            self.conn = Some(opened.map_err(|error| match error {
-                super::OpenError::Unusable { error, .. } => error,
-                other => StoreError::Other(other.to_string()),
-            })?);
+            self.conn = Some(connect::writer(&self.path, self.busy)?);
         }
         self.conn.as_mut().ok_or(StoreError::Closed)
     }

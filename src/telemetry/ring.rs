@@ -7,7 +7,6 @@ use std::{
     collections::VecDeque,
     fmt::Write as _,
     sync::{Arc, LazyLock, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::Notify;
@@ -16,6 +15,8 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{Layer, layer::Context};
+
+use crate::store::now_ms;
 
 /// Lines that are kept.
 pub const LINES: usize = 2_000;
@@ -105,10 +106,9 @@ pub(super) struct Keep(pub(super) &'static Ring);
 impl<S: Subscriber> Layer<S> for Keep {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let ts_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
         let mut line = Line {
             id: 0,
-            ts_ms: i64::try_from(ts_ms).unwrap_or(i64::MAX),
+            ts_ms: now_ms(),
             level: *metadata.level(),
             target: metadata.target(),
             message: String::new(),

@@ -32,7 +32,7 @@ struct Planted {
 
 impl Planted {
     fn new(name: &'static str, secret: &str) -> Self {
-        let hex = flow_router::gateway::hex(secret.as_bytes());
+        let hex = flow_router::store::digest::hex(secret.as_bytes());
         let escaped: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
         let utf16 = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
         // Base64 of the same bytes differs with the place where they begin.

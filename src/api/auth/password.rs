@@ -144,7 +144,7 @@ fn verify(password: &str, stored: Option<&str>) -> Verdict {
     };
     if is_legacy(stored) {
         let given = digest::digest(&digest::SHA256, [LEGACY_PREFIX, password].concat().as_bytes());
-        let given = crate::gateway::hex(given.as_ref());
+        let given = crate::store::digest::hex(given.as_ref());
         let renewed = new_hash(password);
         let equal = verify_slices_are_equal(given.as_bytes(), stored.to_ascii_lowercase().as_bytes()).is_ok();
         return match (equal, renewed) {

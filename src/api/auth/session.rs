@@ -22,9 +22,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use crate::{
-    gateway::hex,
     settings::{AuthMode, Settings},
-    store::sessions::SessionRow,
+    store::{
+        digest::{hex, sha256},
+        sessions::SessionRow,
+    },
 };
 
 /// How long a session lasts at most, in milliseconds: 7 days.
@@ -260,9 +262,7 @@ pub(super) fn stands(row: &SessionRow, settings: &Settings) -> bool {
 
 /// What is kept of a token. A lookup by it tells nothing by its time: who wants to choose a digest must invert SHA-256.
 fn token_hash(token: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-    hash
+    sha256(token.as_bytes())
 }
 
 #[cfg(test)]

@@ -9,9 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use crate::{gateway::hex, store::files};
+use crate::store::{
+    digest::{hex, sha256},
+    files,
+};
 
 /// How such tokens begin: they are no keys.
 const PREFIX: &str = "fra_";
@@ -45,27 +48,18 @@ impl AdminToken {
         files::private_dir(folder)?;
         let fresh = folder.join("admin.token.new");
         // One that a crash left behind. Created anew below: an existing file would keep its mode, or be a link.
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        files::remove(&fresh)?;
         let mut file = files::private().write(true).create_new(true).open(&fresh)?;
         writeln!(file, "{text}")?;
-        file.sync_all()?;
+        // Not synced, which would be a wait for the disk at every start: where the power fails, the token's run ends too.
         fs::rename(&fresh, &path)?;
-        Ok(Self(sha256(&text)))
+        Ok(Self(sha256(text.as_bytes())))
     }
 
     /// Whether `token` is it. `None`: it does not even look like one.
     pub fn is(&self, token: &str) -> Option<bool> {
-        token.starts_with(PREFIX).then(|| verify_slices_are_equal(&self.0, &sha256(token)).is_ok())
+        token.starts_with(PREFIX).then(|| verify_slices_are_equal(&self.0, &sha256(token.as_bytes())).is_ok())
     }
-}
-
-fn sha256(text: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
-    hash
 }
 
 #[cfg(test)]

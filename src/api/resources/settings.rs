@@ -14,7 +14,7 @@ use crate::{
     },
     live::ChangeError,
     settings::{Effective, Row, Secret, TABLE, value},
-    store::{StoreError, settings as rows},
+    store::{StoreError, digest::hex, settings as rows},
 };
 
 /// Longest text of a setting, in characters.
@@ -186,9 +186,7 @@ fn version(rows: &[Effective]) -> String {
             hash.update(part.as_bytes());
         }
     }
-    let digest = hash.finish();
-    let short: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{short}\"")
+    format!("\"{}\"", hex(&hash.finish().as_ref()[..8]))
 }
 
 fn answer(api: &Api) -> Reply {

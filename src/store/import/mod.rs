@@ -96,7 +96,7 @@ pub fn legacy(options: &Options, from: Option<&Path>, dry_run: bool) -> Result<I
     drop(old);
     let new = database.with_file_name("data.importing.sqlite");
     for suffix in ["", "-wal", "-shm"] {
-        gone(&backup::with_suffix(&new, suffix))?;
+        files::remove(&files::with_suffix(&new, suffix))?;
     }
     let mut conn = made(options, &new)?;
     let vault = vault(options)?;
@@ -114,18 +114,11 @@ pub fn legacy(options: &Options, from: Option<&Path>, dry_run: bool) -> Result<I
         fs::copy(&database, &kept)?;
     }
     for suffix in ["-wal", "-shm"] {
-        gone(&backup::with_suffix(&database, suffix))?;
+        files::remove(&files::with_suffix(&database, suffix))?;
     }
     fs::rename(&new, &database)?;
     files::sync_parent(&database)?;
     Ok(imported)
-}
-
-fn gone(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 /// A new database at `path`.

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::store::{
     Secret, StoreError,
     combos::{AliasRow, ComboEntry, ComboRow},
+    digest,
     keys::KeyRow,
     pricing::PriceRow,
     providers::ProviderRow,
@@ -123,7 +124,7 @@ pub(super) fn read(old: &Connection, key: &LegacyKey) -> Result<Legacy, StoreErr
         columns,
         |row, notes| {
             let name = names.free(&text(row, 1)?, "key");
-            let Some(hash) = digest(&text(row, 2)?) else {
+            let Some(hash) = digest::parse(&text(row, 2)?) else {
                 notes.push(format!("the key {name} has no usable digest and is left out"));
                 return Ok(());
             };
@@ -433,15 +434,4 @@ fn listed(text: &str) -> Vec<String> {
     } else {
         words.into_iter().filter(|word| !word.is_empty()).collect()
     }
-}
-
-fn digest(hex: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    for (at, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(out)
 }

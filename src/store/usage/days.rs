@@ -2,7 +2,7 @@
 
 use rusqlite::{Transaction, params};
 
-use super::write::{Dims, Kind};
+use super::write::{ADD, BUCKET, Dims, Kind};
 
 /// One day's use of one model at one provider with one key. Empty names stand for none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +28,10 @@ pub(crate) struct DaySum {
 /// Adds sums to the buckets, as chat requests that went well.
 pub(crate) fn add_days(tx: &Transaction<'_>, sums: &[DaySum]) -> rusqlite::Result<()> {
     let mut dims = Dims::default();
-    let mut insert = tx.prepare_cached(
-        "INSERT INTO usage_bucket (start, conn_id, model, key_id, endpoint, n, n_err, n_retried, n_unpriced, tok_in,
-             tok_out, tok_cache_read, tok_cache_write, tok_reasoning, cost, dur_sum, ttft_sum, ttft_n)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7, ?8, 0, 0, 0, ?9, 0, 0, 0)
-         ON CONFLICT DO UPDATE SET n = n + excluded.n, tok_in = tok_in + excluded.tok_in,
-             tok_out = tok_out + excluded.tok_out, cost = cost + excluded.cost",
-    )?;
+    let mut insert = tx.prepare_cached(&format!(
+        "INSERT INTO usage_bucket ({BUCKET})
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7, ?8, 0, 0, 0, ?9, 0, 0, 0) {ADD}"
+    ))?;
     for sum in sums {
         let mut id = |kind, name: &str| dims.some(tx, kind, Some(name)).map(|id| id.unwrap_or(0));
         let (provider, model) = (id(Kind::Provider, &sum.provider)?, id(Kind::Model, &sum.model)?);

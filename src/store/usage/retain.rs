@@ -3,6 +3,11 @@
 use jiff::{Timestamp, ToSpan, Zoned, tz::TimeZone};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::{
+    sums::Sums,
+    write::{ADD, BUCKET},
+};
+
 /// Rows of the log that one pass deletes: a dozen milliseconds of the writer's time.
 const PASS_ROWS: i64 = 5_000;
 /// Days whose buckets one pass joins.
@@ -62,7 +67,12 @@ fn join(conn: &Connection, zone: &TimeZone, before_ms: i64) -> rusqlite::Result<
         let (day, next) = (day.timestamp().as_second(), next.timestamp().as_second().min(end));
         let fine = "SELECT EXISTS (SELECT 1 FROM usage_bucket WHERE start > ?1 AND start < ?2)";
         if conn.prepare_cached(fine)?.query_row([day, next], |row| row.get::<_, bool>(0))? {
-            conn.prepare_cached(JOIN)?.execute([day, next])?;
+            let sums = Sums::BUCKETS;
+            let add = format!(
+                "INSERT INTO usage_bucket ({BUCKET}) SELECT ?1, conn_id, model, key_id, endpoint, {sums} FROM usage_bucket
+                 WHERE start > ?1 AND start < ?2 GROUP BY conn_id, model, key_id, endpoint {ADD}"
+            );
+            conn.prepare_cached(&add)?.execute([day, next])?;
             conn.prepare_cached("DELETE FROM usage_bucket WHERE start > ?1 AND start < ?2")?.execute([day, next])?;
             joined += 1;
         }
@@ -71,21 +81,6 @@ fn join(conn: &Connection, zone: &TimeZone, before_ms: i64) -> rusqlite::Result<
     }
     Ok(joined)
 }
-
-const JOIN: &str = "
-    INSERT INTO usage_bucket (start, conn_id, model, key_id, endpoint, n, n_err, n_retried, n_unpriced, tok_in, tok_out,
-        tok_cache_read, tok_cache_write, tok_reasoning, cost, dur_sum, ttft_sum, ttft_n)
-    SELECT ?1, conn_id, model, key_id, endpoint, sum(n), sum(n_err), sum(n_retried), sum(n_unpriced), sum(tok_in),
-        sum(tok_out), sum(tok_cache_read), sum(tok_cache_write), sum(tok_reasoning), sum(cost), sum(dur_sum),
-        sum(ttft_sum), sum(ttft_n)
-    FROM usage_bucket WHERE start > ?1 AND start < ?2 GROUP BY conn_id, model, key_id, endpoint
-    ON CONFLICT DO UPDATE SET n = n + excluded.n, n_err = n_err + excluded.n_err,
-        n_retried = n_retried + excluded.n_retried, n_unpriced = n_unpriced + excluded.n_unpriced,
-        tok_in = tok_in + excluded.tok_in, tok_out = tok_out + excluded.tok_out,
-        tok_cache_read = tok_cache_read + excluded.tok_cache_read,
-        tok_cache_write = tok_cache_write + excluded.tok_cache_write,
-        tok_reasoning = tok_reasoning + excluded.tok_reasoning, cost = cost + excluded.cost,
-        dur_sum = dur_sum + excluded.dur_sum, ttft_sum = ttft_sum + excluded.ttft_sum, ttft_n = ttft_n + excluded.ttft_n";
 
 /// The begin of the day that holds a time.
 fn midnight(ms: i64, zone: &TimeZone) -> Option<Zoned> {

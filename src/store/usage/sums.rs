@@ -85,7 +85,8 @@ impl Sums {
         (input > 0).then(|| self.tokens_cache_read as f64 / input as f64)
     }
 
-    const BUCKETS: &str = "sum(n), sum(n_err), sum(n_retried), sum(n_unpriced), sum(tok_in), sum(tok_out),
+    /// The sums of buckets, in the order of their columns.
+    pub(super) const BUCKETS: &str = "sum(n), sum(n_err), sum(n_retried), sum(n_unpriced), sum(tok_in), sum(tok_out),
         sum(tok_cache_read), sum(tok_cache_write), sum(tok_reasoning), sum(cost), sum(dur_sum), sum(ttft_sum), sum(ttft_n)";
     /// The same over the log. Endpoint 3 counts tokens and costs nothing; outcomes 0 and 5 are no failures.
     const LOG: &str =

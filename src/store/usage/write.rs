@@ -156,6 +156,18 @@ pub(crate) fn write(tx: &Transaction<'_>, dims: &mut Dims, rows: &[UsageRow]) ->
     put(tx, &sums)
 }
 
+/// The columns of `usage_bucket`: five that name a row, and its sums.
+pub(super) const BUCKET: &str =
+    "start, conn_id, model, key_id, endpoint, n, n_err, n_retried, n_unpriced, tok_in, tok_out,
+    tok_cache_read, tok_cache_write, tok_reasoning, cost, dur_sum, ttft_sum, ttft_n";
+/// End of an INSERT of [`BUCKET`]: what is there already grows.
+pub(super) const ADD: &str = "ON CONFLICT DO UPDATE SET n = n + excluded.n, n_err = n_err + excluded.n_err,
+    n_retried = n_retried + excluded.n_retried, n_unpriced = n_unpriced + excluded.n_unpriced,
+    tok_in = tok_in + excluded.tok_in, tok_out = tok_out + excluded.tok_out,
+    tok_cache_read = tok_cache_read + excluded.tok_cache_read, tok_cache_write = tok_cache_write + excluded.tok_cache_write,
+    tok_reasoning = tok_reasoning + excluded.tok_reasoning, cost = cost + excluded.cost,
+    dur_sum = dur_sum + excluded.dur_sum, ttft_sum = ttft_sum + excluded.ttft_sum, ttft_n = ttft_n + excluded.ttft_n";
+
 /// What rows are summed by: the columns that name a row of `usage_bucket`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Bucket {
@@ -205,19 +217,10 @@ impl Sums {
 
 /// Adds the sums of a batch to their buckets: most rows of a batch share one, which is then written once.
 fn put(tx: &Transaction<'_>, sums: &BTreeMap<Bucket, Sums>) -> rusqlite::Result<()> {
-    let mut bucket = tx.prepare_cached(
-        "INSERT INTO usage_bucket (start, conn_id, model, key_id, endpoint, n, n_err, n_retried, n_unpriced, tok_in,
-             tok_out, tok_cache_read, tok_cache_write, tok_reasoning, cost, dur_sum, ttft_sum, ttft_n)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
-         ON CONFLICT DO UPDATE SET n = n + excluded.n, n_err = n_err + excluded.n_err,
-             n_retried = n_retried + excluded.n_retried, n_unpriced = n_unpriced + excluded.n_unpriced,
-             tok_in = tok_in + excluded.tok_in, tok_out = tok_out + excluded.tok_out,
-             tok_cache_read = tok_cache_read + excluded.tok_cache_read,
-             tok_cache_write = tok_cache_write + excluded.tok_cache_write,
-             tok_reasoning = tok_reasoning + excluded.tok_reasoning, cost = cost + excluded.cost,
-             dur_sum = dur_sum + excluded.dur_sum, ttft_sum = ttft_sum + excluded.ttft_sum,
-             ttft_n = ttft_n + excluded.ttft_n",
-    )?;
+    let mut bucket = tx.prepare_cached(&format!(
+        "INSERT INTO usage_bucket ({BUCKET})
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) {ADD}"
+    ))?;
     for (at, sums) in sums {
         bucket.execute(params![
             at.start,

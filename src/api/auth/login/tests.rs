@@ -27,7 +27,7 @@ pub(in crate::api::auth) struct Stage {
 /// The hash of [`RIGHT`] in the form of the Go program: cheap to make, and renewed by the first login.
 fn legacy() -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"flow_router_local_v1:correct horse");
-    crate::gateway::hex(digest.as_ref())
+    crate::store::digest::hex(digest.as_ref())
 }
 
 impl Stage {

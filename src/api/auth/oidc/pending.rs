@@ -10,12 +10,12 @@ use std::{
 use aws_lc_rs::{
     aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     constant_time::verify_slices_are_equal,
-    digest,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use crate::store::digest::sha256;
 
 /// How long a login may take, in seconds.
 pub(in crate::api::auth) const LIFE_S: i64 = 600;
@@ -48,7 +48,7 @@ impl Pending {
 
     /// What the provider is told of the verifier (RFC 7636 §4.2).
     pub(super) fn challenge(&self) -> String {
-        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.verifier.as_bytes()))
+        URL_SAFE_NO_PAD.encode(sha256(self.verifier.as_bytes()))
     }
 
     /// Whether an answer with `state` belongs to this login and comes in time.
@@ -124,8 +124,7 @@ struct Book {
 impl Used {
     /// Whether `state` comes for the first time.
     pub(super) fn first(&self, state: &str, now_ms: i64) -> bool {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, state.as_bytes()).as_ref());
+        let hash = sha256(state.as_bytes());
         // Set and queue change together, without a panic in between.
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Book { set, queue } = &mut *book;
