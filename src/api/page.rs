@@ -74,8 +74,9 @@ impl Page {
         Ok(Self { limit: usize::try_from(limit).unwrap_or(1), after })
     }
 
-    /// The page of a list that is known as a whole: entries with what they are ordered by, ascending.
-    pub(super) fn cut(&self, entries: Vec<(String, Value)>) -> Value {
+    /// The page of a list that is known as a whole: entries with what they are ordered by, in any order.
+    pub(super) fn cut(&self, mut entries: Vec<(String, Value)>) -> Value {
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         let total = entries.len();
         let mut rest = entries.into_iter().skip_while(|(key, _)| self.after.as_ref().is_some_and(|after| key <= after));
         let (mut data, mut last) = (Vec::new(), None);

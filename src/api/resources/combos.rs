@@ -270,14 +270,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let stored = rows.iter().map(|row| (row.name.clone(), row.description.clone(), shown(api, row)));
     let others = fixed(&snapshot.settings, true).map(|alias| (alias.name.clone(), String::new(), shown_fixed(alias)));
     let entries = stored.chain(others).filter(|(name, text, _)| page::holds(request.query("q"), &[name, text]));
-    Ok(Reply::json(page.cut(sorted(entries.map(|(name, _, entry)| (name, entry)).collect()))))
-}
-
-/// Entries with their names, ordered as they are shown.
-pub(super) fn sorted(entries: Vec<(String, Value)>) -> Vec<(String, Value)> {
-    let mut entries: Vec<_> = entries.into_iter().map(|(name, entry)| (name.to_lowercase(), entry)).collect();
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    entries
+    Ok(Reply::json(page.cut(entries.map(|(name, _, entry)| (name.to_lowercase(), entry)).collect())))
 }
 
 async fn find(api: &Api, id: &str) -> Result<ComboRow, Problem> {

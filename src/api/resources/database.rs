@@ -260,9 +260,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let backups = api.live().store().backups().list().await?;
     // The newest first, in an order that ascends.
     let key = |backup: &Backup| format!("{:020} {}", i64::MAX - backup.created_at_ms, backup.name);
-    let mut entries: Vec<_> = backups.iter().map(|backup| (key(backup), shown(backup))).collect();
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(Reply::json(page.cut(entries)))
+    Ok(Reply::json(page.cut(backups.iter().map(|backup| (key(backup), shown(backup))).collect())))
 }
 
 async fn create(api: &Api, request: &Request) -> Result<Reply, Problem> {

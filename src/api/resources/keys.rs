@@ -250,12 +250,10 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let stored = rows.iter().map(|row| (format!("{} {}", row.name.to_lowercase(), row.id), shown(row, read_only)));
     let others =
         fixed(&snapshot.settings).map(|key| (format!("{} {}", key.name.to_lowercase(), key.id), shown_fixed(key)));
-    let mut entries: Vec<_> = stored
+    let entries = stored
         .chain(others)
-        .filter(|(_, entry)| page::holds(request.query("q"), &[entry["name"].as_str().unwrap_or_default()]))
-        .collect();
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(Reply::json(page.cut(entries)))
+        .filter(|(_, entry)| page::holds(request.query("q"), &[entry["name"].as_str().unwrap_or_default()]));
+    Ok(Reply::json(page.cut(entries.collect())))
 }
 
 async fn find(api: &Api, id: &str) -> Result<KeyRow, Problem> {

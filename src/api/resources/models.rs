@@ -5,7 +5,7 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Value, json};
 
-use super::combos::{PRICE, SOURCES, fixed, pinned, price, sorted};
+use super::combos::{PRICE, SOURCES, fixed, pinned, price};
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
@@ -185,7 +185,7 @@ async fn list_aliases(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let others = fixed(&snapshot.settings, false)
         .map(|alias| (alias.name.clone(), alias.models.concat(), shown_fixed_alias(alias)));
     let entries = stored.chain(others).filter(|(alias, model, _)| page::holds(request.query("q"), &[alias, model]));
-    Ok(Reply::json(page.cut(sorted(entries.map(|(alias, _, entry)| (alias, entry)).collect()))))
+    Ok(Reply::json(page.cut(entries.map(|(alias, _, entry)| (alias.to_lowercase(), entry)).collect())))
 }
 
 async fn get_alias(api: &Api, request: &Request) -> Result<Reply, Problem> {

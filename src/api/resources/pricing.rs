@@ -258,7 +258,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
         provider.as_deref().is_none_or(|provider| provider == of) && holds(request.query("q"), &[of, model])
     };
     let place = |provider: &str, model: &str| format!("{provider}\n{model}");
-    let mut entries: Vec<(String, Value)> = if source == Some(Source::Card.name()) {
+    let entries: Vec<(String, Value)> = if source == Some(Source::Card.name()) {
         let rows = RateCard::built_in().filter(|(vendor, model, _)| wanted(vendor, model));
         rows.map(|(vendor, model, price)| (place(vendor, model), shown(&card(vendor, model, price), None))).collect()
     } else {
@@ -267,7 +267,6 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
         let rows = rows.filter(|row| wanted(&row.provider, &row.model));
         rows.filter_map(|row| Some((place(&row.provider, &row.model), shown_row(row)?))).collect()
     };
-    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     Ok(Reply::json(page.cut(entries)))
 }
 

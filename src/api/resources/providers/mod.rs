@@ -321,29 +321,22 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let stored = stored(api).await?;
     let snapshot = api.live().snapshot();
     let shown = Shown::new(api, &snapshot.settings);
-    let mut entries: Vec<(i64, String, Value)> = Vec::new();
-    for row in &stored {
-        entries.push((row.priority, row.name.clone(), shown.row(row)));
-    }
-    for provider in snapshot.settings.providers.iter().filter(|provider| provider.source != Source::Store) {
-        entries.push((provider.priority, provider.name.clone(), shown.fixed(provider)));
-    }
-    entries.retain(|(_, name, entry)| {
+    // Ascending as texts: priorities are lifted above zero first.
+    let key = |priority: i64, name: &str| {
+        format!("{:020} {}", i128::from(priority) - i128::from(i64::MIN), name.to_lowercase())
+    };
+    let stored = stored.iter().map(|row| (key(row.priority, &row.name), shown.row(row)));
+    let others = snapshot.settings.providers.iter().filter(|provider| provider.source != Source::Store);
+    let others = others.map(|provider| (key(provider.priority, &provider.name), shown.fixed(provider)));
+    let entries = stored.chain(others).filter(|(_, entry)| {
         let text = |member: &str| entry[member].as_str().unwrap_or_default();
         let tagged = |tag: &str| entry["tags"].as_array().is_some_and(|tags| tags.iter().any(|other| other == tag));
         request.query("provider").is_none_or(|wanted| text("provider").eq_ignore_ascii_case(wanted))
             && request.query("active").is_none_or(|_| entry["isActive"] == request.flag("active"))
             && request.query("tag").is_none_or(tagged)
-            && page::holds(request.query("q"), &[name, text("provider"), text("baseUrl"), text("email")])
+            && page::holds(request.query("q"), &[text("name"), text("provider"), text("baseUrl"), text("email")])
     });
-    // Ascending as texts: priorities are lifted above zero first.
-    let key = |priority: i64, name: &str| {
-        format!("{:020} {}", i128::from(priority) - i128::from(i64::MIN), name.to_lowercase())
-    };
-    let mut entries: Vec<_> =
-        entries.into_iter().map(|(priority, name, entry)| (key(priority, &name), entry)).collect();
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(Reply::json(page.cut(entries)))
+    Ok(Reply::json(page.cut(entries.collect())))
 }
 
 /// One of the store's providers, by its id or as `name:NAME`.
