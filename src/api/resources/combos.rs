@@ -5,7 +5,7 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{ids, integer};
+use super::{ids, integer, pinned};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
@@ -254,12 +254,6 @@ pub(super) fn fixed(settings: &Settings, several: bool) -> impl Iterator<Item = 
     settings.aliases.iter().filter(move |alias| alias.source != Source::Store && (alias.models.len() > 1) == several)
 }
 
-pub(super) fn pinned(alias: &Alias) -> Problem {
-    let message = format!("{} is defined by the {}: change it there", alias.name, alias.source.name());
-    let details = json!({ "source": alias.source.name() });
-    Problem::new(423, "pinned_by_config", message).param(alias.name.clone()).details(details)
-}
-
 async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
     let rows = match api.live().unavailable() {
@@ -276,7 +270,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
 async fn find(api: &Api, id: &str) -> Result<ComboRow, Problem> {
     let snapshot = api.live().snapshot();
     if let Some(alias) = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name)) {
-        return Err(pinned(alias));
+        return Err(pinned(&alias.name, alias.source));
     }
     let rows = api.live().store().read(rows::list).await?;
     let row = rows.into_iter().find(|row| ids::is(id, &row.id, &row.name));

@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{ids, integer};
+use super::{ids, integer, pinned};
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
@@ -266,11 +266,7 @@ async fn find(api: &Api, id: &str) -> Result<KeyRow, Problem> {
     }
     let snapshot = api.live().snapshot();
     match fixed(&snapshot.settings).find(|key| ids::is(id, &key.id, &key.name)) {
-        Some(key) => {
-            let message = format!("{} is defined by the {}: change it there", key.name, key.source.name());
-            let details = json!({ "source": key.source.name() });
-            Err(Problem::new(423, "pinned_by_config", message).param(&*key.name).details(details))
-        }
+        Some(key) => Err(pinned(&key.name, key.source)),
         None => Err(Problem::not_found(format!("key {id}"))),
     }
 }

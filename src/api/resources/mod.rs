@@ -18,10 +18,10 @@ pub(super) mod tags;
 mod time;
 pub(super) mod usage;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Api, Reply, Request, schema::Schema};
-use crate::store::Secret;
+use super::{Api, Problem, Reply, Request, schema::Schema};
+use crate::{settings::Source, store::Secret};
 
 /// A parameter that is true or false.
 const FLAG: Schema = Schema::Word(&["true", "false", "1", "0"]);
@@ -42,6 +42,12 @@ fn hidden(secret: &Secret) -> Option<String> {
 fn integer(value: &Value) -> Option<i64> {
     // Within the bounds of schemas a float is exact.
     value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64))
+}
+
+/// The refusal to change what a file, the environment or a flag has defined.
+fn pinned(name: &str, source: Source) -> Problem {
+    let message = format!("{name} is defined by the {}: change it there", source.name());
+    Problem::new(423, "pinned_by_config", message).param(name).details(json!({ "source": source.name() }))
 }
 
 /// An answer to a change that logins may rest upon: sessions that no longer stand end, and the caller, who made the

@@ -5,7 +5,10 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Value, json};
 
-use super::combos::{PRICE, SOURCES, fixed, pinned, price};
+use super::{
+    combos::{PRICE, SOURCES, fixed, price},
+    pinned,
+};
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
@@ -203,7 +206,7 @@ fn writable(api: &Api, name: &str) -> Result<(), Problem> {
     let snapshot = api.live().snapshot();
     let mut others = snapshot.settings.aliases.iter().filter(|alias| alias.source != Source::Store);
     match others.find(|alias| alias.name.eq_ignore_ascii_case(name)) {
-        Some(alias) => Err(pinned(alias)),
+        Some(alias) => Err(pinned(&alias.name, alias.source)),
         None => Ok(()),
     }
 }

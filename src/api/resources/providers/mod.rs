@@ -18,7 +18,7 @@ use proxy::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    hidden, ids,
+    hidden, ids, pinned,
     probe::{self, PROBED},
 };
 use crate::{
@@ -342,9 +342,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
 /// One of the store's providers, by its id or as `name:NAME`.
 async fn find(api: &Api, id: &str) -> Result<ProviderRow, Problem> {
     if let Some(fixed) = fixed(&api.live().snapshot().settings, id) {
-        let message = format!("{} is defined by the {}: change it there", fixed.name, fixed.source.name());
-        let details = json!({ "source": fixed.source.name() });
-        return Err(Problem::new(423, "pinned_by_config", message).param(fixed.name.clone()).details(details));
+        return Err(pinned(&fixed.name, fixed.source));
     }
     let store = api.live().store().clone();
     let rows = api.live().store().read(move |conn| rows::list(conn, store.vault())).await?;
