@@ -5,7 +5,7 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{ids, integer, pinned};
+use super::{SOURCE, ids, integer, pinned};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
@@ -25,7 +25,6 @@ use crate::{
 };
 
 const STRATEGIES: &[&str] = &["priority", "round_robin", "random", "cost_optimal"];
-pub(super) const SOURCES: &[&str] = &["store", "file", "environment", "flag", "default"];
 
 const ENTRY: Object = Object {
     name: "ComboEntry",
@@ -75,7 +74,7 @@ const COMBO: Object = Object {
         needed("isActive", Schema::Bool, ""),
         needed("description", TEXT, ""),
         needed("tags", TEXTS, ""),
-        needed("source", Schema::Word(SOURCES), "where it is defined"),
+        needed("source", SOURCE, "where it is defined"),
         needed("readOnly", Schema::Bool, ""),
         needed("inForce", Schema::Bool, ""),
         needed("notes", TEXTS, "why it is not in force"),

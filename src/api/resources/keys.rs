@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{ids, integer, pinned};
+use super::{SOURCE, ids, integer, pinned};
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
@@ -68,7 +68,7 @@ macro_rules! key {
                 needed("expiresAt", TIME_OR_NULL, ""),
                 needed("isActive", Schema::Bool, ""),
                 needed("status", Schema::Word(&["active", "revoked", "expired"]), ""),
-                needed("source", Schema::Word(&["store", "file", "environment", "flag", "default"]), ""),
+                needed("source", SOURCE, ""),
                 needed("readOnly", Schema::Bool, ""),
                 needed("lastUsedAt", TIME_OR_NULL, ""),
                 needed("createdAt", TIME_OR_NULL, ""),

@@ -25,6 +25,8 @@ use crate::{settings::Source, store::Secret};
 
 /// A parameter that is true or false.
 const FLAG: Schema = Schema::Word(&["true", "false", "1", "0"]);
+/// Where an entry is defined: the names of [`Source`].
+const SOURCE: Schema = Schema::Word(&["store", "file", "environment", "flag", "default"]);
 
 /// Enough of a secret to recognise it, if it is so long that this gives nothing away.
 fn hidden(secret: &Secret) -> Option<String> {

@@ -6,7 +6,8 @@ use proxy::Method;
 use serde_json::{Value, json};
 
 use super::{
-    combos::{PRICE, SOURCES, fixed, price},
+    SOURCE,
+    combos::{PRICE, fixed, price},
     pinned,
 };
 use crate::{
@@ -35,7 +36,7 @@ const ALIAS: Object = Object {
         needed("alias", TEXT, ""),
         needed("model", TEXT, ""),
         needed("providerId", TEXT_OR_NULL, ""),
-        needed("source", Schema::Word(SOURCES), ""),
+        needed("source", SOURCE, ""),
         needed("readOnly", Schema::Bool, ""),
         needed("createdAt", TIME_OR_NULL, ""),
         needed("updatedAt", TIME_OR_NULL, ""),
