@@ -5,7 +5,7 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{SOURCE, ids, integer, pinned};
+use super::{SOURCE, ids, integer, pinned, texts};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
@@ -289,9 +289,6 @@ async fn get(api: &Api, request: &Request) -> Result<Reply, Problem> {
 /// Puts what a body says into a row. The body has the form of [`WRITE`].
 fn apply(row: &mut ComboRow, members: &Map<String, Value>) {
     let default = ComboRow::default();
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
     for (name, value) in members {
         match name.as_str() {
             "name" => row.name = value.as_str().unwrap_or_default().trim().to_owned(),

@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{SOURCE, ids, integer, pinned};
+use super::{SOURCE, ids, integer, pinned, texts};
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
@@ -297,19 +297,18 @@ fn reveal(api: &Api, row: &KeyRow, key: &str) -> Reply {
 
 /// Puts what a body says into a row. The body has the form of [`WRITE`].
 fn apply(row: &mut KeyRow, members: &Map<String, Value>) -> Result<(), StoreError> {
-    let texts = |value: &Value| -> Vec<String> {
-        let list = value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+    let names = |value: &Value| {
+        let list = texts(value);
         // A star among others makes the others say nothing.
-        let list: Vec<String> = list.collect();
         if list.iter().any(|item| item == "*") { Vec::new() } else { list }
     };
     for (name, value) in members {
         match name.as_str() {
             "name" => row.name = value.as_str().unwrap_or_default().trim().to_owned(),
-            "scopes" => row.scopes = texts(value),
-            "allowedProviders" => row.allowed_providers = texts(value),
-            "allowedModels" => row.allowed_models = texts(value),
-            "allowedCidrs" => row.allowed_cidrs = texts(value),
+            "scopes" => row.scopes = names(value),
+            "allowedProviders" => row.allowed_providers = names(value),
+            "allowedModels" => row.allowed_models = names(value),
+            "allowedCidrs" => row.allowed_cidrs = names(value),
             "isActive" => row.is_active = value.as_bool().unwrap_or(true),
             "expiresAt" => {
                 row.expires_at_ms =

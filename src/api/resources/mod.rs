@@ -46,6 +46,11 @@ fn integer(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64))
 }
 
+/// The texts of a list; none if it is no list.
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 /// The refusal to change what a file, the environment or a flag has defined.
 fn pinned(name: &str, source: Source) -> Problem {
     let message = format!("{name} is defined by the {}: change it there", source.name());

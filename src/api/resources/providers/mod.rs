@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 use super::{
     hidden, ids, pinned,
     probe::{self, PROBED},
+    texts,
 };
 use crate::{
     api::{
@@ -457,9 +458,6 @@ fn apply(row: &mut ProviderRow, members: &Map<String, Value>) -> Result<(), Stor
     let invalid = |field: &str, message: String| StoreError::Invalid { field: field.to_owned(), message };
     let default = ProviderRow::default();
     let text = |value: &Value| value.as_str().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
     let mut rest = Map::new();
     if let Some(data) = members.get("data").and_then(Value::as_object) {
         // Older clients put these there; what stands outside counts more.
