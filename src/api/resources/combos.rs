@@ -5,7 +5,7 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{SOURCE, ids, integer, pinned, texts};
+use super::{SOURCE, ids, integer, pinned, stored, texts};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
@@ -255,10 +255,7 @@ pub(super) fn fixed(settings: &Settings, several: bool) -> impl Iterator<Item = 
 
 async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
-    let rows = match api.live().unavailable() {
-        Some(_) => Vec::new(),
-        None => api.live().store().read(rows::list).await?,
-    };
+    let rows = stored(api, rows::list).await?;
     let snapshot = api.live().snapshot();
     let stored = rows.iter().map(|row| (row.name.clone(), row.description.clone(), shown(api, row)));
     let others = fixed(&snapshot.settings, true).map(|alias| (alias.name.clone(), String::new(), shown_fixed(alias)));

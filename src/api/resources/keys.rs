@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{SOURCE, ids, integer, pinned, texts};
+use super::{SOURCE, ids, integer, pinned, stored, texts};
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
@@ -241,10 +241,7 @@ fn fixed(settings: &Settings) -> impl Iterator<Item = &KeyHash> {
 
 async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
-    let rows = match api.live().unavailable() {
-        Some(_) => Vec::new(),
-        None => api.live().store().read(rows::list).await?,
-    };
+    let rows = stored(api, rows::list).await?;
     let snapshot = api.live().snapshot();
     let read_only = snapshot.settings.read_only;
     let stored = rows.iter().map(|row| (format!("{} {}", row.name.to_lowercase(), row.id), shown(row, read_only)));
@@ -257,10 +254,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
 }
 
 async fn find(api: &Api, id: &str) -> Result<KeyRow, Problem> {
-    let rows = match api.live().unavailable() {
-        Some(_) => Vec::new(),
-        None => api.live().store().read(rows::list).await?,
-    };
+    let rows = stored(api, rows::list).await?;
     if let Some(row) = rows.into_iter().find(|row| ids::is(id, &row.id, &row.name)) {
         return Ok(row);
     }

@@ -21,7 +21,10 @@ pub(super) mod usage;
 use serde_json::{Value, json};
 
 use super::{Api, Problem, Reply, Request, schema::Schema};
-use crate::{settings::Source, store::Secret};
+use crate::{
+    settings::Source,
+    store::{Connection, Secret, StoreError},
+};
 
 /// A parameter that is true or false.
 const FLAG: Schema = Schema::Word(&["true", "false", "1", "0"]);
@@ -44,6 +47,17 @@ fn hidden(secret: &Secret) -> Option<String> {
 fn integer(value: &Value) -> Option<i64> {
     // Within the bounds of schemas a float is exact.
     value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64))
+}
+
+/// The store's entries of a kind. Where the store cannot be read there are none: those of files are shown all the same.
+async fn stored<T: Send + 'static>(
+    api: &Api,
+    list: impl FnOnce(&Connection) -> Result<Vec<T>, StoreError> + Send + 'static,
+) -> Result<Vec<T>, Problem> {
+    match api.live().unavailable() {
+        Some(_) => Ok(Vec::new()),
+        None => Ok(api.live().store().read(list).await?),
+    }
 }
 
 /// The texts of a list; none if it is no list.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     SOURCE,
     combos::{PRICE, fixed, price},
-    pinned,
+    pinned, stored,
 };
 use crate::{
     api::{
@@ -179,10 +179,7 @@ fn shown_fixed_alias(alias: &Alias) -> Value {
 
 async fn list_aliases(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
-    let rows = match api.live().unavailable() {
-        Some(_) => Vec::new(),
-        None => api.live().store().read(rows::aliases).await?,
-    };
+    let rows = stored(api, rows::aliases).await?;
     let snapshot = api.live().snapshot();
     let read_only = snapshot.settings.read_only;
     let stored = rows.iter().map(|row| (row.alias.clone(), row.model.clone(), shown_alias(row, read_only)));

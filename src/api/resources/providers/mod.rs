@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::{
     hidden, ids, pinned,
     probe::{self, PROBED},
-    texts,
+    stored, texts,
 };
 use crate::{
     api::{
@@ -308,25 +308,17 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// The store's providers. Where the store cannot be read there are none.
-async fn stored(api: &Api) -> Result<Vec<ProviderRow>, Problem> {
-    if api.live().unavailable().is_some() {
-        return Ok(Vec::new());
-    }
-    let store = api.live().store().clone();
-    Ok(api.live().store().read(move |conn| rows::list(conn, store.vault())).await?)
-}
-
 async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
-    let stored = stored(api).await?;
+    let store = api.live().store().clone();
+    let rows = stored(api, move |conn| rows::list(conn, store.vault())).await?;
     let snapshot = api.live().snapshot();
     let shown = Shown::new(api, &snapshot.settings);
     // Ascending as texts: priorities are lifted above zero first.
     let key = |priority: i64, name: &str| {
         format!("{:020} {}", i128::from(priority) - i128::from(i64::MIN), name.to_lowercase())
     };
-    let stored = stored.iter().map(|row| (key(row.priority, &row.name), shown.row(row)));
+    let stored = rows.iter().map(|row| (key(row.priority, &row.name), shown.row(row)));
     let others = snapshot.settings.providers.iter().filter(|provider| provider.source != Source::Store);
     let others = others.map(|provider| (key(provider.priority, &provider.name), shown.fixed(provider)));
     let entries = stored.chain(others).filter(|(_, entry)| {
