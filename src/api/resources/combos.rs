@@ -253,6 +253,11 @@ pub(super) fn fixed(settings: &Settings, several: bool) -> impl Iterator<Item = 
     settings.aliases.iter().filter(move |alias| alias.source != Source::Store && (alias.models.len() > 1) == several)
 }
 
+/// The one of them that is shown as a combo and named so.
+fn fixed_combo<'s>(settings: &'s Settings, id: &str) -> Option<&'s Alias> {
+    fixed(settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name))
+}
+
 async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
     let rows = stored(api, rows::list).await?;
@@ -264,8 +269,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
 }
 
 async fn find(api: &Api, id: &str) -> Result<ComboRow, Problem> {
-    let snapshot = api.live().snapshot();
-    if let Some(alias) = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name)) {
+    if let Some(alias) = fixed_combo(&api.live().snapshot().settings, id) {
         return Err(pinned(&alias.name, alias.source));
     }
     let rows = api.live().store().read(rows::list).await?;
@@ -276,7 +280,7 @@ async fn find(api: &Api, id: &str) -> Result<ComboRow, Problem> {
 async fn get(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let id = request.param("id");
     let snapshot = api.live().snapshot();
-    if let Some(alias) = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name)) {
+    if let Some(alias) = fixed_combo(&snapshot.settings, id) {
         return Ok(Reply::json(shown_fixed(alias)).etag(0));
     }
     let row = find(api, id).await?;
@@ -367,8 +371,7 @@ async fn delete(api: &Api, request: &Request) -> Result<Reply, Problem> {
 async fn simulate(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let id = request.param("id");
     let snapshot = api.live().snapshot();
-    let known = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name));
-    let name = match known {
+    let name = match fixed_combo(&snapshot.settings, id) {
         Some(alias) => alias.name.clone(),
         None => find(api, id).await?.name,
     };
