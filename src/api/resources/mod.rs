@@ -20,7 +20,10 @@ pub(super) mod usage;
 
 use serde_json::{Value, json};
 
-use super::{Api, Problem, Reply, Request, schema::Schema};
+use super::{
+    Api, Problem, Reply, Request,
+    schema::{Schema, whole},
+};
 use crate::{
     settings::Source,
     store::{Connection, Secret, StoreError},
@@ -45,8 +48,7 @@ fn hidden(secret: &Secret) -> Option<String> {
 
 /// A whole number, however it is written.
 fn integer(value: &Value) -> Option<i64> {
-    // Within the bounds of schemas a float is exact.
-    value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64))
+    whole(value).and_then(|number| i64::try_from(number).ok())
 }
 
 /// The store's entries of a kind. Where the store cannot be read there are none: those of files are shown all the same.
