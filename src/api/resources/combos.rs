@@ -5,7 +5,7 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{SOURCE, ids, integer, pinned, stored, texts};
+use super::{SOURCE, ids, integer, pinned, remove, stored, texts};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
@@ -361,11 +361,7 @@ async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
 
 async fn delete(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
-    let if_match = request.if_match()?;
-    let audit = request.audit("combo.delete", format!("combo/{}", found.id), Some(json!({ "name": found.name })));
-    let id = found.id.clone();
-    api.change("combo", &found.id, audit, move |change, _| rows::delete(change, &id, if_match)).await?;
-    Ok(Reply::empty())
+    remove(api, request, "combo", (&found.id, &found.name), rows::delete).await
 }
 
 async fn simulate(api: &Api, request: &Request) -> Result<Reply, Problem> {

@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{SOURCE, ids, integer, pinned, stored, texts};
+use super::{SOURCE, ids, integer, pinned, remove, stored, texts};
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
@@ -413,11 +413,7 @@ async fn rotate(api: &Api, request: &Request) -> Result<Reply, Problem> {
 
 async fn delete(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
-    let if_match = request.if_match()?;
-    let audit = request.audit("key.delete", format!("key/{}", found.id), Some(json!({ "name": found.name })));
-    let id = found.id.clone();
-    api.change("key", &found.id, audit, move |change, _| rows::delete(change, &id, if_match)).await?;
-    Ok(Reply::empty())
+    remove(api, request, "key", (&found.id, &found.name), rows::delete).await
 }
 
 #[cfg(test)]

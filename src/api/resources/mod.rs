@@ -73,6 +73,21 @@ fn pinned(name: &str, source: Source) -> Problem {
     Problem::new(423, "pinned_by_config", message).param(name).details(json!({ "source": source.name() }))
 }
 
+/// Removes an entry of the store, known by its id and name, if it is the version that the caller has seen.
+async fn remove(
+    api: &Api,
+    request: &Request,
+    kind: &'static str,
+    (id, name): (&str, &str),
+    delete: fn(&Connection, &str, Option<i64>) -> Result<(), StoreError>,
+) -> Result<Reply, Problem> {
+    let if_match = request.if_match()?;
+    let audit = request.audit(&format!("{kind}.delete"), format!("{kind}/{id}"), Some(json!({ "name": name })));
+    let own = id.to_owned();
+    api.change(kind, id, audit, move |change, _| delete(change, &own, if_match)).await?;
+    Ok(Reply::empty())
+}
+
 /// An answer to a change that logins may rest upon: sessions that no longer stand end, and the caller, who made the
 /// change, gets a new one for its own.
 async fn settled(reply: Reply, api: &Api, request: &Request) -> Reply {

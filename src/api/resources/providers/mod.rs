@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::{
     hidden, ids, pinned,
     probe::{self, PROBED},
-    stored, texts,
+    remove, stored, texts,
 };
 use crate::{
     api::{
@@ -437,12 +437,9 @@ impl Drop for Patch {
 
 async fn delete(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
-    let if_match = request.if_match()?;
-    let audit = request.audit("provider.delete", format!("provider/{}", found.id), Some(json!({ "name": found.name })));
-    let id = found.id.clone();
-    api.change("provider", &found.id, audit, move |change, _| rows::delete(change, &id, if_match)).await?;
+    let reply = remove(api, request, "provider", (&found.id, &found.name), rows::delete).await?;
     api.shared.catalogues.forget(&found.id);
-    Ok(Reply::empty())
+    Ok(reply)
 }
 
 /// Puts what a body says into a row. The body has the form of [`WRITE`].
