@@ -344,8 +344,7 @@ async fn create(api: &Api, request: &Request) -> Result<Reply, Problem> {
 async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
     let if_match = request.if_match()?;
-    let changed: Vec<&str> = request.members().keys().map(String::as_str).collect();
-    let audit = request.audit("combo.update", format!("combo/{}", found.id), Some(json!({ "changed": changed })));
+    let audit = request.audit("combo.update", format!("combo/{}", found.id), Some(request.changed()));
     let (patch, id) = (request.members().clone(), found.id.clone());
     let row = api
         .change("combo", &found.id, audit, move |change, _| {

@@ -373,8 +373,7 @@ async fn changed(
 }
 
 async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let members: Vec<&str> = request.members().keys().map(String::as_str).collect();
-    let (detail, patch) = (json!({ "changed": members }), request.members().clone());
+    let (detail, patch) = (request.changed(), request.members().clone());
     let row = changed(api, request, "key.update", Some(detail), move |row| apply(row, &patch).map(|()| None)).await?;
     Ok(answer(api, &row))
 }

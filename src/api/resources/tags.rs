@@ -232,8 +232,7 @@ async fn create(api: &Api, request: &Request) -> Result<Reply, Problem> {
 async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
     let if_match = request.if_match()?;
-    let members: Vec<&str> = request.members().keys().map(String::as_str).collect();
-    let audit = request.audit("tag.update", format!("tag/{}", found.id), Some(json!({ "changed": members })));
+    let audit = request.audit("tag.update", format!("tag/{}", found.id), Some(request.changed()));
     let (patch, id) = (request.members().clone(), found.id.clone());
     api.change("tag", &found.id, audit, move |change, _| {
         let mut row = rows::get(change, &id)?;

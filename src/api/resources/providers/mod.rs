@@ -410,8 +410,7 @@ async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
     apply(&mut preview, request.members()).map_err(Problem::from)?;
     check(api, &preview)?;
     drop(preview);
-    let members: Vec<&str> = request.members().keys().map(String::as_str).collect();
-    let audit = request.audit("provider.update", format!("provider/{}", found.id), Some(json!({ "changed": members })));
+    let audit = request.audit("provider.update", format!("provider/{}", found.id), Some(request.changed()));
     let (store, patch, id) = (api.live().store().clone(), Patch(request.members().clone()), found.id.clone());
     let row = api
         .change("provider", &found.id, audit, move |change, _| {
