@@ -261,11 +261,7 @@ impl Auth {
             crate::store::audit::append(change, &mut entry)
         });
         changed.await?;
-        let answer = Reply::json(rules(&visit.live.snapshot().settings));
-        Ok(match self.settle(visit).await {
-            Some(again) => answer.with("set-cookie", again.cookie),
-            None => answer,
-        })
+        Ok(self.settled(Reply::json(rules(&visit.live.snapshot().settings)), visit).await)
     }
 }
 

@@ -307,7 +307,7 @@ async fn restore(api: &Api, request: &Request) -> Result<Reply, Problem> {
         "migrated": done.migrated,
         "secretsLost": done.secrets.lost,
     }));
-    Ok(super::settled(reply, api, request).await)
+    Ok(api.auth().settled(reply, &request.visit(api)).await)
 }
 
 async fn download(api: &Api, request: &Request) -> Result<Reply, Problem> {

@@ -88,15 +88,6 @@ async fn remove(
     Ok(Reply::empty())
 }
 
-/// An answer to a change that logins may rest upon: sessions that no longer stand end, and the caller, who made the
-/// change, gets a new one for its own.
-async fn settled(reply: Reply, api: &Api, request: &Request) -> Reply {
-    match api.auth().settle(&request.visit(api)).await {
-        Some(again) => reply.with("set-cookie", again.cookie),
-        None => reply,
-    }
-}
-
 /// How entries are named in paths.
 mod ids {
     /// Whether `given` names the entry: its id, or `name:` and its name without regard to case.
