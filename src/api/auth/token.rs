@@ -62,7 +62,9 @@ impl AdminToken {
     }
 }
 
-fn sha256(text: &str) -> [u8; 32] {
+/// What is kept of a secret that is random by itself. A lookup by it tells nothing by its time: who wants to choose a
+/// digest must invert SHA-256.
+pub(super) fn sha256(text: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
     hash

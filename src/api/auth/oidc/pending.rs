@@ -16,6 +16,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use crate::api::auth::token::sha256;
 
 /// How long a login may take, in seconds.
 pub(in crate::api::auth) const LIFE_S: i64 = 600;
@@ -124,8 +125,7 @@ struct Book {
 impl Used {
     /// Whether `state` comes for the first time.
     pub(super) fn first(&self, state: &str, now_ms: i64) -> bool {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, state.as_bytes()).as_ref());
+        let hash = sha256(state);
         // Set and queue change together, without a panic in between.
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Book { set, queue } = &mut *book;
