@@ -319,8 +319,7 @@ async fn download(api: &Api, request: &Request) -> Result<Reply, Problem> {
     };
     let file = File::open(&path).await.map_err(failed)?;
     let length = file.metadata().await.map_err(failed)?.len();
-    let pieces = Payload::Stream(SQLITE, Box::new(Reading(file)));
-    let reply = Reply { status: 200, headers: Vec::new(), payload: pieces };
+    let reply = Reply::of(Payload::Stream(SQLITE, Box::new(Reading(file))));
     // A name that was found has letters, digits and hyphens only.
     let reply = reply.with("content-disposition", format!("attachment; filename=\"{name}.sqlite\""));
     Ok(reply.with("content-length", length.to_string()))
