@@ -5,7 +5,7 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{SOURCE, ids, integer, pinned, remove, stored, texts};
+use super::{SOURCE, ids, integer, pinned, remove, stored, texts, time::ahead};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
@@ -21,7 +21,7 @@ use crate::{
         StoreError,
         combos::{self as rows, ComboEntry, ComboRow},
     },
-    usage::live::{now_ms, rfc3339},
+    usage::live::rfc3339,
 };
 
 const STRATEGIES: &[&str] = &["priority", "round_robin", "random", "cost_optimal"];
@@ -378,16 +378,12 @@ async fn simulate(api: &Api, request: &Request) -> Result<Reply, Problem> {
         .zip(&plan)
         .map(|(position, candidate)| {
             let until = health.cooling_until(&candidate.upstream.name, &candidate.model, now);
-            let until = until.map(|until| {
-                let wait = i64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(i64::MAX);
-                rfc3339(now_ms().saturating_add(wait))
-            });
             json!({
                 "position": position,
                 "provider": &*candidate.upstream.name,
                 "model": &*candidate.model,
                 "status": if until.is_some() { "cooling" } else { "ok" },
-                "cooldownUntil": until,
+                "cooldownUntil": until.map(|until| ahead(until, now)),
                 "price": price(&snapshot, &candidate.upstream, &candidate.model).0,
             })
         })

@@ -21,6 +21,7 @@ use super::{
     hidden, ids, pinned,
     probe::{self, PROBED},
     remove, stored, texts,
+    time::ahead,
 };
 use crate::{
     api::{
@@ -37,7 +38,7 @@ use crate::{
         StoreError,
         providers::{self as rows, ProviderRow},
     },
-    usage::live::{now_ms, rfc3339},
+    usage::live::rfc3339,
 };
 
 /// Stands for a value that is not shown; written back it means "as it is".
@@ -300,11 +301,7 @@ impl<'a> Shown<'a> {
             (.., Some(_)) => "cooling",
             (.., None) => "ok",
         };
-        let until = until.map(|until| {
-            let wait = i64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(i64::MAX);
-            rfc3339(now_ms().saturating_add(wait))
-        });
-        json!({"status": status, "cooldownUntil": until})
+        json!({"status": status, "cooldownUntil": until.map(|until| ahead(until, now))})
     }
 }
 
