@@ -5,7 +5,7 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{SOURCE, ids, integer, pinned, remove, stored, texts, time::ahead};
+use super::{SOURCE, ids, integer, pinned, pricing::usd_per_million, remove, stored, texts, time::ahead};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
@@ -398,7 +398,5 @@ pub(super) fn price(
     model: &str,
 ) -> (Value, Option<u64>, Option<u64>) {
     let Some(found) = snapshot.prices.find(&upstream.buyer(), model) else { return (Value::Null, None, None) };
-    let rates = found.price.rates;
-    let usd = |pico: u64| pico as f64 / 1e6;
-    (json!({"input": usd(rates.input), "output": usd(rates.output)}), found.price.context, found.price.max_output)
+    (usd_per_million(&found.price.rates), found.price.context, found.price.max_output)
 }

@@ -234,10 +234,14 @@ fn shown(entry: &Override, updated_at_ms: Option<i64>) -> Value {
     document.insert("maxOutput".to_owned(), or_null(price.max_output));
     document.insert("deprecatedOn".to_owned(), or_null(price.deprecated.map(day)));
     document.insert("updatedAt".to_owned(), or_null(updated_at_ms.map(rfc3339)));
-    let usd = |pico: u64| pico as f64 / 1e6;
-    let million = json!({"input": usd(price.rates.input), "output": usd(price.rates.output)});
-    document.insert("usdPerMillion".to_owned(), million);
+    document.insert("usdPerMillion".to_owned(), usd_per_million(&price.rates));
     Value::Object(document)
+}
+
+/// Input and output in USD per million tokens.
+pub(super) fn usd_per_million(rates: &Rates) -> Value {
+    let usd = |pico: u64| pico as f64 / 1e6;
+    json!({"input": usd(rates.input), "output": usd(rates.output)})
 }
 
 /// 20261130 as `2026-11-30`.
