@@ -12,6 +12,7 @@ use crate::{
         schema::{Member, Object, Schema, TEXT, TEXTS, line, optional},
         table::{Body, Content, ROUTE, Route},
     },
+    gateway::hex,
     live::ChangeError,
     settings::{Effective, Row, Secret, TABLE, value},
     store::{StoreError, settings as rows},
@@ -186,9 +187,7 @@ fn version(rows: &[Effective]) -> String {
             hash.update(part.as_bytes());
         }
     }
-    let digest = hash.finish();
-    let short: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{short}\"")
+    format!("\"{}\"", hex(&hash.finish().as_ref()[..8]))
 }
 
 fn answer(api: &Api) -> Reply {
