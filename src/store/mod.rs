@@ -350,8 +350,8 @@ fn wal_of(path: &Path) -> PathBuf {
     wal.into()
 }
 
-/// Unix milliseconds.
-pub(crate) fn now_ms() -> i64 {
+/// Now, in Unix milliseconds.
+pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 

@@ -16,7 +16,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use codecs::dialect::Dialect;
@@ -24,6 +24,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
 use super::ledger::usd;
+pub use crate::store::now_ms;
 use crate::store::usage::{Endpoint, UsageRow};
 
 /// Events that are kept.
@@ -237,12 +238,6 @@ pub fn shown(row: &UsageRow) -> Value {
 pub fn rfc3339(ms: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
     format!("{time:.3}")
-}
-
-/// Now, in Unix milliseconds.
-pub fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The feed. Cloned freely; all clones are one.
