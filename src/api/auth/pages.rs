@@ -13,7 +13,7 @@ use super::{
     session,
 };
 use crate::{
-    api::{Problem, Reply},
+    api::{Problem, Reply, page},
     settings::{Secret, Settings},
     store::{Change, StoreError, Vault, settings as rows},
     usage::live::rfc3339,
@@ -155,8 +155,7 @@ impl Auth {
                 "current": own == Some(row.token_hash),
             })
         });
-        let data: Vec<Value> = shown.collect();
-        Reply::json(json!({"count": data.len(), "total": data.len(), "nextCursor": null, "data": data}))
+        Reply::json(page::document(shown.collect(), Some(all.len()), None))
     }
 
     /// `DELETE /api/auth/sessions/{id}`, and without an id: all but the caller's own.
