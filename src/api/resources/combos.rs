@@ -5,7 +5,7 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{SOURCE, ids, integer, pinned, pricing::usd_per_million, remove, stored, texts, time::ahead};
+use super::{SOURCE, ids, integer, pinned, place, pricing::usd_per_million, remove, stored, texts, time::ahead};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
@@ -265,7 +265,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let stored = rows.iter().map(|row| (row.name.clone(), row.description.clone(), shown(api, row)));
     let others = fixed(&snapshot.settings, true).map(|alias| (alias.name.clone(), String::new(), shown_fixed(alias)));
     let entries = stored.chain(others).filter(|(name, text, _)| page::holds(request.query("q"), &[name, text]));
-    Ok(Reply::json(page.cut(entries.map(|(name, _, entry)| (name.to_lowercase(), entry)).collect())))
+    Ok(Reply::json(page.cut(entries.map(|(name, _, entry)| (place(&name, &entry), entry)).collect())))
 }
 
 async fn find(api: &Api, id: &str) -> Result<ComboRow, Problem> {

@@ -62,6 +62,12 @@ async fn stored<T: Send + 'static>(
     }
 }
 
+/// What entries of the store and of files are ordered by: their names, and where they are defined for two of one name.
+/// [`Page::cut`](super::page::Page::cut) goes on behind such a place, so no two entries may share one.
+fn place(name: &str, entry: &Value) -> String {
+    format!("{}\n{}", name.to_lowercase(), entry["source"].as_str().unwrap_or_default())
+}
+
 /// The texts of a list; none if it is no list.
 fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     SOURCE,
     combos::{PRICE, fixed, price},
-    pinned, stored,
+    pinned, place, stored,
 };
 use crate::{
     api::{
@@ -186,7 +186,7 @@ async fn list_aliases(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let others = fixed(&snapshot.settings, false)
         .map(|alias| (alias.name.clone(), alias.models.concat(), shown_fixed_alias(alias)));
     let entries = stored.chain(others).filter(|(alias, model, _)| page::holds(request.query("q"), &[alias, model]));
-    Ok(Reply::json(page.cut(entries.map(|(alias, _, entry)| (alias.to_lowercase(), entry)).collect())))
+    Ok(Reply::json(page.cut(entries.map(|(alias, _, entry)| (place(&alias, &entry), entry)).collect())))
 }
 
 async fn get_alias(api: &Api, request: &Request) -> Result<Reply, Problem> {

@@ -18,7 +18,7 @@ use proxy::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    hidden, ids, pinned,
+    hidden, ids, pinned, place,
     probe::{self, PROBED},
     remove, stored, texts,
     time::ahead,
@@ -312,12 +312,13 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let snapshot = api.live().snapshot();
     let shown = Shown::new(api, &snapshot.settings);
     // Ascending as texts: priorities are lifted above zero first.
-    let key = |priority: i64, name: &str| {
-        format!("{:020} {}", i128::from(priority) - i128::from(i64::MIN), name.to_lowercase())
+    let keyed = |priority: i64, name: &str, entry: Value| {
+        let lifted = i128::from(priority) - i128::from(i64::MIN);
+        (format!("{lifted:020} {}", place(name, &entry)), entry)
     };
-    let stored = rows.iter().map(|row| (key(row.priority, &row.name), shown.row(row)));
+    let stored = rows.iter().map(|row| keyed(row.priority, &row.name, shown.row(row)));
     let others = snapshot.settings.providers.iter().filter(|provider| provider.source != Source::Store);
-    let others = others.map(|provider| (key(provider.priority, &provider.name), shown.fixed(provider)));
+    let others = others.map(|provider| keyed(provider.priority, &provider.name, shown.fixed(provider)));
     let entries = stored.chain(others).filter(|(_, entry)| {
         let text = |member: &str| entry[member].as_str().unwrap_or_default();
         let tagged = |tag: &str| entry["tags"].as_array().is_some_and(|tags| tags.iter().any(|other| other == tag));
