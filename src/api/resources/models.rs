@@ -17,6 +17,8 @@ use crate::{
         schema::{COUNT_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME_OR_NULL, name, needed, optional},
         table::{Body, Content, ROUTE, Route},
     },
+    gateway::Snapshot,
+    route::Listed,
     settings::{Alias, Source},
     store::combos::{self as rows, AliasRow},
     usage::live::rfc3339,
@@ -122,35 +124,36 @@ pub(in crate::api) const ROUTES: &[Route] = &[
 async fn models(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
     let snapshot = api.live().snapshot();
-    let listed = snapshot.catalog.listed();
-    let listed = listed.into_iter().filter(|model| page::holds(request.query("q"), &[&model.id, &model.provider]));
-    let mut entries = Vec::new();
-    for model in listed {
-        let alias = snapshot.settings.aliases.iter().find(|alias| alias.name.eq_ignore_ascii_case(&model.id));
-        let kind = match alias {
-            None => "model",
-            Some(alias) if alias.models.len() > 1 => "combo",
-            Some(_) => "alias",
-        };
-        let plan = snapshot.catalog.plan(&model.id, &api.live().shared().health, Instant::now()).unwrap_or_default();
-        let (price, context, output) =
-            plan.first().map_or((Value::Null, None, None), |first| price(&snapshot, &first.upstream, &first.model));
-        let mut connections: Vec<&str> = plan.iter().map(|candidate| &*candidate.upstream.name).collect();
-        connections.dedup();
-        let entry = json!({
-            "id": model.id,
-            "provider": model.provider,
-            "kind": kind,
-            "connections": connections,
-            "price": price,
-            "contextWindow": or_null(context),
-            "maxOutput": or_null(output),
-        });
-        entries.push((model.id.clone(), entry));
-    }
+    let listed = snapshot.catalog.listed().into_iter();
+    let listed = listed.filter(|model| page::holds(request.query("q"), &[&model.id, &model.provider]));
+    let mut entries: Vec<_> = listed.map(|model| (model.id.clone(), model)).collect();
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     entries.dedup_by(|(a, _), (b, _)| a == b);
-    Ok(Reply::json(page.cut(entries)))
+    // To know who would be asked takes a plan for each.
+    Ok(Reply::json(page.cut_with(entries, |model| shown(api, &snapshot, &model))))
+}
+
+fn shown(api: &Api, snapshot: &Snapshot, model: &Listed) -> Value {
+    let alias = snapshot.settings.aliases.iter().find(|alias| alias.name.eq_ignore_ascii_case(&model.id));
+    let kind = match alias {
+        None => "model",
+        Some(alias) if alias.models.len() > 1 => "combo",
+        Some(_) => "alias",
+    };
+    let plan = snapshot.catalog.plan(&model.id, &api.live().shared().health, Instant::now()).unwrap_or_default();
+    let (price, context, output) =
+        plan.first().map_or((Value::Null, None, None), |first| price(snapshot, &first.upstream, &first.model));
+    let mut connections: Vec<&str> = plan.iter().map(|candidate| &*candidate.upstream.name).collect();
+    connections.dedup();
+    json!({
+        "id": model.id,
+        "provider": model.provider,
+        "kind": kind,
+        "connections": connections,
+        "price": price,
+        "contextWindow": or_null(context),
+        "maxOutput": or_null(output),
+    })
 }
 
 fn shown_alias(row: &AliasRow, read_only: bool) -> Value {
