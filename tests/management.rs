@@ -245,6 +245,38 @@ async fn lists_have_pages() {
     assert!(presets["count"].as_u64().unwrap() >= 50, "{}", presets["count"]);
 }
 
+/// What the file defines hides an entry of the store from requests, and not from lists.
+#[tokio::test]
+async fn two_of_one_name_are_both_listed_page_by_page() {
+    let mut router = Router::start("");
+    for (path, body) in [
+        ("/api/providers", json!({"provider": "ollama", "name": "twin", "models": ["m", "n"]})),
+        ("/api/combos", json!({"name": "pair", "models": ["twin/m", "twin/n"]})),
+        ("/api/models/alias", json!({"alias": "short", "model": "twin/m"})),
+        ("/api/keys", json!({"name": "laptop"})),
+    ] {
+        let made = ask(&router, "POST", path, body).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
+    router.kill();
+    let digest = "ab".repeat(32);
+    let config = format!(
+        "[aliases]\npair = [\"twin/m\", \"twin/n\"]\nshort = \"twin/m\"\n\n[providers.twin]\ndialect = \"ollama\"\n\
+         base_url = \"http://127.0.0.1:9\"\n\n[[keys]]\nname = \"laptop\"\nsha256 = \"{digest}\"\n"
+    );
+    fs::write(router.dir.path().join("test.toml"), config).unwrap();
+    router.start_again();
+    for path in ["/api/providers", "/api/combos", "/api/models/alias", "/api/keys"] {
+        let first = get(&router, &format!("{path}?limit=1")).await;
+        assert_eq!(first["total"], 2, "{path} {first}");
+        let next = first["nextCursor"].as_str().unwrap_or_else(|| panic!("{path} {first}"));
+        let second = get(&router, &format!("{path}?limit=1&cursor={next}")).await;
+        assert_eq!((&second["count"], &second["nextCursor"]), (&json!(1), &Value::Null), "{path} {second}");
+        let sources = HashSet::from([first, second].map(|page| page["data"][0]["source"].to_string()));
+        assert_eq!(sources.len(), 2, "{path} {sources:?}");
+    }
+}
+
 #[tokio::test]
 async fn combos_and_aliases_lead_to_models() {
     let refusing = Upstream::always(503, &[], "").await;

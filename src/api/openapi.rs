@@ -59,18 +59,13 @@ fn make() -> Value {
             }
         }
     }
-    let tags: Vec<_> = {
-        let mut names: Vec<_> = routes().map(|route| route.tag).collect();
-        names.dedup();
-        let mut seen: Vec<&str> = Vec::new();
-        names.retain(|name| {
-            !seen.contains(name) && {
-                seen.push(name);
-                true
-            }
-        });
-        names.into_iter().map(|name| json!({ "name": name })).collect()
-    };
+    let mut tags: Vec<&str> = Vec::new();
+    for route in routes() {
+        if !tags.contains(&route.tag) {
+            tags.push(route.tag);
+        }
+    }
+    let tags: Vec<_> = tags.into_iter().map(|name| json!({ "name": name })).collect();
     json!({
         "openapi": "3.1.0",
         "info": {

@@ -74,13 +74,19 @@ impl Page {
         Ok(Self { limit: usize::try_from(limit).unwrap_or(1), after })
     }
 
-    /// The page of a list that is known as a whole: entries with what they are ordered by, ascending.
+    /// The page of a list that is known as a whole: entries with what they are ordered by, in any order.
     pub(super) fn cut(&self, entries: Vec<(String, Value)>) -> Value {
+        self.cut_with(entries, |entry| entry)
+    }
+
+    /// The same of entries that cost something to show: only those on the page are.
+    pub(super) fn cut_with<T>(&self, mut entries: Vec<(String, T)>, show: impl Fn(T) -> Value) -> Value {
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         let total = entries.len();
         let mut rest = entries.into_iter().skip_while(|(key, _)| self.after.as_ref().is_some_and(|after| key <= after));
         let (mut data, mut last) = (Vec::new(), None);
         for (key, entry) in rest.by_ref().take(self.limit) {
-            data.push(entry);
+            data.push(show(entry));
             last = Some(key);
         }
         let next = last.filter(|_| rest.next().is_some());

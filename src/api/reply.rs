@@ -41,9 +41,14 @@ pub trait Pieces: Send {
 pub struct Cut;
 
 impl Reply {
+    /// 200 with some content.
+    pub fn of(payload: Payload) -> Self {
+        Self { status: 200, headers: Vec::new(), payload }
+    }
+
     /// 200 with a document.
     pub fn json(document: Value) -> Self {
-        Self { status: 200, headers: Vec::new(), payload: Payload::Json(document) }
+        Self::of(Payload::Json(document))
     }
 
     /// 201 with what was made and where it is.
@@ -53,7 +58,7 @@ impl Reply {
 
     /// 204.
     pub fn empty() -> Self {
-        Self { status: 204, headers: Vec::new(), payload: Payload::Empty }
+        Self::of(Payload::Empty).status(204)
     }
 
     /// The same with another status.
@@ -75,6 +80,11 @@ impl Reply {
     pub fn etag(self, version_ms: i64) -> Self {
         self.with("etag", format!("\"{version_ms}\""))
     }
+}
+
+/// A numbered server-sent event, as text.
+pub(super) fn event(id: u64, name: &str, document: &Value) -> Bytes {
+    format!("id: {id}\nevent: {name}\ndata: {document}\n\n").into()
 }
 
 impl std::fmt::Debug for Reply {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use proxy::RequestHead;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use zeroize::Zeroize;
 
 use super::{
@@ -68,6 +68,11 @@ impl Request {
     pub fn members(&self) -> &Map<String, Value> {
         static NONE: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
         self.body.as_object().unwrap_or(&NONE)
+    }
+
+    /// The names of the members, for the audit log: what a patch changes.
+    pub(super) fn changed(&self) -> Value {
+        json!({ "changed": self.members().keys().collect::<Vec<_>>() })
     }
 
     /// A member of the body that is a text.

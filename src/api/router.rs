@@ -9,6 +9,14 @@ use super::table::{ROUTES, Route};
 /// All rows.
 static ALL: LazyLock<Vec<&'static Route>> = LazyLock::new(|| ROUTES.iter().copied().flatten().collect());
 
+/// Chapters of their paths, such as `providers`, each once.
+static CHAPTERS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut chapters: Vec<_> = routes().flat_map(Route::paths).filter_map(chapter).collect();
+    chapters.sort_unstable();
+    chapters.dedup();
+    chapters
+});
+
 /// All rows of the table.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
     ALL.iter().copied()
@@ -29,10 +37,14 @@ pub(super) enum Found {
 }
 
 /// Whether a path is in one of our chapters, such as `/api/providers`: whatever comes behind it is ours to answer.
+/// Ollama's chat is below `/api/` too, so this is asked on the way of its requests.
 pub(super) fn is_ours(path: &str) -> bool {
-    let Some(chapter) = path.strip_prefix("/api/").and_then(|rest| rest.split('/').next()) else { return false };
-    let chapters = routes().flat_map(Route::paths).filter_map(|path| path.strip_prefix("/api/"));
-    !chapter.is_empty() && chapters.filter_map(|rest| rest.split('/').next()).any(|known| known == chapter)
+    chapter(path).is_some_and(|chapter| CHAPTERS.contains(&chapter))
+}
+
+/// What stands behind `/api/`, up to the next slash.
+fn chapter(path: &str) -> Option<&str> {
+    path.strip_prefix("/api/")?.split('/').next()
 }
 
 /// Finds the row.

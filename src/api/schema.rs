@@ -254,7 +254,7 @@ impl Schema {
 }
 
 /// A whole number, however it is written: JSON Schema takes `1.0` for one.
-fn whole(value: &Value) -> Option<i128> {
+pub(super) fn whole(value: &Value) -> Option<i128> {
     if let Some(number) = value.as_i64() {
         return Some(number.into());
     }

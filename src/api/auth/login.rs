@@ -19,6 +19,7 @@ use super::{
     token::AdminToken,
 };
 use crate::{
+    api::Reply,
     gateway::Snapshot,
     live::Live,
     settings::{AuthMode, Secret, Settings, Source},
@@ -248,6 +249,15 @@ impl Auth {
         let method = if session::method(&own) == "oidc" { Method::Oidc } else { Method::Password };
         let standing = Standing::now(&snapshot.settings, method)?;
         self.begin(visit, &own.user_id, method, &standing).await
+    }
+
+    /// An answer to a change that logins may rest upon, after [`Auth::settle`]: with the caller's new cookie, if it got
+    /// one.
+    pub(in crate::api) async fn settled(&self, reply: Reply, visit: &Visit<'_>) -> Reply {
+        match self.settle(visit).await {
+            Some(again) => reply.with("set-cookie", again.cookie),
+            None => reply,
+        }
     }
 
     /// Begins a login at the identity provider.

@@ -13,9 +13,10 @@ use super::{
     session,
 };
 use crate::{
-    api::{Problem, Reply},
+    api::{Problem, Reply, page},
     settings::{Secret, Settings},
     store::{Change, StoreError, Vault, settings as rows},
+    usage::live::rfc3339,
 };
 
 /// Body of a login.
@@ -94,8 +95,8 @@ impl Auth {
             let row = session.row();
             body["session"] = json!({
                 "userId": row.user_id,
-                "createdAt": time(row.created_at_ms),
-                "expiresAt": time(row.expires_at_ms),
+                "createdAt": rfc3339(row.created_at_ms),
+                "expiresAt": rfc3339(row.expires_at_ms),
             });
         }
         Reply::json(body)
@@ -106,7 +107,7 @@ impl Auth {
     pub async fn login_page(&self, visit: &Visit<'_>, body: Login, wants_token: bool) -> Result<Reply, Problem> {
         match self.login(visit, body.username.as_deref(), Zeroizing::new(body.password)).await {
             Ok(LoggedIn { token, cookie, expires_ms }) => {
-                let mut document = json!({"expiresAt": time(expires_ms)});
+                let mut document = json!({"expiresAt": rfc3339(expires_ms)});
                 if wants_token {
                     document["token"] = json!(token.as_str());
                 }
@@ -146,16 +147,15 @@ impl Auth {
                 "id": session::id(row),
                 "userId": row.user_id,
                 "method": session::method(row),
-                "createdAt": time(row.created_at_ms),
-                "expiresAt": time(row.expires_at_ms),
-                "lastSeenAt": time(row.last_seen_ms),
+                "createdAt": rfc3339(row.created_at_ms),
+                "expiresAt": rfc3339(row.expires_at_ms),
+                "lastSeenAt": rfc3339(row.last_seen_ms),
                 "ip": row.ip,
                 "userAgent": row.user_agent,
                 "current": own == Some(row.token_hash),
             })
         });
-        let data: Vec<Value> = shown.collect();
-        Reply::json(json!({"count": data.len(), "total": data.len(), "nextCursor": null, "data": data}))
+        Reply::json(page::document(shown.collect(), Some(all.len()), None))
     }
 
     /// `DELETE /api/auth/sessions/{id}`, and without an id: all but the caller's own.
@@ -260,11 +260,7 @@ impl Auth {
             crate::store::audit::append(change, &mut entry)
         });
         changed.await?;
-        let answer = Reply::json(rules(&visit.live.snapshot().settings));
-        Ok(match self.settle(visit).await {
-            Some(again) => answer.with("set-cookie", again.cookie),
-            None => answer,
-        })
+        Ok(self.settled(Reply::json(rules(&visit.live.snapshot().settings)), visit).await)
     }
 }
 
@@ -330,12 +326,6 @@ fn failed(failure: &Failure) -> Problem {
 /// 302.
 fn moved(to: String) -> Reply {
     Reply::empty().status(302).with("location", to)
-}
-
-/// RFC 3339 in UTC with milliseconds.
-fn time(ms: i64) -> String {
-    let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
-    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 /// Rounded up: asking too early would only be refused again.

@@ -113,11 +113,6 @@ impl Denied {
         }
     }
 
-    /// `type` of the error.
-    pub fn kind(&self) -> &'static str {
-        if self.status() == 401 { "authentication_error" } else { "permission_error" }
-    }
-
     /// `code` of the error.
     pub fn code(&self) -> &'static str {
         match self {

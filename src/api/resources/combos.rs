@@ -5,7 +5,7 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{ids, integer};
+use super::{SOURCE, ids, integer, pinned, place, pricing::usd_per_million, remove, stored, texts, time::ahead};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
@@ -21,11 +21,10 @@ use crate::{
         StoreError,
         combos::{self as rows, ComboEntry, ComboRow},
     },
-    usage::live::{now_ms, rfc3339},
+    usage::live::rfc3339,
 };
 
 const STRATEGIES: &[&str] = &["priority", "round_robin", "random", "cost_optimal"];
-pub(super) const SOURCES: &[&str] = &["store", "file", "environment", "flag", "default"];
 
 const ENTRY: Object = Object {
     name: "ComboEntry",
@@ -75,7 +74,7 @@ const COMBO: Object = Object {
         needed("isActive", Schema::Bool, ""),
         needed("description", TEXT, ""),
         needed("tags", TEXTS, ""),
-        needed("source", Schema::Word(SOURCES), "where it is defined"),
+        needed("source", SOURCE, "where it is defined"),
         needed("readOnly", Schema::Bool, ""),
         needed("inForce", Schema::Bool, ""),
         needed("notes", TEXTS, "why it is not in force"),
@@ -254,36 +253,24 @@ pub(super) fn fixed(settings: &Settings, several: bool) -> impl Iterator<Item = 
     settings.aliases.iter().filter(move |alias| alias.source != Source::Store && (alias.models.len() > 1) == several)
 }
 
-pub(super) fn pinned(alias: &Alias) -> Problem {
-    let message = format!("{} is defined by the {}: change it there", alias.name, alias.source.name());
-    let details = json!({ "source": alias.source.name() });
-    Problem::new(423, "pinned_by_config", message).param(alias.name.clone()).details(details)
+/// The one of them that is shown as a combo and named so.
+fn fixed_combo<'s>(settings: &'s Settings, id: &str) -> Option<&'s Alias> {
+    fixed(settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name))
 }
 
 async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
-    let rows = match api.live().unavailable() {
-        Some(_) => Vec::new(),
-        None => api.live().store().read(rows::list).await?,
-    };
+    let rows = stored(api, rows::list).await?;
     let snapshot = api.live().snapshot();
     let stored = rows.iter().map(|row| (row.name.clone(), row.description.clone(), shown(api, row)));
     let others = fixed(&snapshot.settings, true).map(|alias| (alias.name.clone(), String::new(), shown_fixed(alias)));
     let entries = stored.chain(others).filter(|(name, text, _)| page::holds(request.query("q"), &[name, text]));
-    Ok(Reply::json(page.cut(sorted(entries.map(|(name, _, entry)| (name, entry)).collect()))))
-}
-
-/// Entries with their names, ordered as they are shown.
-pub(super) fn sorted(entries: Vec<(String, Value)>) -> Vec<(String, Value)> {
-    let mut entries: Vec<_> = entries.into_iter().map(|(name, entry)| (name.to_lowercase(), entry)).collect();
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    entries
+    Ok(Reply::json(page.cut(entries.map(|(name, _, entry)| (place(&name, &entry), entry)).collect())))
 }
 
 async fn find(api: &Api, id: &str) -> Result<ComboRow, Problem> {
-    let snapshot = api.live().snapshot();
-    if let Some(alias) = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name)) {
-        return Err(pinned(alias));
+    if let Some(alias) = fixed_combo(&api.live().snapshot().settings, id) {
+        return Err(pinned(&alias.name, alias.source));
     }
     let rows = api.live().store().read(rows::list).await?;
     let row = rows.into_iter().find(|row| ids::is(id, &row.id, &row.name));
@@ -293,7 +280,7 @@ async fn find(api: &Api, id: &str) -> Result<ComboRow, Problem> {
 async fn get(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let id = request.param("id");
     let snapshot = api.live().snapshot();
-    if let Some(alias) = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name)) {
+    if let Some(alias) = fixed_combo(&snapshot.settings, id) {
         return Ok(Reply::json(shown_fixed(alias)).etag(0));
     }
     let row = find(api, id).await?;
@@ -303,9 +290,6 @@ async fn get(api: &Api, request: &Request) -> Result<Reply, Problem> {
 /// Puts what a body says into a row. The body has the form of [`WRITE`].
 fn apply(row: &mut ComboRow, members: &Map<String, Value>) {
     let default = ComboRow::default();
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
     for (name, value) in members {
         match name.as_str() {
             "name" => row.name = value.as_str().unwrap_or_default().trim().to_owned(),
@@ -360,8 +344,7 @@ async fn create(api: &Api, request: &Request) -> Result<Reply, Problem> {
 async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
     let if_match = request.if_match()?;
-    let changed: Vec<&str> = request.members().keys().map(String::as_str).collect();
-    let audit = request.audit("combo.update", format!("combo/{}", found.id), Some(json!({ "changed": changed })));
+    let audit = request.audit("combo.update", format!("combo/{}", found.id), Some(request.changed()));
     let (patch, id) = (request.members().clone(), found.id.clone());
     let row = api
         .change("combo", &found.id, audit, move |change, _| {
@@ -377,18 +360,13 @@ async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
 
 async fn delete(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
-    let if_match = request.if_match()?;
-    let audit = request.audit("combo.delete", format!("combo/{}", found.id), Some(json!({ "name": found.name })));
-    let id = found.id.clone();
-    api.change("combo", &found.id, audit, move |change, _| rows::delete(change, &id, if_match)).await?;
-    Ok(Reply::empty())
+    remove(api, request, "combo", (&found.id, &found.name), rows::delete).await
 }
 
 async fn simulate(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let id = request.param("id");
     let snapshot = api.live().snapshot();
-    let known = fixed(&snapshot.settings, true).find(|alias| ids::is(id, &fixed_id(alias), &alias.name));
-    let name = match known {
+    let name = match fixed_combo(&snapshot.settings, id) {
         Some(alias) => alias.name.clone(),
         None => find(api, id).await?.name,
     };
@@ -400,16 +378,12 @@ async fn simulate(api: &Api, request: &Request) -> Result<Reply, Problem> {
         .zip(&plan)
         .map(|(position, candidate)| {
             let until = health.cooling_until(&candidate.upstream.name, &candidate.model, now);
-            let until = until.map(|until| {
-                let wait = i64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(i64::MAX);
-                rfc3339(now_ms().saturating_add(wait))
-            });
             json!({
                 "position": position,
                 "provider": &*candidate.upstream.name,
                 "model": &*candidate.model,
                 "status": if until.is_some() { "cooling" } else { "ok" },
-                "cooldownUntil": until,
+                "cooldownUntil": until.map(|until| ahead(until, now)),
                 "price": price(&snapshot, &candidate.upstream, &candidate.model).0,
             })
         })
@@ -424,7 +398,5 @@ pub(super) fn price(
     model: &str,
 ) -> (Value, Option<u64>, Option<u64>) {
     let Some(found) = snapshot.prices.find(&upstream.buyer(), model) else { return (Value::Null, None, None) };
-    let rates = found.price.rates;
-    let usd = |pico: u64| pico as f64 / 1e6;
-    (json!({"input": usd(rates.input), "output": usd(rates.output)}), found.price.context, found.price.max_output)
+    (usd_per_million(&found.price.rates), found.price.context, found.price.max_output)
 }

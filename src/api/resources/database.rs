@@ -260,9 +260,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let backups = api.live().store().backups().list().await?;
     // The newest first, in an order that ascends.
     let key = |backup: &Backup| format!("{:020} {}", i64::MAX - backup.created_at_ms, backup.name);
-    let mut entries: Vec<_> = backups.iter().map(|backup| (key(backup), shown(backup))).collect();
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(Reply::json(page.cut(entries)))
+    Ok(Reply::json(page.cut(backups.iter().map(|backup| (key(backup), shown(backup))).collect())))
 }
 
 async fn create(api: &Api, request: &Request) -> Result<Reply, Problem> {
@@ -309,7 +307,7 @@ async fn restore(api: &Api, request: &Request) -> Result<Reply, Problem> {
         "migrated": done.migrated,
         "secretsLost": done.secrets.lost,
     }));
-    Ok(super::settled(reply, api, request).await)
+    Ok(api.auth().settled(reply, &request.visit(api)).await)
 }
 
 async fn download(api: &Api, request: &Request) -> Result<Reply, Problem> {
@@ -321,8 +319,7 @@ async fn download(api: &Api, request: &Request) -> Result<Reply, Problem> {
     };
     let file = File::open(&path).await.map_err(failed)?;
     let length = file.metadata().await.map_err(failed)?.len();
-    let pieces = Payload::Stream(SQLITE, Box::new(Reading(file)));
-    let reply = Reply { status: 200, headers: Vec::new(), payload: pieces };
+    let reply = Reply::of(Payload::Stream(SQLITE, Box::new(Reading(file))));
     // A name that was found has letters, digits and hyphens only.
     let reply = reply.with("content-disposition", format!("attachment; filename=\"{name}.sqlite\""));
     Ok(reply.with("content-length", length.to_string()))

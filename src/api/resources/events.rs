@@ -19,13 +19,14 @@ use super::system::shown_line;
 use crate::{
     api::{
         Api, Cut, Payload, Pieces, Problem, Reply, Request,
+        reply::event,
         schema::{COUNT, Object, Schema, line, optional},
         table::{Body, Content, Param, ROUTE, Route, USAGE},
     },
     store::usage::{UsageRow, Wanted},
     telemetry::ring::{self, Line},
     usage::{
-        live::{Event, Feed, Listener, Next, What},
+        live::{Feed, Listener, Next, What},
         pricing::covers,
     },
 };
@@ -128,7 +129,7 @@ fn watch(api: &Api, request: &Request, topics: Vec<&'static str>, filter: Filter
     let topics = if topics.is_empty() { USUAL.to_vec() } else { topics };
     let logs = topics.contains(&"logs").then(|| ring::ring().last());
     let watching = Watching::new(&api.live().shared().feed, topics, filter, last_event(request).or(after), logs);
-    Reply { status: 200, headers: Vec::new(), payload: Payload::Events(Box::new(watching)) }
+    Reply::of(Payload::Events(Box::new(watching)))
 }
 
 /// What is known of a request. It comes piece by piece: who asks, then who is asked, then how it ended.
@@ -279,20 +280,15 @@ impl Watching {
 
     /// What is told, as text, if it is wanted.
     fn written(&mut self, next: Next) -> Option<Bytes> {
-        let event = match next {
-            Next::Event(event) => event,
+        let told = match next {
+            Next::Event(told) => told,
             other => return Some(missed(&other, &self.listener)),
         };
-        if !self.topics.contains(&event.topic()) || !self.filter.takes(&event.what) {
+        if !self.topics.contains(&told.topic()) || !self.filter.takes(&told.what) {
             return None;
         }
-        Some(block(&event, event.name(), &event.json()))
+        Some(event(told.id, told.name(), &told.json()))
     }
-}
-
-/// An event as text.
-fn block(event: &Event, name: &str, document: &Value) -> Bytes {
-    format!("id: {}\nevent: {name}\ndata: {document}\n\n", event.id).into()
 }
 
 /// That something was missed, as text; it goes on from where the listener is now.
@@ -301,7 +297,7 @@ fn missed(next: &Next, listener: &Listener) -> Bytes {
         Next::Lag(dropped) => ("lag", json!({ "dropped": dropped })),
         _ => ("reset", json!({})),
     };
-    format!("id: {}\nevent: {name}\ndata: {document}\n\n", listener.last()).into()
+    event(listener.last(), name, &document)
 }
 
 impl Pieces for Watching {
@@ -339,7 +335,7 @@ impl Pieces for Watching {
 
 async fn usage(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let ends = Ends::new(&api.live().shared().feed, last_event(request));
-    Ok(Reply { status: 200, headers: Vec::new(), payload: Payload::Events(Box::new(ends)) })
+    Ok(Reply::of(Payload::Events(Box::new(ends))))
 }
 
 /// Ends of requests.
@@ -352,8 +348,8 @@ impl Ends {
     fn new(feed: &Feed, after: Option<u64>) -> Self {
         let listener = feed.listen(after);
         let last = listener.last();
-        let ready = format!("id: {last}\nevent: ready\ndata: {}\n\n", json!({ "lastId": last }));
-        Self { listener, ready: Some(ready.into()) }
+        let ready = event(last, "ready", &json!({ "lastId": last }));
+        Self { listener, ready: Some(ready) }
     }
 }
 
@@ -364,22 +360,22 @@ impl Pieces for Ends {
                 return Ok(Some(ready));
             }
             loop {
-                let event = match self.listener.next().await {
-                    Next::Event(event) => event,
+                let told = match self.listener.next().await {
+                    Next::Event(told) => told,
                     other => return Ok(Some(missed(&other, &self.listener))),
                 };
-                let What::RequestEnd(row) = &event.what else { continue };
+                let What::RequestEnd(row) = &told.what else { continue };
                 if !row.is_final() {
                     continue;
                 }
-                let all = event.json();
+                let all = told.json();
                 let members =
                     ["ts", "provider", "model", "promptTokens", "completionTokens", "costUsd", "latencyMs", "status"];
-                let mut document = json!({ "id": event.id });
+                let mut document = json!({ "id": told.id });
                 for name in members {
                     document[name] = all.get(name).cloned().unwrap_or_default();
                 }
-                return Ok(Some(block(&event, "usage", &document)));
+                return Ok(Some(event(told.id, "usage", &document)));
             }
         })
     }

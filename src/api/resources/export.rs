@@ -42,7 +42,7 @@ pub(super) async fn reply(api: &Api, filter: Filter, lines: bool) -> Result<Repl
     first.extend(export.page().await?);
     export.first = Some(first.into());
     let (media, name) = if lines { (JSONL, "usage.jsonl") } else { (CSV, "usage.csv") };
-    let reply = Reply { status: 200, headers: Vec::new(), payload: Payload::Stream(media, Box::new(export)) };
+    let reply = Reply::of(Payload::Stream(media, Box::new(export)));
     Ok(reply.with("content-disposition", format!("attachment; filename=\"{name}\"")))
 }
 

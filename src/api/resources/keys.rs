@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::{ids, integer};
+use super::{SOURCE, ids, integer, pinned, remove, stored, texts};
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
@@ -68,7 +68,7 @@ macro_rules! key {
                 needed("expiresAt", TIME_OR_NULL, ""),
                 needed("isActive", Schema::Bool, ""),
                 needed("status", Schema::Word(&["active", "revoked", "expired"]), ""),
-                needed("source", Schema::Word(&["store", "file", "environment", "flag", "default"]), ""),
+                needed("source", SOURCE, ""),
                 needed("readOnly", Schema::Bool, ""),
                 needed("lastUsedAt", TIME_OR_NULL, ""),
                 needed("createdAt", TIME_OR_NULL, ""),
@@ -241,38 +241,26 @@ fn fixed(settings: &Settings) -> impl Iterator<Item = &KeyHash> {
 
 async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
-    let rows = match api.live().unavailable() {
-        Some(_) => Vec::new(),
-        None => api.live().store().read(rows::list).await?,
-    };
+    let rows = stored(api, rows::list).await?;
     let snapshot = api.live().snapshot();
     let read_only = snapshot.settings.read_only;
     let stored = rows.iter().map(|row| (format!("{} {}", row.name.to_lowercase(), row.id), shown(row, read_only)));
     let others =
         fixed(&snapshot.settings).map(|key| (format!("{} {}", key.name.to_lowercase(), key.id), shown_fixed(key)));
-    let mut entries: Vec<_> = stored
+    let entries = stored
         .chain(others)
-        .filter(|(_, entry)| page::holds(request.query("q"), &[entry["name"].as_str().unwrap_or_default()]))
-        .collect();
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(Reply::json(page.cut(entries)))
+        .filter(|(_, entry)| page::holds(request.query("q"), &[entry["name"].as_str().unwrap_or_default()]));
+    Ok(Reply::json(page.cut(entries.collect())))
 }
 
 async fn find(api: &Api, id: &str) -> Result<KeyRow, Problem> {
-    let rows = match api.live().unavailable() {
-        Some(_) => Vec::new(),
-        None => api.live().store().read(rows::list).await?,
-    };
+    let rows = stored(api, rows::list).await?;
     if let Some(row) = rows.into_iter().find(|row| ids::is(id, &row.id, &row.name)) {
         return Ok(row);
     }
     let snapshot = api.live().snapshot();
     match fixed(&snapshot.settings).find(|key| ids::is(id, &key.id, &key.name)) {
-        Some(key) => {
-            let message = format!("{} is defined by the {}: change it there", key.name, key.source.name());
-            let details = json!({ "source": key.source.name() });
-            Err(Problem::new(423, "pinned_by_config", message).param(&*key.name).details(details))
-        }
+        Some(key) => Err(pinned(&key.name, key.source)),
         None => Err(Problem::not_found(format!("key {id}"))),
     }
 }
@@ -303,19 +291,18 @@ fn reveal(api: &Api, row: &KeyRow, key: &str) -> Reply {
 
 /// Puts what a body says into a row. The body has the form of [`WRITE`].
 fn apply(row: &mut KeyRow, members: &Map<String, Value>) -> Result<(), StoreError> {
-    let texts = |value: &Value| -> Vec<String> {
-        let list = value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+    let names = |value: &Value| {
+        let list = texts(value);
         // A star among others makes the others say nothing.
-        let list: Vec<String> = list.collect();
         if list.iter().any(|item| item == "*") { Vec::new() } else { list }
     };
     for (name, value) in members {
         match name.as_str() {
             "name" => row.name = value.as_str().unwrap_or_default().trim().to_owned(),
-            "scopes" => row.scopes = texts(value),
-            "allowedProviders" => row.allowed_providers = texts(value),
-            "allowedModels" => row.allowed_models = texts(value),
-            "allowedCidrs" => row.allowed_cidrs = texts(value),
+            "scopes" => row.scopes = names(value),
+            "allowedProviders" => row.allowed_providers = names(value),
+            "allowedModels" => row.allowed_models = names(value),
+            "allowedCidrs" => row.allowed_cidrs = names(value),
             "isActive" => row.is_active = value.as_bool().unwrap_or(true),
             "expiresAt" => {
                 row.expires_at_ms =
@@ -386,8 +373,7 @@ async fn changed(
 }
 
 async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let members: Vec<&str> = request.members().keys().map(String::as_str).collect();
-    let (detail, patch) = (json!({ "changed": members }), request.members().clone());
+    let (detail, patch) = (request.changed(), request.members().clone());
     let row = changed(api, request, "key.update", Some(detail), move |row| apply(row, &patch).map(|()| None)).await?;
     Ok(answer(api, &row))
 }
@@ -426,11 +412,7 @@ async fn rotate(api: &Api, request: &Request) -> Result<Reply, Problem> {
 
 async fn delete(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
-    let if_match = request.if_match()?;
-    let audit = request.audit("key.delete", format!("key/{}", found.id), Some(json!({ "name": found.name })));
-    let id = found.id.clone();
-    api.change("key", &found.id, audit, move |change, _| rows::delete(change, &id, if_match)).await?;
-    Ok(Reply::empty())
+    remove(api, request, "key", (&found.id, &found.name), rows::delete).await
 }
 
 #[cfg(test)]

@@ -18,13 +18,21 @@ pub(super) mod tags;
 mod time;
 pub(super) mod usage;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Api, Reply, Request, schema::Schema};
-use crate::store::Secret;
+use super::{
+    Api, Problem, Reply, Request,
+    schema::{Schema, whole},
+};
+use crate::{
+    settings::Source,
+    store::{Connection, Secret, StoreError},
+};
 
 /// A parameter that is true or false.
 const FLAG: Schema = Schema::Word(&["true", "false", "1", "0"]);
+/// Where an entry is defined: the names of [`Source`].
+const SOURCE: Schema = Schema::Word(&["store", "file", "environment", "flag", "default"]);
 
 /// Enough of a secret to recognise it, if it is so long that this gives nothing away.
 fn hidden(secret: &Secret) -> Option<String> {
@@ -40,17 +48,50 @@ fn hidden(secret: &Secret) -> Option<String> {
 
 /// A whole number, however it is written.
 fn integer(value: &Value) -> Option<i64> {
-    // Within the bounds of schemas a float is exact.
-    value.as_i64().or_else(|| value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64))
+    whole(value).and_then(|number| i64::try_from(number).ok())
 }
 
-/// An answer to a change that logins may rest upon: sessions that no longer stand end, and the caller, who made the
-/// change, gets a new one for its own.
-async fn settled(reply: Reply, api: &Api, request: &Request) -> Reply {
-    match api.auth().settle(&request.visit(api)).await {
-        Some(again) => reply.with("set-cookie", again.cookie),
-        None => reply,
+/// The store's entries of a kind. Where the store cannot be read there are none: those of files are shown all the same.
+async fn stored<T: Send + 'static>(
+    api: &Api,
+    list: impl FnOnce(&Connection) -> Result<Vec<T>, StoreError> + Send + 'static,
+) -> Result<Vec<T>, Problem> {
+    match api.live().unavailable() {
+        Some(_) => Ok(Vec::new()),
+        None => Ok(api.live().store().read(list).await?),
     }
+}
+
+/// What entries of the store and of files are ordered by: their names, and where they are defined for two of one name.
+/// [`Page::cut`](super::page::Page::cut) goes on behind such a place, so no two entries may share one.
+fn place(name: &str, entry: &Value) -> String {
+    format!("{}\n{}", name.to_lowercase(), entry["source"].as_str().unwrap_or_default())
+}
+
+/// The texts of a list; none if it is no list.
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The refusal to change what a file, the environment or a flag has defined.
+fn pinned(name: &str, source: Source) -> Problem {
+    let message = format!("{name} is defined by the {}: change it there", source.name());
+    Problem::new(423, "pinned_by_config", message).param(name).details(json!({ "source": source.name() }))
+}
+
+/// Removes an entry of the store, known by its id and name, if it is the version that the caller has seen.
+async fn remove(
+    api: &Api,
+    request: &Request,
+    kind: &'static str,
+    (id, name): (&str, &str),
+    delete: fn(&Connection, &str, Option<i64>) -> Result<(), StoreError>,
+) -> Result<Reply, Problem> {
+    let if_match = request.if_match()?;
+    let audit = request.audit(&format!("{kind}.delete"), format!("{kind}/{id}"), Some(json!({ "name": name })));
+    let own = id.to_owned();
+    api.change(kind, id, audit, move |change, _| delete(change, &own, if_match)).await?;
+    Ok(Reply::empty())
 }
 
 /// How entries are named in paths.

@@ -5,7 +5,11 @@ use std::time::Instant;
 use proxy::Method;
 use serde_json::{Value, json};
 
-use super::combos::{PRICE, SOURCES, fixed, pinned, price, sorted};
+use super::{
+    SOURCE,
+    combos::{PRICE, fixed, price},
+    pinned, place, stored,
+};
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
@@ -13,6 +17,8 @@ use crate::{
         schema::{COUNT_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME_OR_NULL, name, needed, optional},
         table::{Body, Content, ROUTE, Route},
     },
+    gateway::Snapshot,
+    route::Listed,
     settings::{Alias, Source},
     store::combos::{self as rows, AliasRow},
     usage::live::rfc3339,
@@ -32,7 +38,7 @@ const ALIAS: Object = Object {
         needed("alias", TEXT, ""),
         needed("model", TEXT, ""),
         needed("providerId", TEXT_OR_NULL, ""),
-        needed("source", Schema::Word(SOURCES), ""),
+        needed("source", SOURCE, ""),
         needed("readOnly", Schema::Bool, ""),
         needed("createdAt", TIME_OR_NULL, ""),
         needed("updatedAt", TIME_OR_NULL, ""),
@@ -118,35 +124,36 @@ pub(in crate::api) const ROUTES: &[Route] = &[
 async fn models(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
     let snapshot = api.live().snapshot();
-    let listed = snapshot.catalog.listed();
-    let listed = listed.into_iter().filter(|model| page::holds(request.query("q"), &[&model.id, &model.provider]));
-    let mut entries = Vec::new();
-    for model in listed {
-        let alias = snapshot.settings.aliases.iter().find(|alias| alias.name.eq_ignore_ascii_case(&model.id));
-        let kind = match alias {
-            None => "model",
-            Some(alias) if alias.models.len() > 1 => "combo",
-            Some(_) => "alias",
-        };
-        let plan = snapshot.catalog.plan(&model.id, &api.live().shared().health, Instant::now()).unwrap_or_default();
-        let (price, context, output) =
-            plan.first().map_or((Value::Null, None, None), |first| price(&snapshot, &first.upstream, &first.model));
-        let mut connections: Vec<&str> = plan.iter().map(|candidate| &*candidate.upstream.name).collect();
-        connections.dedup();
-        let entry = json!({
-            "id": model.id,
-            "provider": model.provider,
-            "kind": kind,
-            "connections": connections,
-            "price": price,
-            "contextWindow": or_null(context),
-            "maxOutput": or_null(output),
-        });
-        entries.push((model.id.clone(), entry));
-    }
+    let listed = snapshot.catalog.listed().into_iter();
+    let listed = listed.filter(|model| page::holds(request.query("q"), &[&model.id, &model.provider]));
+    let mut entries: Vec<_> = listed.map(|model| (model.id.clone(), model)).collect();
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     entries.dedup_by(|(a, _), (b, _)| a == b);
-    Ok(Reply::json(page.cut(entries)))
+    // To know who would be asked takes a plan for each.
+    Ok(Reply::json(page.cut_with(entries, |model| shown(api, &snapshot, &model))))
+}
+
+fn shown(api: &Api, snapshot: &Snapshot, model: &Listed) -> Value {
+    let alias = snapshot.settings.aliases.iter().find(|alias| alias.name.eq_ignore_ascii_case(&model.id));
+    let kind = match alias {
+        None => "model",
+        Some(alias) if alias.models.len() > 1 => "combo",
+        Some(_) => "alias",
+    };
+    let plan = snapshot.catalog.plan(&model.id, &api.live().shared().health, Instant::now()).unwrap_or_default();
+    let (price, context, output) =
+        plan.first().map_or((Value::Null, None, None), |first| price(snapshot, &first.upstream, &first.model));
+    let mut connections: Vec<&str> = plan.iter().map(|candidate| &*candidate.upstream.name).collect();
+    connections.dedup();
+    json!({
+        "id": model.id,
+        "provider": model.provider,
+        "kind": kind,
+        "connections": connections,
+        "price": price,
+        "contextWindow": or_null(context),
+        "maxOutput": or_null(output),
+    })
 }
 
 fn shown_alias(row: &AliasRow, read_only: bool) -> Value {
@@ -175,17 +182,14 @@ fn shown_fixed_alias(alias: &Alias) -> Value {
 
 async fn list_aliases(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
-    let rows = match api.live().unavailable() {
-        Some(_) => Vec::new(),
-        None => api.live().store().read(rows::aliases).await?,
-    };
+    let rows = stored(api, rows::aliases).await?;
     let snapshot = api.live().snapshot();
     let read_only = snapshot.settings.read_only;
     let stored = rows.iter().map(|row| (row.alias.clone(), row.model.clone(), shown_alias(row, read_only)));
     let others = fixed(&snapshot.settings, false)
         .map(|alias| (alias.name.clone(), alias.models.concat(), shown_fixed_alias(alias)));
     let entries = stored.chain(others).filter(|(alias, model, _)| page::holds(request.query("q"), &[alias, model]));
-    Ok(Reply::json(page.cut(sorted(entries.map(|(alias, _, entry)| (alias, entry)).collect()))))
+    Ok(Reply::json(page.cut(entries.map(|(alias, _, entry)| (place(&alias, &entry), entry)).collect())))
 }
 
 async fn get_alias(api: &Api, request: &Request) -> Result<Reply, Problem> {
@@ -203,7 +207,7 @@ fn writable(api: &Api, name: &str) -> Result<(), Problem> {
     let snapshot = api.live().snapshot();
     let mut others = snapshot.settings.aliases.iter().filter(|alias| alias.source != Source::Store);
     match others.find(|alias| alias.name.eq_ignore_ascii_case(name)) {
-        Some(alias) => Err(pinned(alias)),
+        Some(alias) => Err(pinned(&alias.name, alias.source)),
         None => Ok(()),
     }
 }

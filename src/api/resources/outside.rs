@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use proxy::{Client, ClientConfig, Egress, Method, Origin, Outbound};
 use serde_json::json;
 use tokio::time::timeout;
+use url::{Position, Url};
 
 use super::{integer, probe};
 use crate::{
@@ -53,7 +54,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[Route {
 async fn test(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let text = request.text("url").unwrap_or_default();
     let wrong = |param: &str, message: &str| Problem::invalid(param, message);
-    let url = url::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let url = url.ok_or_else(|| wrong("url", "`url` must begin with http:// or https://"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong("url", "`url` must not hold a user"));
@@ -75,12 +76,8 @@ async fn test(api: &Api, request: &Request) -> Result<Reply, Problem> {
         }
     };
     let limit = request.body.get("timeoutMs").and_then(integer).and_then(|ms| u64::try_from(ms).ok()).unwrap_or(8_000);
-    let mut target = url.path().to_owned();
-    if let Some(query) = url.query() {
-        target.push('?');
-        target.push_str(query);
-    }
-    let mut outbound = Outbound::new(origin, Method::GET, target);
+    let target = &url[Position::BeforePath..Position::AfterQuery];
+    let mut outbound = Outbound::new(origin, Method::GET, target.to_owned());
     outbound.headers.append("user-agent", concat!("flow-router/", env!("CARGO_PKG_VERSION")));
     outbound.connect_timeout = Some(Duration::from_millis(limit));
     let began = Instant::now();
@@ -93,7 +90,7 @@ async fn test(api: &Api, request: &Request) -> Result<Reply, Problem> {
     Ok(Reply::json(json!({
         "reachable": status.is_some(),
         "statusCode": status,
-        "latencyMs": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "latencyMs": probe::ms(began),
         "error": error,
     })))
 }

@@ -124,10 +124,8 @@ async fn list(request: &Request) -> Result<Reply, Problem> {
         let name = NAMES.iter().find(|(id, ..)| *id == preset.id).map_or("", |(_, name, _)| *name);
         page::holds(request.query("q"), &[preset.id, name, preset.base_url])
     };
-    let mut entries: Vec<_> =
-        PRESETS.iter().filter(wanted).map(|preset| (preset.id.to_owned(), shown(preset))).collect();
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(Reply::json(page.cut(entries)))
+    let entries = PRESETS.iter().filter(wanted).map(|preset| (preset.id.to_owned(), shown(preset)));
+    Ok(Reply::json(page.cut(entries.collect())))
 }
 
 #[cfg(test)]

@@ -234,10 +234,14 @@ fn shown(entry: &Override, updated_at_ms: Option<i64>) -> Value {
     document.insert("maxOutput".to_owned(), or_null(price.max_output));
     document.insert("deprecatedOn".to_owned(), or_null(price.deprecated.map(day)));
     document.insert("updatedAt".to_owned(), or_null(updated_at_ms.map(rfc3339)));
-    let usd = |pico: u64| pico as f64 / 1e6;
-    let million = json!({"input": usd(price.rates.input), "output": usd(price.rates.output)});
-    document.insert("usdPerMillion".to_owned(), million);
+    document.insert("usdPerMillion".to_owned(), usd_per_million(&price.rates));
     Value::Object(document)
+}
+
+/// Input and output in USD per million tokens.
+pub(super) fn usd_per_million(rates: &Rates) -> Value {
+    let usd = |pico: u64| pico as f64 / 1e6;
+    json!({"input": usd(rates.input), "output": usd(rates.output)})
 }
 
 /// 20261130 as `2026-11-30`.
@@ -258,7 +262,7 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
         provider.as_deref().is_none_or(|provider| provider == of) && holds(request.query("q"), &[of, model])
     };
     let place = |provider: &str, model: &str| format!("{provider}\n{model}");
-    let mut entries: Vec<(String, Value)> = if source == Some(Source::Card.name()) {
+    let entries: Vec<(String, Value)> = if source == Some(Source::Card.name()) {
         let rows = RateCard::built_in().filter(|(vendor, model, _)| wanted(vendor, model));
         rows.map(|(vendor, model, price)| (place(vendor, model), shown(&card(vendor, model, price), None))).collect()
     } else {
@@ -267,7 +271,6 @@ async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
         let rows = rows.filter(|row| wanted(&row.provider, &row.model));
         rows.filter_map(|row| Some((place(&row.provider, &row.model), shown_row(row)?))).collect()
     };
-    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     Ok(Reply::json(page.cut(entries)))
 }
 

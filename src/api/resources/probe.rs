@@ -88,7 +88,8 @@ impl Probed {
     }
 }
 
-fn ms(began: Instant) -> u64 {
+/// Milliseconds since then.
+pub(super) fn ms(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -261,7 +261,7 @@ async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
         })
         .await;
     done.map_err(told)?;
-    Ok(super::settled(answer(api), api, request).await)
+    Ok(api.auth().settled(answer(api), &request.visit(api)).await)
 }
 
 /// The version that the caller wants to change.

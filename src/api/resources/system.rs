@@ -13,6 +13,7 @@ use crate::{
         auth::{Capability, mode_name},
         openapi, or_null,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, list_of},
+        reply::event,
         schema::{COUNT, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME, line, needed, optional},
         table::{Content, Param, ROUTE, Route},
     },
@@ -366,7 +367,7 @@ async fn log_stream(request: &Request) -> Result<Reply, Problem> {
     let after = request.head.headers.text("last-event-id").and_then(|id| id.parse().ok());
     let after = after.unwrap_or_else(|| ring::ring().last());
     let lines = LogLines { wanted: Wanted::of(request), after, waiting: VecDeque::new() };
-    Ok(Reply { status: 200, headers: Vec::new(), payload: Payload::Events(Box::new(lines)) })
+    Ok(Reply::of(Payload::Events(Box::new(lines))))
 }
 
 /// Lines of the log as events.
@@ -382,8 +383,7 @@ impl Pieces for LogLines {
             loop {
                 while let Some(line) = self.waiting.pop_front() {
                     if self.wanted.takes(&line) {
-                        let event = format!("id: {}\nevent: log\ndata: {}\n\n", line.id, shown_line(&line));
-                        return Ok(Some(event.into()));
+                        return Ok(Some(event(line.id, "log", &shown_line(&line))));
                     }
                 }
                 let lines = ring::ring().wait(self.after).await;

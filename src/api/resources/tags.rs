@@ -3,7 +3,7 @@
 use proxy::Method;
 use serde_json::{Map, Value, json};
 
-use super::ids;
+use super::{ids, remove};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
@@ -232,8 +232,7 @@ async fn create(api: &Api, request: &Request) -> Result<Reply, Problem> {
 async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
     let if_match = request.if_match()?;
-    let members: Vec<&str> = request.members().keys().map(String::as_str).collect();
-    let audit = request.audit("tag.update", format!("tag/{}", found.id), Some(json!({ "changed": members })));
+    let audit = request.audit("tag.update", format!("tag/{}", found.id), Some(request.changed()));
     let (patch, id) = (request.members().clone(), found.id.clone());
     api.change("tag", &found.id, audit, move |change, _| {
         let mut row = rows::get(change, &id)?;
@@ -246,11 +245,7 @@ async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
 
 async fn delete(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
-    let if_match = request.if_match()?;
-    let audit = request.audit("tag.delete", format!("tag/{}", found.id), Some(json!({ "name": found.name })));
-    let id = found.id.clone();
-    api.change("tag", &found.id, audit, move |change, _| rows::delete(change, &id, if_match)).await?;
-    Ok(Reply::empty())
+    remove(api, request, "tag", (&found.id, &found.name), rows::delete).await
 }
 
 async fn mark(api: &Api, request: &Request, on: bool) -> Result<Reply, Problem> {

@@ -1,10 +1,13 @@
-//! Times in queries: absolute, days, and "so long ago".
+//! Times in queries: absolute, days, and "so long ago"; and those of this process's clock in answers.
+
+use std::time::Instant;
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
     api::{Problem, Request, schema::line, table::Param},
     gateway::Snapshot,
+    usage::live::{now_ms, rfc3339},
 };
 
 /// From when on.
@@ -30,6 +33,12 @@ pub(super) struct Period {
     pub(super) from_ms: Option<i64>,
     /// Before.
     pub(super) to_ms: Option<i64>,
+}
+
+/// A moment that lies ahead, as the API writes times. `now` is this moment.
+pub(super) fn ahead(until: Instant, now: Instant) -> String {
+    let wait = i64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(i64::MAX);
+    rfc3339(now_ms().saturating_add(wait))
 }
 
 /// The time zone of a request.

@@ -319,10 +319,8 @@ async fn sum(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let (from, to, zone) = (what.from_ms, what.to_ms, what.zone.clone());
     let asked = what.clone();
     let found = api.live().store().read(move |conn| Ok(usage::sums(conn, &asked)?)).await?;
-    let mut entries: Vec<_> =
-        found.iter().map(|(group, sums)| (place(&what, group), grouped(&what, group, sums))).collect();
-    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    let mut document = page.cut(entries);
+    let entries = found.iter().map(|(group, sums)| (place(&what, group), grouped(&what, group, sums)));
+    let mut document = page.cut(entries.collect());
     document["from"] = rfc3339(from).into();
     document["to"] = rfc3339(to).into();
     document["timezone"] = name_of(&zone).into();

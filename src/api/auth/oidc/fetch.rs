@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use proxy::{Client, Method, Origin, Outbound, StatusCode};
+use proxy::{Client, Kind, Method, Origin, Outbound, StatusCode};
 use url::{Position, Url};
 
 use super::Failure;
@@ -15,7 +15,7 @@ const TIME: Duration = Duration::from_secs(10);
 const BYTES_MAX: usize = 256 * 1024;
 
 /// Fetches a document.
-pub(super) async fn get(client: &Client, url: &Url) -> Result<Vec<u8>, Failure> {
+pub(super) async fn get(client: &Client, url: &Url) -> Result<Bytes, Failure> {
     let mut request = outbound(url, Method::GET)?;
     request.headers.append("accept", "application/json");
     send(client, request, url).await
@@ -27,7 +27,7 @@ pub(super) async fn post(
     url: &Url,
     form: String,
     authorization: Option<String>,
-) -> Result<Vec<u8>, Failure> {
+) -> Result<Bytes, Failure> {
     let mut request = outbound(url, Method::POST)?;
     request.headers.append("content-type", "application/x-www-form-urlencoded");
     request.headers.append("accept", "application/json");
@@ -44,18 +44,15 @@ fn outbound(url: &Url, method: Method) -> Result<Outbound, Failure> {
     Ok(Outbound::new(origin, method, url[Position::BeforePath..Position::AfterQuery].to_owned()))
 }
 
-async fn send(client: &Client, request: Outbound, url: &Url) -> Result<Vec<u8>, Failure> {
+async fn send(client: &Client, request: Outbound, url: &Url) -> Result<Bytes, Failure> {
     let place = &url[..Position::AfterPath];
     let unreachable = |why: String| Failure::Unreachable(format!("{place}: {why}"));
     let answer = tokio::time::timeout(TIME, async {
         let mut response = client.send(request).await.map_err(|error| error.to_string())?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.body.chunk().await.map_err(|error| error.to_string())? {
-            if body.len() + chunk.len() > BYTES_MAX {
-                return Err(format!("the answer has more than {BYTES_MAX} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = response.body.collect(BYTES_MAX).await.map_err(|error| match error.kind {
+            Kind::TooLarge { .. } => format!("the answer has more than {BYTES_MAX} bytes"),
+            _ => error.to_string(),
+        })?;
         Ok((response.head.status, body))
     });
     let (status, body) = match answer.await {

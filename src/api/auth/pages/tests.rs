@@ -165,8 +165,8 @@ async fn the_way_back_from_a_provider_ends_on_the_first_page() {
 
 #[test]
 fn times_are_written_as_the_api_writes_them() {
-    assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
-    assert_eq!(time(1_700_000_000_007), "2023-11-14T22:13:20.007Z");
+    assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+    assert_eq!(rfc3339(1_700_000_000_007), "2023-11-14T22:13:20.007Z");
     assert_eq!(whole_seconds(Duration::from_millis(29_001)), 30);
     assert_eq!(whole_seconds(Duration::from_secs(30)), 30);
 }

@@ -10,6 +10,7 @@ use super::{
     super::{
         ids,
         probe::{self, Offered, Probed},
+        texts,
     },
     apply, find,
 };
@@ -56,11 +57,10 @@ fn tested(api: &Api, id: &str, probed: &Probed) -> Value {
 }
 
 pub(super) async fn test_batch(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    let named = request.body.get("providerIds").and_then(Value::as_array);
-    let ids: Vec<String> = match named.filter(|list| !list.is_empty()) {
-        Some(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        None => api.live().snapshot().settings.providers.iter().map(|provider| provider.id.to_string()).collect(),
-    };
+    let mut ids = request.body.get("providerIds").map(texts).unwrap_or_default();
+    if ids.is_empty() {
+        ids = api.live().snapshot().settings.providers.iter().map(|provider| provider.id.to_string()).collect();
+    }
     let mut asked = Vec::with_capacity(ids.len());
     for id in &ids {
         asked.push(upstream(api, id).await?);
@@ -101,8 +101,7 @@ where
 
 pub(super) async fn test_models(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let (_, upstream) = upstream(api, request.param("id")).await?;
-    let named = request.body.get("models").and_then(Value::as_array).into_iter().flatten();
-    let mut models: Vec<String> = named.filter_map(Value::as_str).map(str::to_owned).collect();
+    let mut models = request.body.get("models").map(texts).unwrap_or_default();
     if models.is_empty() {
         let declared = upstream.provider.models.iter().filter(|model| !model.contains('*'));
         models = declared.take(50).cloned().collect();

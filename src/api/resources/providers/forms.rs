@@ -1,6 +1,6 @@
 //! What providers look like in requests and answers.
 
-use super::super::probe::PROBED;
+use super::super::{SOURCE, probe::PROBED};
 use crate::api::{
     page::list_of,
     schema::{
@@ -77,7 +77,7 @@ pub(super) const PROVIDER: Object = Object {
             }),
             "",
         ),
-        needed("source", Schema::Word(&["store", "file", "environment", "flag", "default"]), "where it is defined"),
+        needed("source", SOURCE, "where it is defined"),
         needed("readOnly", Schema::Bool, "whether only its file can change it"),
         needed("inForce", Schema::Bool, "whether requests are sent to it"),
         needed("notes", TEXTS, "why it is not in force"),

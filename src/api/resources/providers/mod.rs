@@ -18,8 +18,10 @@ use proxy::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    hidden, ids,
+    hidden, ids, pinned, place,
     probe::{self, PROBED},
+    remove, stored, texts,
+    time::ahead,
 };
 use crate::{
     api::{
@@ -36,7 +38,7 @@ use crate::{
         StoreError,
         providers::{self as rows, ProviderRow},
     },
-    usage::live::{now_ms, rfc3339},
+    usage::live::rfc3339,
 };
 
 /// Stands for a value that is not shown; written back it means "as it is".
@@ -299,59 +301,39 @@ impl<'a> Shown<'a> {
             (.., Some(_)) => "cooling",
             (.., None) => "ok",
         };
-        let until = until.map(|until| {
-            let wait = i64::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(i64::MAX);
-            rfc3339(now_ms().saturating_add(wait))
-        });
-        json!({"status": status, "cooldownUntil": until})
+        json!({"status": status, "cooldownUntil": until.map(|until| ahead(until, now))})
     }
-}
-
-/// The store's providers. Where the store cannot be read there are none.
-async fn stored(api: &Api) -> Result<Vec<ProviderRow>, Problem> {
-    if api.live().unavailable().is_some() {
-        return Ok(Vec::new());
-    }
-    let store = api.live().store().clone();
-    Ok(api.live().store().read(move |conn| rows::list(conn, store.vault())).await?)
 }
 
 async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
-    let stored = stored(api).await?;
+    let store = api.live().store().clone();
+    let rows = stored(api, move |conn| rows::list(conn, store.vault())).await?;
     let snapshot = api.live().snapshot();
     let shown = Shown::new(api, &snapshot.settings);
-    let mut entries: Vec<(i64, String, Value)> = Vec::new();
-    for row in &stored {
-        entries.push((row.priority, row.name.clone(), shown.row(row)));
-    }
-    for provider in snapshot.settings.providers.iter().filter(|provider| provider.source != Source::Store) {
-        entries.push((provider.priority, provider.name.clone(), shown.fixed(provider)));
-    }
-    entries.retain(|(_, name, entry)| {
+    // Ascending as texts: priorities are lifted above zero first.
+    let keyed = |priority: i64, name: &str, entry: Value| {
+        let lifted = i128::from(priority) - i128::from(i64::MIN);
+        (format!("{lifted:020} {}", place(name, &entry)), entry)
+    };
+    let stored = rows.iter().map(|row| keyed(row.priority, &row.name, shown.row(row)));
+    let others = snapshot.settings.providers.iter().filter(|provider| provider.source != Source::Store);
+    let others = others.map(|provider| keyed(provider.priority, &provider.name, shown.fixed(provider)));
+    let entries = stored.chain(others).filter(|(_, entry)| {
         let text = |member: &str| entry[member].as_str().unwrap_or_default();
         let tagged = |tag: &str| entry["tags"].as_array().is_some_and(|tags| tags.iter().any(|other| other == tag));
         request.query("provider").is_none_or(|wanted| text("provider").eq_ignore_ascii_case(wanted))
             && request.query("active").is_none_or(|_| entry["isActive"] == request.flag("active"))
             && request.query("tag").is_none_or(tagged)
-            && page::holds(request.query("q"), &[name, text("provider"), text("baseUrl"), text("email")])
+            && page::holds(request.query("q"), &[text("name"), text("provider"), text("baseUrl"), text("email")])
     });
-    // Ascending as texts: priorities are lifted above zero first.
-    let key = |priority: i64, name: &str| {
-        format!("{:020} {}", i128::from(priority) - i128::from(i64::MIN), name.to_lowercase())
-    };
-    let mut entries: Vec<_> =
-        entries.into_iter().map(|(priority, name, entry)| (key(priority, &name), entry)).collect();
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(Reply::json(page.cut(entries)))
+    Ok(Reply::json(page.cut(entries.collect())))
 }
 
 /// One of the store's providers, by its id or as `name:NAME`.
 async fn find(api: &Api, id: &str) -> Result<ProviderRow, Problem> {
     if let Some(fixed) = fixed(&api.live().snapshot().settings, id) {
-        let message = format!("{} is defined by the {}: change it there", fixed.name, fixed.source.name());
-        let details = json!({ "source": fixed.source.name() });
-        return Err(Problem::new(423, "pinned_by_config", message).param(fixed.name.clone()).details(details));
+        return Err(pinned(&fixed.name, fixed.source));
     }
     let store = api.live().store().clone();
     let rows = api.live().store().read(move |conn| rows::list(conn, store.vault())).await?;
@@ -426,8 +408,7 @@ async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
     apply(&mut preview, request.members()).map_err(Problem::from)?;
     check(api, &preview)?;
     drop(preview);
-    let members: Vec<&str> = request.members().keys().map(String::as_str).collect();
-    let audit = request.audit("provider.update", format!("provider/{}", found.id), Some(json!({ "changed": members })));
+    let audit = request.audit("provider.update", format!("provider/{}", found.id), Some(request.changed()));
     let (store, patch, id) = (api.live().store().clone(), Patch(request.members().clone()), found.id.clone());
     let row = api
         .change("provider", &found.id, audit, move |change, _| {
@@ -453,12 +434,9 @@ impl Drop for Patch {
 
 async fn delete(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let found = find(api, request.param("id")).await?;
-    let if_match = request.if_match()?;
-    let audit = request.audit("provider.delete", format!("provider/{}", found.id), Some(json!({ "name": found.name })));
-    let id = found.id.clone();
-    api.change("provider", &found.id, audit, move |change, _| rows::delete(change, &id, if_match)).await?;
+    let reply = remove(api, request, "provider", (&found.id, &found.name), rows::delete).await?;
     api.shared.catalogues.forget(&found.id);
-    Ok(Reply::empty())
+    Ok(reply)
 }
 
 /// Puts what a body says into a row. The body has the form of [`WRITE`].
@@ -466,9 +444,6 @@ fn apply(row: &mut ProviderRow, members: &Map<String, Value>) -> Result<(), Stor
     let invalid = |field: &str, message: String| StoreError::Invalid { field: field.to_owned(), message };
     let default = ProviderRow::default();
     let text = |value: &Value| value.as_str().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let texts = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
     let mut rest = Map::new();
     if let Some(data) = members.get("data").and_then(Value::as_object) {
         // Older clients put these there; what stands outside counts more.
