@@ -179,8 +179,8 @@ pub(super) struct Ledger {
     /// `ok`, an error kind, or `gone` until somebody knows better.
     outcome: &'static str,
     usage: Option<(Usage, bool)>,
-    /// Why an answer broke off that the client has seen the beginning of.
-    broken: Option<ApiError>,
+    /// Whether `error` broke an answer off that the client has seen the beginning of.
+    broken: bool,
     /// Gaps of the stream.
     pub gaps: Gaps,
     first_token: Option<Duration>,
@@ -205,7 +205,7 @@ impl Ledger {
             upstream: None,
             outcome: "gone",
             usage: None,
-            broken: None,
+            broken: false,
             gaps: Gaps::default(),
             first_token: None,
             added: None,
@@ -245,9 +245,7 @@ impl Ledger {
     /// Notes an error that the client got.
     pub(super) fn fault(&mut self, error: &ApiError) {
         self.outcome = error.kind.name();
-        if self.record.is_some() {
-            self.error = Some(error.clone());
-        }
+        self.error = Some(error.clone());
     }
 
     /// Notes how it ended.
@@ -255,14 +253,15 @@ impl Ledger {
         self.outcome = outcome;
     }
 
-    /// Notes that an answer broke off behind its beginning.
+    /// Notes an error that broke an answer off behind its beginning.
     pub(super) fn broke(&mut self, error: &ApiError) {
-        self.broken = Some(error.clone());
+        self.fault(error);
+        self.broken = true;
     }
 
-    /// Why the answer broke off, once.
-    pub(super) fn take_broken(&mut self) -> Option<ApiError> {
-        self.broken.take()
+    /// Why the answer broke off behind its beginning, if it did.
+    pub(super) fn broken(&self) -> Option<&ApiError> {
+        self.error.as_ref().filter(|_| self.broken)
     }
 
     /// Whether it has ended well.

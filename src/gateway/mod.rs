@@ -344,8 +344,8 @@ impl Gateway {
                     // A client that left early says nothing about the provider.
                     if exchange.ledger.is_ok() {
                         shared.health.succeeded(&candidate.upstream.name, &candidate.model);
-                    } else if let Some(error) = exchange.ledger.take_broken() {
-                        self.book(&exchange, candidate, &error, judge_broken(&error), attempts);
+                    } else if let Some(error) = exchange.ledger.broken() {
+                        self.book(&exchange, candidate, error, judge_broken(error), attempts);
                     }
                     return;
                 }
