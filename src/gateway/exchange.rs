@@ -77,13 +77,17 @@ impl Exchange {
 
     /// Whether a chat client asked for the usage chunk. Reads the body.
     pub(super) fn wants_usage(&self) -> bool {
-        let raw = Raw::parse(&self.body).ok();
-        raw.and_then(|raw| raw.at(&["stream_options", "include_usage"])).and_then(Raw::as_bool).unwrap_or(false)
+        Raw::parse(&self.body).is_ok_and(wants_usage)
+    }
+
+    /// Input tokens, as long as nobody has counted them: roughly four bytes to a token.
+    pub(super) fn assumed_input(&self) -> u64 {
+        self.body.len() as u64 / 4
     }
 
     /// Notes what was read of the request.
     pub(super) fn begin(&mut self, snapshot: &Snapshot) {
-        self.ledger.assumed_input = snapshot.settings.estimate_usage.then_some(self.body.len() as u64 / 4);
+        self.ledger.assumed_input = snapshot.settings.estimate_usage.then_some(self.assumed_input());
         if let Some(record) = &mut self.ledger.record {
             let through_alias = snapshot.catalog.is_alias(&self.model);
             record.started(&self.model, through_alias, self.stream, self.body.len());
@@ -121,6 +125,11 @@ impl Memory {
     pub(super) fn keep(&self, kept: Vec<Kept>) {
         self.store.keep(&self.caller, kept, Instant::now());
     }
+}
+
+/// Whether the body of a chat request asks for the usage chunk.
+pub(super) fn wants_usage(body: Raw<'_>) -> bool {
+    body.at(&["stream_options", "include_usage"]).and_then(Raw::as_bool).unwrap_or(false)
 }
 
 /// What routing needs of a body: the members `model` and `stream` at its top.
