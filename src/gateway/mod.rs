@@ -223,7 +223,7 @@ impl Gateway {
                 dialect.encode_error(&error, &request_id, &mut body);
                 reply::document(call, StatusCode::UPGRADE_REQUIRED, "application/json", body).await;
             }
-            Operation::Ready if self.shared.draining.load(Ordering::Relaxed) => {
+            Operation::Ready if self.shared.is_draining() => {
                 let text = "draining: this process is about to end\n";
                 reply::document(call, StatusCode::SERVICE_UNAVAILABLE, "text/plain", text).await;
             }
