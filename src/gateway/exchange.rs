@@ -85,6 +85,11 @@ impl Exchange {
         self.body.len() as u64 / 4
     }
 
+    /// The content type of a stream to this client.
+    pub(super) fn stream_content_type(&self) -> &'static str {
+        if self.json_array { "application/json" } else { self.client.stream_content_type() }
+    }
+
     /// Notes what was read of the request.
     pub(super) fn begin(&mut self, snapshot: &Snapshot) {
         self.ledger.assumed_input = snapshot.settings.estimate_usage.then_some(self.assumed_input());
