@@ -11,76 +11,19 @@ use std::{
 use codecs::dialect::Dialect;
 use support::{
     Client, PATIENCE, Router, Upstream,
-    router::{provider, provider_at},
+    leaving::{Phase, Told, assert_soon, stuck},
+    router::provider,
     speech, within,
 };
 use tokio::{
     io::AsyncReadExt,
-    net::TcpListener,
     sync::{Semaphore, mpsc},
 };
-
-/// How soon the upstream must see the end.
-const SOON: Duration = Duration::from_millis(50);
-/// A busy machine may be late once; the program may not be late every time.
-const TRIES: usize = 5;
-
-/// How far the exchange is when the client leaves.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Phase {
-    Connecting,
-    WaitingForHeaders,
-    BeforeTheFirstToken,
-    MidStream,
-}
-
-/// What the upstream tells the test.
-#[derive(Debug, PartialEq)]
-enum Told {
-    Reached,
-    Closed(Instant),
-}
 
 /// Has a client leave in `phase` and returns how long the upstream takes to see it.
 async fn time_to_close(dialect: Dialect, client_dialect: Dialect, phase: Phase) -> Duration {
     let (tell, mut told) = mpsc::unbounded_channel();
-    let config;
-    let _upstream;
-    if phase == Phase::Connecting {
-        // It accepts, reads the client hello of TLS and never answers: to the gateway that is still connecting.
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        config = provider_at("a", dialect, &format!("https://{}", listener.local_addr().unwrap()));
-        let task = tokio::spawn(async move {
-            let (mut io, _) = listener.accept().await.unwrap();
-            let mut buffer = vec![0; 4096];
-            assert!(io.read(&mut buffer).await.unwrap() > 0);
-            tell.send(Told::Reached).unwrap();
-            while matches!(io.read(&mut buffer).await, Ok(n) if n > 0) {}
-            tell.send(Told::Closed(Instant::now())).unwrap();
-        });
-        _upstream = Err(task);
-    } else {
-        let upstream = Upstream::start(move |mut conn| {
-            let tell = tell.clone();
-            async move {
-                conn.asked().await.unwrap();
-                let spoken = speech::stream(dialect);
-                if phase != Phase::WaitingForHeaders {
-                    conn.stream(dialect.stream_content_type()).await;
-                    conn.chunk(": x\n\n".to_owned() + &spoken.prologue.concat()).await;
-                }
-                if phase == Phase::MidStream {
-                    conn.chunk(&spoken.content[0]).await;
-                }
-                tell.send(Told::Reached).unwrap();
-                conn.closed().await;
-                tell.send(Told::Closed(Instant::now())).unwrap();
-            }
-        })
-        .await;
-        config = provider("a", dialect, &upstream);
-        _upstream = Ok(upstream);
-    }
+    let (config, _upstream) = stuck(dialect, phase, tell).await;
     let router = Router::start(&config);
     let mut client = Client::connect(router.addr).await;
     let request = speech::request(client_dialect, "m", true);
@@ -104,14 +47,8 @@ async fn cancels(phase: Phase) {
         (Dialect::Anthropic, Dialect::OpenAiChat),
         (Dialect::OpenAiResponses, Dialect::Gemini),
     ] {
-        let mut best = Duration::MAX;
-        for _ in 0..TRIES {
-            best = best.min(time_to_close(upstream, client, phase).await);
-            if best <= SOON {
-                break;
-            }
-        }
-        assert!(best <= SOON, "{client:?} from {upstream:?} {phase:?}: the upstream saw the end after {best:?}");
+        assert_soon(&format!("{client:?} from {upstream:?} {phase:?}"), || time_to_close(upstream, client, phase))
+            .await;
     }
 }
 

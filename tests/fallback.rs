@@ -29,6 +29,25 @@ async fn says(dialect: Dialect, text: &str) -> Upstream {
     Upstream::streams(dialect.stream_content_type(), vec![text.as_bytes().to_vec()]).await
 }
 
+/// An upstream that streams `text` and ends the body, or cuts the connection instead.
+async fn breaks(dialect: Dialect, text: &str, clean: bool) -> Upstream {
+    let text = text.to_owned();
+    Upstream::start(move |mut conn| {
+        let text = text.clone();
+        async move {
+            while conn.asked().await.is_some() {
+                conn.stream(dialect.stream_content_type()).await;
+                conn.chunk(&text).await;
+                if !clean {
+                    return;
+                }
+                conn.end().await;
+            }
+        }
+    })
+    .await
+}
+
 async fn ask(router: &Router, dialect: Dialect, model: &str, stream: bool) -> Answer {
     let request = speech::request(dialect, model, stream);
     Client::post(router.addr, &speech::path(dialect, model, stream), request).await
@@ -230,21 +249,7 @@ async fn a_stream_that_breaks_cools_its_model_down() {
         for (text, clean, kind) in
             [(&overloaded, true, "overloaded"), (&begun, true, "truncated"), (&begun, false, "api")]
         {
-            let text = text.clone();
-            let a = Upstream::start(move |mut conn| {
-                let text = text.clone();
-                async move {
-                    while conn.asked().await.is_some() {
-                        conn.stream(dialect.stream_content_type()).await;
-                        conn.chunk(&text).await;
-                        if !clean {
-                            return;
-                        }
-                        conn.end().await;
-                    }
-                }
-            })
-            .await;
+            let a = breaks(dialect, text, clean).await;
             let b = good(dialect, true).await;
             let router = Router::start(&(provider("a", dialect, &a) + &provider("b", dialect, &b)));
             let heard = speech::heard(dialect, &ask(&router, dialect, "m", true).await.text());
@@ -292,21 +297,7 @@ async fn a_stream_that_stops_too_early_is_an_error() {
         let text = spoken.prologue.concat() + &spoken.content.concat();
         // Half an event at the end must not swallow the error event behind it.
         for (tail, clean) in [("", true), ("", false), (&spoken.end[0][..20], true), (&spoken.end[0][..20], false)] {
-            let text = text.clone() + tail;
-            let a = Upstream::start(move |mut conn| {
-                let text = text.clone();
-                async move {
-                    while conn.asked().await.is_some() {
-                        conn.stream(upstream.stream_content_type()).await;
-                        conn.chunk(&text).await;
-                        if !clean {
-                            return;
-                        }
-                        conn.end().await;
-                    }
-                }
-            })
-            .await;
+            let a = breaks(upstream, &(text.clone() + tail), clean).await;
             let router = Router::start(&provider("a", upstream, &a));
             for client in Dialect::ALL {
                 let answer = ask(&router, client, "m", true).await;

@@ -15,14 +15,11 @@ use support::{
     PATIENCE, Router, Upstream,
     client::Answer,
     h2::H2,
-    router::{provider, provider_at},
+    leaving::{Phase, Told, assert_soon, stuck},
+    router::provider,
     speech, within,
 };
-use tokio::{
-    io::AsyncReadExt,
-    net::TcpListener,
-    sync::{Barrier, Semaphore, mpsc},
-};
+use tokio::sync::{Barrier, Semaphore, mpsc};
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 /// Clients and upstreams: forwarded, and translated both ways.
@@ -211,20 +208,6 @@ async fn curl_understands_us() {
     }
 }
 
-/// How soon the upstream must see the end.
-const SOON: Duration = Duration::from_millis(50);
-/// A busy machine may be late once; the program may not be late every time.
-const TRIES: usize = 5;
-
-/// How far the exchange is when the client has had enough.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Phase {
-    Connecting,
-    WaitingForHeaders,
-    BeforeTheFirstToken,
-    MidStream,
-}
-
 /// How the client says so.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
@@ -232,55 +215,6 @@ enum Way {
     Reset,
     /// The connection is closed.
     Cut,
-}
-
-/// What the upstream tells the test.
-#[derive(Debug, PartialEq)]
-enum Told {
-    Reached,
-    Closed(Instant),
-}
-
-/// An upstream that goes as far as `phase` on each connection and tells.
-async fn stuck(dialect: Dialect, phase: Phase, tell: mpsc::UnboundedSender<Told>) -> (String, Option<Upstream>) {
-    if phase == Phase::Connecting {
-        // It reads the client hello of TLS and never answers: to the gateway that is still connecting.
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = provider_at("a", dialect, &format!("https://{}", listener.local_addr().unwrap()));
-        tokio::spawn(async move {
-            while let Ok((mut io, _)) = listener.accept().await {
-                let tell = tell.clone();
-                tokio::spawn(async move {
-                    let mut buffer = vec![0; 4096];
-                    assert!(io.read(&mut buffer).await.unwrap() > 0);
-                    tell.send(Told::Reached).unwrap();
-                    while matches!(io.read(&mut buffer).await, Ok(n) if n > 0) {}
-                    // The test may be over.
-                    drop(tell.send(Told::Closed(Instant::now())));
-                });
-            }
-        });
-        return (config, None);
-    }
-    let upstream = Upstream::start(move |mut conn| {
-        let tell = tell.clone();
-        async move {
-            conn.asked().await.unwrap();
-            let spoken = speech::stream(dialect);
-            if phase != Phase::WaitingForHeaders {
-                conn.stream(dialect.stream_content_type()).await;
-                conn.chunk(": x\n\n".to_owned() + &spoken.prologue.concat()).await;
-            }
-            if phase == Phase::MidStream {
-                conn.chunk(&spoken.content[0]).await;
-            }
-            tell.send(Told::Reached).unwrap();
-            conn.closed().await;
-            drop(tell.send(Told::Closed(Instant::now())));
-        }
-    })
-    .await;
-    (provider("a", dialect, &upstream), Some(upstream))
 }
 
 /// Has a client give up `streams` requests in `phase` and returns how long the upstream takes to see the last end.
@@ -332,14 +266,8 @@ async fn cancels(phase: Phase, way: Way, streams: usize) {
         (Dialect::Anthropic, Dialect::OpenAiChat),
         (Dialect::OpenAiResponses, Dialect::Anthropic),
     ] {
-        let mut best = Duration::MAX;
-        for _ in 0..TRIES {
-            best = best.min(time_to_close(spoken, client, phase, way, streams).await);
-            if best <= SOON {
-                break;
-            }
-        }
-        assert!(best <= SOON, "{client:?} from {spoken:?} {phase:?} {way:?}: the upstream saw the end after {best:?}");
+        let what = format!("{client:?} from {spoken:?} {phase:?} {way:?}");
+        assert_soon(&what, || time_to_close(spoken, client, phase, way, streams)).await;
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
         egress::Egress,
         resolve::Resolver,
     },
-    pool::{Pool, count::PoolLoad, key::Origin},
+    pool::{Pool, PoolLoad, key::Origin},
     tls::connect::{Connector, Protocol},
 };
 

@@ -3,6 +3,7 @@
 //! This crate moves bytes. It knows no vendor, no dialect and no JSON; it decides nothing about a request.
 
 mod call;
+mod count;
 mod error;
 mod h1;
 mod h2;
@@ -34,7 +35,7 @@ mod tls;
 pub use body::Body;
 pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
 pub use net::egress::Egress;
-pub use pool::{count::PoolLoad, key::Origin};
+pub use pool::{PoolLoad, key::Origin};
 pub use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.

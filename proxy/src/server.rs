@@ -24,6 +24,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::call::Handler;
+use crate::count::Count;
 use crate::h1::server::{Conn, Sniffed};
 use crate::net::accepted::{Accepted, Rewind};
 use crate::{Limits, Timeouts};
@@ -55,7 +56,8 @@ pub(crate) struct Shared {
     exchanges: AtomicUsize,
     /// Rung when the last exchange of a draining server has ended.
     quiet: Notify,
-    connections: AtomicUsize,
+    /// Connections that are open.
+    connections: Count,
     full: AtomicU64,
     accept_failures: AtomicU64,
 }
@@ -69,7 +71,7 @@ impl Shared {
             stage: watch::Sender::new(Stage::Serving),
             exchanges: AtomicUsize::new(0),
             quiet: Notify::new(),
-            connections: AtomicUsize::new(0),
+            connections: Count::default(),
             full: AtomicU64::new(0),
             accept_failures: AtomicU64::new(0),
         }
@@ -130,22 +132,6 @@ impl Drop for Running {
     }
 }
 
-/// A connection that is open.
-struct Open(Arc<Shared>);
-
-impl Open {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.connections.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(shared))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Looks at a server from outside. Costs the server nothing.
 #[derive(Clone)]
 pub struct Monitor {
@@ -163,7 +149,7 @@ impl Monitor {
     pub fn load(&self) -> ServerLoad {
         let Shared { limits, exchanges, connections, full, accept_failures, .. } = &*self.shared;
         ServerLoad {
-            connections: connections.load(Ordering::Relaxed),
+            connections: connections.get(),
             limit: limits.connections,
             exchanges: exchanges.load(Ordering::Relaxed),
             full: full.load(Ordering::Relaxed),
@@ -277,7 +263,7 @@ impl Server {
                         let _ = socket.set_nodelay(true);
                         let shared = Arc::clone(&self.shared);
                         let handler = Arc::clone(&handler);
-                        let open = Open::new(&shared);
+                        let open = shared.connections.one();
                         connections.spawn(async move {
                             let _held = (permit, open);
                             connection(Accepted::Tcp(socket), peer, shared, handler).await;

@@ -8,7 +8,6 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use codecs::hub::{ApiError, ErrorKind};
@@ -19,6 +18,7 @@ use crate::store::digest;
 use crate::{
     route::Candidate,
     settings::{Cidr, KeyHash, Scope, Settings},
+    usage::live::now_ms,
 };
 
 /// How keys begin that we make.
@@ -205,12 +205,6 @@ pub fn client_address(head: &RequestHead, peer: SocketAddr, trusted: &[Cidr]) ->
     let hops = lines.into_iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
     let mut hops = hops.map_while(|hop| std::str::from_utf8(hop).ok()?.trim().parse::<IpAddr>().ok());
     hops.find(|hop| !is_trusted(hop)).map_or(peer, |hop| hop.to_canonical())
-}
-
-/// The clock, in milliseconds since the epoch.
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The key in any of the places where clients put theirs; one that looks like ours before all others.

@@ -12,7 +12,11 @@ use codecs::{
 };
 use proxy::{Call, Client, Fresh, Headers, Kind, Method, Outbound, Phase, Response, ResponseHead};
 
-use super::{edit, exchange::Exchange, relay};
+use super::{
+    edit,
+    exchange::{Exchange, wants_usage},
+    relay,
+};
 use crate::{
     health::{Cooldown, Scope},
     route::{Candidate, cooldown::judge},
@@ -123,8 +127,8 @@ fn prepare(
     };
     let stream = exchange.stream || upstream.provider.stream_only;
     let mut context = exchange.context();
-    // Roughly four bytes to a token; only shown until the upstream says better.
-    context.input_tokens_estimate = exchange.body.len() as u64 / 4;
+    // Only shown until the upstream says better.
+    context.input_tokens_estimate = exchange.assumed_input();
     context.estimate_usage = settings.estimate_usage;
     context.early_calls = settings.early_calls;
     let same = upstream.dialect() == exchange.client;
@@ -149,7 +153,7 @@ fn prepare(
     let mut encode = || {
         let mut recorder = Recorder::default();
         let raw = Raw::parse_recorded(&exchange.body, &mut recorder).map_err(|e| malformed(&e))?;
-        context.include_usage = raw.at(&["stream_options", "include_usage"]).and_then(Raw::as_bool).unwrap_or(false);
+        context.include_usage = wants_usage(raw);
         if exchange.client == Dialect::OpenAiResponses {
             context.echo = Some(Arc::new(Echo::of(raw)));
         }

@@ -74,15 +74,13 @@ pub(super) fn caller(headers: &Headers) -> Caller {
     let mut caller = Caller::default();
     for (name, value) in headers.iter() {
         // Most fields have other lengths.
-        let (agent, session) = match name.len() {
-            10 => (name.eq_ignore_ascii_case(AGENT.as_bytes()), true),
-            12 | 18 | 24 => (false, true),
-            _ => continue,
-        };
+        if !matches!(name.len(), 10 | 12 | 18 | 24) {
+            continue;
+        }
         let Ok(text) = std::str::from_utf8(value) else { continue };
-        if agent {
+        if name.eq_ignore_ascii_case(AGENT.as_bytes()) {
             caller.family = family(text);
-        } else if session && caller.session.is_none() && is_session(name) {
+        } else if caller.session.is_none() && is_session(name) {
             caller.session = Some(text).filter(|id| !id.is_empty() && id.len() <= WORD_BYTES).map(Arc::from);
         }
     }

@@ -54,11 +54,7 @@ pub(super) async fn answer<'a>(
     exchange.ledger.counted(reply.usage, true);
     exchange.ledger.first_content(exchange.complete.elapsed(), exchange.complete.elapsed());
     if exchange.stream {
-        let content_type = match exchange.json_array {
-            true => "application/json",
-            false => exchange.client.stream_content_type(),
-        };
-        let head = head.with("content-type", content_type).with("cache-control", "no-cache");
+        let head = head.with("content-type", exchange.stream_content_type()).with("cache-control", "no-cache");
         let mut encoder = exchange.client.stream_encoder(&context);
         let mut sent = 0;
         let whole = stream(call, head, &reply, &mut encoder, &mut sent).await;

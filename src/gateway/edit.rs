@@ -2,8 +2,6 @@
 //! what the provider's quirks ask for. Of an answer: what settings and quirks ask for. Everything else passes as it came, in
 //! slices of the sender's own bytes.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use codecs::{
     dialect::Dialect,
@@ -13,7 +11,7 @@ use codecs::{
 };
 
 use super::{attempt::Speed, exchange::Exchange};
-use crate::{route::Candidate, settings::Settings};
+use crate::{route::Candidate, settings::Settings, usage::live::now_ms};
 
 /// The body for an upstream of the client's dialect, in slices for one vectored write. `quirks` are the provider's.
 pub(super) fn forwarded(
@@ -57,10 +55,7 @@ fn renamed(exchange: &Exchange, model: &str, stream: bool) -> Vec<Bytes> {
 pub(super) fn answer(exchange: &Exchange, candidate: &Candidate, settings: &Settings, speed: Speed) -> ReplyEdits {
     // An id of another dialect has been written anew.
     let own = speed == Speed::Forward && exchange.client == Dialect::OpenAiChat;
-    let fix_id = (own && candidate.upstream.provider.fix_id).then(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        FixId::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
-    });
+    let fix_id = (own && candidate.upstream.provider.fix_id).then(|| FixId::new(now_ms().unsigned_abs()));
     let model = (settings.echo_model && !exchange.model.is_empty()).then(|| exchange.model.clone());
     ReplyEdits { model, fix_id, usage_pad: settings.usage_pad }
 }

@@ -77,13 +77,22 @@ impl Exchange {
 
     /// Whether a chat client asked for the usage chunk. Reads the body.
     pub(super) fn wants_usage(&self) -> bool {
-        let raw = Raw::parse(&self.body).ok();
-        raw.and_then(|raw| raw.at(&["stream_options", "include_usage"])).and_then(Raw::as_bool).unwrap_or(false)
+        Raw::parse(&self.body).is_ok_and(wants_usage)
+    }
+
+    /// Input tokens, as long as nobody has counted them: roughly four bytes to a token.
+    pub(super) fn assumed_input(&self) -> u64 {
+        self.body.len() as u64 / 4
+    }
+
+    /// The content type of a stream to this client.
+    pub(super) fn stream_content_type(&self) -> &'static str {
+        if self.json_array { "application/json" } else { self.client.stream_content_type() }
     }
 
     /// Notes what was read of the request.
     pub(super) fn begin(&mut self, snapshot: &Snapshot) {
-        self.ledger.assumed_input = snapshot.settings.estimate_usage.then_some(self.body.len() as u64 / 4);
+        self.ledger.assumed_input = snapshot.settings.estimate_usage.then_some(self.assumed_input());
         if let Some(record) = &mut self.ledger.record {
             let through_alias = snapshot.catalog.is_alias(&self.model);
             record.started(&self.model, through_alias, self.stream, self.body.len());
@@ -121,6 +130,11 @@ impl Memory {
     pub(super) fn keep(&self, kept: Vec<Kept>) {
         self.store.keep(&self.caller, kept, Instant::now());
     }
+}
+
+/// Whether the body of a chat request asks for the usage chunk.
+pub(super) fn wants_usage(body: Raw<'_>) -> bool {
+    body.at(&["stream_options", "include_usage"]).and_then(Raw::as_bool).unwrap_or(false)
 }
 
 /// What routing needs of a body: the members `model` and `stream` at its top.
@@ -179,8 +193,8 @@ pub(super) struct Ledger {
     /// `ok`, an error kind, or `gone` until somebody knows better.
     outcome: &'static str,
     usage: Option<(Usage, bool)>,
-    /// Why an answer broke off that the client has seen the beginning of.
-    broken: Option<ApiError>,
+    /// Whether `error` broke an answer off that the client has seen the beginning of.
+    broken: bool,
     /// Gaps of the stream.
     pub gaps: Gaps,
     first_token: Option<Duration>,
@@ -205,7 +219,7 @@ impl Ledger {
             upstream: None,
             outcome: "gone",
             usage: None,
-            broken: None,
+            broken: false,
             gaps: Gaps::default(),
             first_token: None,
             added: None,
@@ -245,9 +259,7 @@ impl Ledger {
     /// Notes an error that the client got.
     pub(super) fn fault(&mut self, error: &ApiError) {
         self.outcome = error.kind.name();
-        if self.record.is_some() {
-            self.error = Some(error.clone());
-        }
+        self.error = Some(error.clone());
     }
 
     /// Notes how it ended.
@@ -255,14 +267,15 @@ impl Ledger {
         self.outcome = outcome;
     }
 
-    /// Notes that an answer broke off behind its beginning.
+    /// Notes an error that broke an answer off behind its beginning.
     pub(super) fn broke(&mut self, error: &ApiError) {
-        self.broken = Some(error.clone());
+        self.fault(error);
+        self.broken = true;
     }
 
-    /// Why the answer broke off, once.
-    pub(super) fn take_broken(&mut self) -> Option<ApiError> {
-        self.broken.take()
+    /// Why the answer broke off behind its beginning, if it did.
+    pub(super) fn broken(&self) -> Option<&ApiError> {
+        self.error.as_ref().filter(|_| self.broken)
     }
 
     /// Whether it has ended well.

@@ -44,11 +44,12 @@ pub fn was_forwarded(headers: &Headers) -> bool {
 
 fn is(name: &[u8], known: &str) -> bool {
     let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    if name.first().map(|byte| plain(*byte)) != known.bytes().next() {
+        return false;
+    }
     let (stem, open) = known.strip_suffix('*').map_or((known, false), |stem| (stem, true));
-    let stem = stem.as_bytes();
-    name.first().map(|byte| plain(*byte)) == stem.first().copied()
-        && (name.len() == stem.len() || (open && name.len() > stem.len()))
-        && name.iter().zip(stem).all(|(a, b)| plain(*a) == *b)
+    (name.len() == stem.len() || (open && name.len() > stem.len()))
+        && name.iter().zip(stem.bytes()).all(|(a, b)| plain(*a) == b)
 }
 
 #[cfg(test)]

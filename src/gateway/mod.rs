@@ -223,7 +223,7 @@ impl Gateway {
                 dialect.encode_error(&error, &request_id, &mut body);
                 reply::document(call, StatusCode::UPGRADE_REQUIRED, "application/json", body).await;
             }
-            Operation::Ready if self.shared.draining.load(Ordering::Relaxed) => {
+            Operation::Ready if self.shared.is_draining() => {
                 let text = "draining: this process is about to end\n";
                 reply::document(call, StatusCode::SERVICE_UNAVAILABLE, "text/plain", text).await;
             }
@@ -344,8 +344,8 @@ impl Gateway {
                     // A client that left early says nothing about the provider.
                     if exchange.ledger.is_ok() {
                         shared.health.succeeded(&candidate.upstream.name, &candidate.model);
-                    } else if let Some(error) = exchange.ledger.take_broken() {
-                        self.book(&exchange, candidate, &error, judge_broken(&error), attempts);
+                    } else if let Some(error) = exchange.ledger.broken() {
+                        self.book(&exchange, candidate, error, judge_broken(error), attempts);
                     }
                     return;
                 }

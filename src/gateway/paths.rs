@@ -68,9 +68,7 @@ impl Operation {
             Self::ResponsesSocket | Self::Health | Self::Ready | Self::Metrics => Dialect::OpenAiChat,
         }
     }
-}
 
-impl Operation {
     /// What a key must be made for, one of these; nothing where every key will do.
     pub(super) fn scopes(&self) -> &'static [Scope] {
         match self {

@@ -202,20 +202,15 @@ impl Record {
             // The client got the last failure as its answer.
             last.bytes_out = end.bytes_out;
         }
-        let attempts = self.row.attempt;
-        for mut row in std::mem::take(&mut self.failed) {
-            row.attempts = attempts;
-            self.hand_over(row);
+        let Self { sinks, row, failed, open, .. } = self;
+        let attempts = row.attempt;
+        for row in failed.into_iter().chain(open.then_some(row)) {
+            let row = UsageRow { attempts, ..row };
+            sinks.feed.publish(|| What::RequestEnd(Arc::new(row.clone())));
+            if let Some(queue) = &sinks.queue {
+                queue.try_push(row);
+            }
         }
-        if self.open {
-            self.row.attempts = attempts;
-            let Self { sinks, row, .. } = self;
-            hand_over(&sinks, row);
-        }
-    }
-
-    fn hand_over(&self, row: UsageRow) {
-        hand_over(&self.sinks, row);
     }
 
     /// Fills the row of the attempt that ran to its end.
@@ -262,16 +257,6 @@ impl Record {
             let price = self.upstream.as_ref().and_then(|upstream| self.sinks.prices.find(&upstream.buyer(), model));
             row.cost = price.map(|found| cost(&found.price, &usage));
         }
-    }
-}
-
-fn hand_over(sinks: &Sinks, row: UsageRow) {
-    if sinks.feed.is_active() {
-        let shown = Arc::new(row.clone());
-        sinks.feed.publish(|| What::RequestEnd(shown));
-    }
-    if let Some(queue) = &sinks.queue {
-        queue.try_push(row);
     }
 }
 

@@ -179,10 +179,7 @@ impl Upstream {
         let mut headers = Headers::with_capacity(client.len() + 4);
         let keep_credential = self.provider.client_auth;
         for (name, value) in client.iter() {
-            let stays = match name.len() {
-                _ if is_credential(name) => keep_credential,
-                _ => !is_ours(name),
-            };
+            let stays = if is_credential(name) { keep_credential } else { !is_ours(name) };
             if stays {
                 headers.append(name.clone(), value.clone());
             }
@@ -262,7 +259,7 @@ impl Upstream {
             flavour: provider.flavour,
             thinking: provider.thinking,
             reasoning_echo: provider.reasoning_echo,
-            placeholder: provider.placeholder,
+            placeholder: self.placeholder(model),
             cache_control: provider.cache_control,
             gemini3: gemini_generation(model) >= 3,
             adjust_max_tokens,
@@ -270,7 +267,6 @@ impl Upstream {
             drop_params: provider.drop_params.clone(),
             ..Target::default()
         };
-        target.placeholder = self.placeholder(model);
         target.reasoning_echo |= target.placeholder != Placeholder::Off;
         target
     }
@@ -280,12 +276,9 @@ impl Upstream {
         let chat = self.dialect() == Dialect::OpenAiChat;
         RequestEdits {
             remove: self.provider.drop_params.clone(),
-            rename: self.provider.rename_params.clone(),
-            set: self.provider.force_params.clone(),
-            deepseek_aliases: chat && is_deepseek_alias(model),
             placeholder: if chat { self.placeholder(model) } else { Placeholder::Off },
             dedupe_tools: self.provider.dedupe_tools,
-            ..RequestEdits::default()
+            ..self.finishing(model)
         }
     }
 

@@ -15,6 +15,8 @@ use crate::{
 
 /// What a decoder may collect before it finds the words to it; further entries are left out.
 const LIST_BYTES_MAX: usize = 32 << 20;
+/// What may wait in an encoder for words; more leave without any.
+pub(crate) const WAITING_BYTES_MAX: usize = 64 << 10;
 /// Larger allocations are given back when a list is passed on.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 

@@ -26,8 +26,9 @@ use super::{
 use crate::{
     Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry,
     client::{ClientConfig, Outbound},
+    count::Counted,
     net::{egress::Proxy, stream::Stream},
-    pool::{Pool, count::Counted, key::Origin},
+    pool::{Pool, key::Origin},
     timer::Timer,
 };
 

@@ -28,9 +28,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, uri};
 use crate::{
     Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry, Side,
     client::{ClientConfig, Outbound},
+    count::Counted,
     h1::client::{STALE_WINDOW, is_hop_by_hop},
     net::stream::Stream,
-    pool::{count::Counted, key::Origin},
+    pool::key::Origin,
     timer::Timer,
 };
 

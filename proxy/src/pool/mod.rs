@@ -3,7 +3,6 @@
 //! One short lock, never held across an await; sockets are closed and probed outside of it. The pool dials nothing and
 //! decides nothing about retries. A connection is here only because somebody gave it back.
 
-pub(crate) mod count;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod key;
@@ -23,15 +22,32 @@ use tokio::{
 
 use crate::{
     Error, Kind, Phase, Retry,
+    count::{Count, Counted},
     h1::client::Conn as H1Conn,
     h2::client::{Claim, Conn as H2Conn},
     tls::connect::Protocol,
 };
-use count::{Count, Counted, PoolLoad};
 use key::Origin;
 
 /// Origins whose protocol is remembered.
 const ORIGINS_MAX: usize = 1024;
+
+/// Upstream connections of one [`crate::Client`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolLoad {
+    /// HTTP/1 connections that wait for a request.
+    pub h1_idle: usize,
+    /// HTTP/1 connections that carry an exchange.
+    pub h1_in_use: usize,
+    /// HTTP/2 connections without a stream.
+    pub h2_idle: usize,
+    /// HTTP/2 connections with streams, and those that are about to end.
+    pub h2_in_use: usize,
+    /// Streams on the HTTP/2 connections that take new ones.
+    pub h2_streams: usize,
+    /// Requests that wait for a connection: for their turn to dial, resolution, TCP, TLS.
+    pub connecting: usize,
+}
 
 /// Idle HTTP/1 connections and shared HTTP/2 ones.
 #[derive(Debug)]

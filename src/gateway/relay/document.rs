@@ -101,7 +101,7 @@ pub(super) async fn as_stream<'a>(
     }
     exchange.memory.keep(observed.kept());
     // The upstream's content type says "document": it must not pass.
-    let content_type = if exchange.json_array { "application/json" } else { exchange.client.stream_content_type() };
+    let content_type = exchange.stream_content_type();
     let mut head = head(exchange, &answer, content_type);
     head.headers.set("content-type", content_type);
     let edits = edit::answer(exchange, answer.candidate, answer.settings, answer.speed);

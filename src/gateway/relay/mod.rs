@@ -123,7 +123,6 @@ fn settle(exchange: &mut Exchange, observed: &Observed) {
     match &observed.error {
         Some(error) => {
             exchange.ledger.cut_off(observed);
-            exchange.ledger.fault(error);
             exchange.ledger.broke(error);
         }
         None => {

@@ -63,10 +63,7 @@ pub(super) async fn relay<'a>(
             Held::Failed(call, failure) => return Err((call, *failure)),
         };
     drop(holding);
-    let content_type = match exchange.json_array {
-        true => "application/json",
-        false => exchange.client.stream_content_type(),
-    };
+    let content_type = exchange.stream_content_type();
     let mut head = head(exchange, &answer, content_type);
     if !exchange.json_array && answer.speed == Speed::Translate {
         head = head.with("cache-control", "no-cache").with("x-accel-buffering", "no");

@@ -15,15 +15,15 @@ use crate::{
             reply, usage, words,
         },
     },
-    hub::{ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Logprobs, Open, Rider, ToolKind, Usage, ids},
+    hub::{
+        ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Logprobs, Open, Rider, ToolKind, Usage, ids,
+        logprobs::WAITING_BYTES_MAX,
+    },
     json::{Text, Writer, write::Sink},
 };
 
 /// Argument text that is held at most, since a call is one part.
 const ARGS_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// Log probabilities that may wait for words; more make an object of their own.
-const SCORES_BYTES_MAX: usize = 64 << 10;
 
 const TEXT_HEAD: &[u8] = br#"{"candidates":[{"content":{"role":"model","parts":[{"text":""#;
 const PARTS_HEAD: &[u8] = br#"{"candidates":[{"content":{"role":"model","parts":["#;
@@ -184,7 +184,7 @@ impl Encoder {
             }
             Field::Logprobs => {
                 self.scores.push(text);
-                if self.scores.len() > SCORES_BYTES_MAX {
+                if self.scores.len() > WAITING_BYTES_MAX {
                     self.flush_scores(out);
                 }
             }

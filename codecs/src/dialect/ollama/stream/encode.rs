@@ -11,15 +11,16 @@ use crate::{
         Context, StreamEncode,
         ollama::{reply, row},
     },
-    hub::{ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Logprobs, Open, ToolKind, Usage},
+    hub::{
+        ApiError, ErrorKind, EscapedBuf, Event, Field, Finish, Logprobs, Open, ToolKind, Usage,
+        logprobs::WAITING_BYTES_MAX,
+    },
     json::{Text, Writer, write::Sink},
 };
 
 /// Argument text that is held at most, over all calls of an answer.
 const ARGS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Log probabilities that may wait for words; more make a row of their own.
-const SCORES_BYTES_MAX: usize = 64 << 10;
 /// How every row but the last one ends.
 const ROW_END: &[u8] = b",\"done\":false}\n";
 
@@ -133,7 +134,7 @@ impl Encoder {
 
     fn score(&mut self, list: Text<'_>, out: &mut BytesMut) {
         self.scores.push(list);
-        if self.scores.len() > SCORES_BYTES_MAX {
+        if self.scores.len() > WAITING_BYTES_MAX {
             self.scored(&Field::Text, Text::EMPTY, out);
         }
     }
@@ -153,7 +154,7 @@ impl Encoder {
         let early = self.context.early_calls && !self.context.generate && !self.calls.is_empty();
         if early {
             self.message(true, out);
-            out.put(b",\"done\":false}\n");
+            out.put(ROW_END);
         }
         self.message(!early, out);
         out.put(b",");

@@ -11,7 +11,10 @@ use crate::{
         Context, StreamEncode,
         openai_chat::{details, words},
     },
-    hub::{ApiError, EscapedBuf, Event, Field, Finish, Logprobs, Open, Origin, Rider, ToolKind, Usage, arguments, ids},
+    hub::{
+        ApiError, EscapedBuf, Event, Field, Finish, Logprobs, Open, Origin, Rider, ToolKind, Usage, arguments, ids,
+        logprobs::WAITING_BYTES_MAX,
+    },
     json::{
         Text, Writer,
         write::{Sink, escape},
@@ -25,8 +28,6 @@ const SUFFIX: &[u8] = b"},\"finish_reason\":null}]}\n\n";
 const SCORED: &[u8] = b"},\"logprobs\":";
 /// What stands behind those.
 const SCORED_SUFFIX: &[u8] = b",\"finish_reason\":null}]}\n\n";
-/// Log probabilities that may wait for words; more make a chunk of their own.
-const SCORES_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -185,7 +186,7 @@ impl Encoder {
             Some(Slot::Refusal) => self.scores.refused.push(list),
             _ => self.scores.said.push(list),
         }
-        if self.scores.said.len() + self.scores.refused.len() > SCORES_BYTES_MAX {
+        if self.scores.said.len() + self.scores.refused.len() > WAITING_BYTES_MAX {
             self.scored(out, |_| {});
         }
     }

@@ -30,20 +30,3 @@ impl Drop for Counted {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
-
-/// Upstream connections of one [`crate::Client`] at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PoolLoad {
-    /// HTTP/1 connections that wait for a request.
-    pub h1_idle: usize,
-    /// HTTP/1 connections that carry an exchange.
-    pub h1_in_use: usize,
-    /// HTTP/2 connections without a stream.
-    pub h2_idle: usize,
-    /// HTTP/2 connections with streams, and those that are about to end.
-    pub h2_in_use: usize,
-    /// Streams on the HTTP/2 connections that take new ones.
-    pub h2_streams: usize,
-    /// Requests that wait for a connection: for their turn to dial, resolution, TCP, TLS.
-    pub connecting: usize,
-}
