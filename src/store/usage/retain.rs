@@ -35,7 +35,7 @@ impl Default for Limits {
     }
 }
 
-/// One pass, in one transaction of the caller's or none. Returns whether there is more to do; `now_ms` is in Unix
+/// One pass, outside of any transaction. Returns whether there is more to do; `now_ms` is in Unix
 /// milliseconds.
 pub(crate) fn retain(conn: &Connection, limits: &Limits, now_ms: i64) -> rusqlite::Result<bool> {
     let before = |days: u32| now_ms.saturating_sub(i64::from(days).saturating_mul(DAY_MS));
@@ -72,8 +72,11 @@ fn join(conn: &Connection, zone: &TimeZone, before_ms: i64) -> rusqlite::Result<
                 "INSERT INTO usage_bucket ({BUCKET}) SELECT ?1, conn_id, model, key_id, endpoint, {sums} FROM usage_bucket
                  WHERE start > ?1 AND start < ?2 GROUP BY conn_id, model, key_id, endpoint {ADD}"
             );
-            conn.prepare_cached(&add)?.execute([day, next])?;
-            conn.prepare_cached("DELETE FROM usage_bucket WHERE start > ?1 AND start < ?2")?.execute([day, next])?;
+            // Together or not at all: between the two a reader, or the next start after a crash, would count all twice.
+            let tx = conn.unchecked_transaction()?;
+            tx.prepare_cached(&add)?.execute([day, next])?;
+            tx.prepare_cached("DELETE FROM usage_bucket WHERE start > ?1 AND start < ?2")?.execute([day, next])?;
+            tx.commit()?;
             joined += 1;
         }
         let later = "SELECT start FROM usage_bucket WHERE start >= ?1 AND start < ?2 ORDER BY start LIMIT 1";
@@ -151,5 +154,19 @@ mod tests {
         assert_eq!(total(&conn, &[By::Model]), before);
         retain(&conn, &limits, (730 + 11) * DAY_MS).unwrap();
         assert_eq!(number(&conn, "SELECT count(*) FROM usage_bucket"), 0);
+    }
+
+    #[test]
+    fn a_day_is_joined_whole_or_not_at_all() {
+        let mut conn = database();
+        insert(&mut conn, &mut Dims::default(), &(0..6).map(|n| row(n * 4 * 3_600_000)).collect::<Vec<_>>());
+        let before = total(&conn, &[By::Model]);
+        let stop = "CREATE TEMP TRIGGER stop BEFORE DELETE ON main.usage_bucket BEGIN SELECT raise(FAIL, 'no'); END";
+        conn.execute_batch(stop).unwrap();
+        retain(&conn, &Limits::default(), 98 * DAY_MS).unwrap_err();
+        assert_eq!(total(&conn, &[By::Model]), before);
+        conn.execute_batch("DROP TRIGGER stop").unwrap();
+        retain(&conn, &Limits::default(), 98 * DAY_MS).unwrap();
+        assert_eq!((total(&conn, &[By::Model]), number(&conn, "SELECT count(*) FROM usage_bucket")), (before, 1));
     }
 }
