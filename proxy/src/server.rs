@@ -279,8 +279,9 @@ impl Server {
                 },
             }
         }
-        drop(listener);
+        // In this order: once nobody listens, every answer says that its connection ends.
         self.shared.start_drain();
+        drop(listener);
         let all = async {
             self.shared.quiet().await;
             self.shared.close_idle();
