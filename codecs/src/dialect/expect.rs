@@ -31,6 +31,14 @@ pub(crate) fn array<'a>(value: Raw<'a>, at: impl Display) -> Result<Elements<'a>
     if value.is_array() { Ok(value.elements()) } else { Err(wrong(value, at, "an array")) }
 }
 
+/// The elements of a list. A single object counts as a list of one, as it does for Gemini.
+pub(crate) fn one_or_many<'a>(value: Raw<'a>, at: &str) -> Result<impl Iterator<Item = Raw<'a>> + use<'a>, ApiError> {
+    if !value.is_array() && !value.is_object() {
+        return Err(wrong(value, at, "an array"));
+    }
+    Ok(value.elements().chain(value.is_object().then_some(value)))
+}
+
 pub(crate) fn text<'a>(value: Raw<'a>, at: impl Display) -> Result<Str<'a>, ApiError> {
     value.as_text().map(|text| text.to_str()).ok_or_else(|| wrong(value, at, "a string"))
 }
@@ -51,6 +59,27 @@ pub(crate) fn whole(value: Raw<'_>, at: impl Display) -> Result<u64, ApiError> {
         let message = format!("{at} must be a whole number that is not negative");
         ApiError::invalid(at, message)
     })
+}
+
+/// The same of members that need not be there.
+pub(crate) mod optional {
+    use super::{ApiError, Display, Raw, Str};
+
+    pub(crate) fn text<'a>(value: Option<Raw<'a>>, at: impl Display) -> Result<Option<Str<'a>>, ApiError> {
+        value.map(|value| super::text(value, at)).transpose()
+    }
+
+    pub(crate) fn boolean(value: Option<Raw<'_>>, at: impl Display) -> Result<Option<bool>, ApiError> {
+        value.map(|value| super::boolean(value, at)).transpose()
+    }
+
+    pub(crate) fn number<'a>(value: Option<Raw<'a>>, at: impl Display) -> Result<Option<Raw<'a>>, ApiError> {
+        value.map(|value| super::number(value, at)).transpose()
+    }
+
+    pub(crate) fn whole(value: Option<Raw<'_>>, at: impl Display) -> Result<Option<u64>, ApiError> {
+        value.map(|value| super::whole(value, at)).transpose()
+    }
 }
 
 /// A token count of an upstream: numbers in strings and fractions are read, nonsense counts as nothing.

@@ -9,10 +9,11 @@ pub mod ollama;
 pub mod openai_chat;
 pub mod openai_responses;
 
-mod context;
+pub(crate) mod context;
 pub(crate) mod expect;
 pub(crate) mod folding;
 pub(crate) mod media;
+pub(crate) mod name;
 pub(crate) mod parts;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,15 +22,12 @@ use bytes::BytesMut;
 pub use context::{
     ChatFlavour, Context, Encoded, Placeholder, Target, ThinkingForm, ToolIdentity, ToolTable, UrlParts,
 };
+pub use name::Dialect;
 
 use crate::{
-    frame::Framing,
-    hub::{ApiError, Event, Reply, Request},
+    hub::{ApiError, Emit, Event, Reply, Request},
     json::Raw,
 };
-
-/// Receives events one by one.
-pub type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
 
 /// Reads the frames of an upstream's stream. Errors are events: a decoder never fails in another way.
 pub trait StreamDecode {
@@ -47,68 +45,7 @@ pub trait StreamEncode {
     fn event(&mut self, event: &Event<'_>, out: &mut BytesMut);
 }
 
-/// A wire language for chat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Dialect {
-    /// OpenAI Chat Completions.
-    OpenAiChat,
-    /// OpenAI Responses.
-    OpenAiResponses,
-    /// Anthropic Messages.
-    Anthropic,
-    /// Gemini generateContent (v1beta).
-    Gemini,
-    /// Ollama chat and generate.
-    Ollama,
-}
-
 impl Dialect {
-    /// All of them.
-    pub const ALL: [Dialect; 5] =
-        [Self::OpenAiChat, Self::OpenAiResponses, Self::Anthropic, Self::Gemini, Self::Ollama];
-
-    /// The name in configuration, logs and vectors.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OpenAiChat => "openai_chat",
-            Self::OpenAiResponses => "openai_responses",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-            Self::Ollama => "ollama",
-        }
-    }
-
-    /// The dialect of that name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|dialect| dialect.name() == name)
-    }
-
-    /// Framing of its streams.
-    pub fn framing(self) -> Framing {
-        match self {
-            Self::Ollama => Framing::NdJson,
-            _ => Framing::Sse,
-        }
-    }
-
-    /// Content type of its streams.
-    pub fn stream_content_type(self) -> &'static str {
-        match self {
-            Self::Ollama => "application/x-ndjson",
-            _ => "text/event-stream",
-        }
-    }
-
-    /// What keeps a silent client stream alive; empty where the dialect has no harmless bytes.
-    pub fn keep_alive(self) -> &'static [u8] {
-        match self {
-            Self::OpenAiChat | Self::OpenAiResponses => b": keep-alive\n\n",
-            Self::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
-            Self::Gemini => b"\n",
-            Self::Ollama => b"",
-        }
-    }
-
     /// Reads a client's request. `url` carries what Gemini puts there.
     pub fn decode_request<'a>(self, body: Raw<'a>, url: &UrlParts<'a>) -> Result<Request<'a>, ApiError> {
         match self {
@@ -175,20 +112,6 @@ impl Dialect {
         }
     }
 
-    /// Whether a body of this dialect carries riders: opaque blobs of other vendors in this dialect's fields, which its own
-    /// vendors would refuse. Looks for the mark in the only form that this dialect's fields can have, not for the fields:
-    /// it may say yes without need, never no.
-    pub fn holds_riders(self, body: &[u8]) -> bool {
-        let mark: &[u8] = match self {
-            // Base64 of the mark: Gemini's fields hold bytes.
-            Self::Gemini => b"\"ZnJ0MS",
-            Self::OpenAiChat | Self::OpenAiResponses | Self::Anthropic => b"\"frt1.",
-            // No field of its could hold one.
-            Self::Ollama => return false,
-        };
-        memchr::memmem::find(body, mark).is_some()
-    }
-
     /// A decoder for an upstream's stream.
     pub fn stream_decoder(self, context: &Context) -> StreamDecoder {
         match self {
@@ -209,11 +132,6 @@ impl Dialect {
             Self::Gemini => StreamEncoder::Gemini(gemini::stream::Encoder::new(context)),
             Self::Ollama => StreamEncoder::Ollama(ollama::stream::Encoder::new(context)),
         }
-    }
-
-    /// Whether its clients need parts one after the other, so that a [serialiser](crate::hub) stands before its encoder.
-    pub fn wants_serial_parts(self) -> bool {
-        matches!(self, Self::OpenAiResponses | Self::Anthropic | Self::Gemini)
     }
 }
 

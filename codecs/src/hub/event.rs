@@ -8,6 +8,9 @@
 use super::{ApiError, Usage};
 use crate::json::{Str, Text};
 
+/// Receives events one by one.
+pub type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
+
 /// One step of an answer. Text is borrowed from the upstream's frame.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {

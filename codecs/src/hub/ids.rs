@@ -1,6 +1,6 @@
 //! Ids of answers, items and calls: one core, dressed for each dialect. Deterministic, so that retries and logs agree.
 
-use crate::dialect::Dialect;
+use crate::dialect::name::Dialect;
 
 /// Prefixes that dialects put before an answer's id.
 const PREFIXES: [&str; 4] = ["chatcmpl-", "msg_", "resp_", "gen-"];

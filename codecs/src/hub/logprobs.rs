@@ -7,11 +7,8 @@
 //!
 //! Deliberately absent: any check that the tokens add up to the text. Upstreams score tokens that nobody sees.
 
-use super::{Event, Field};
-use crate::{
-    dialect::Emit,
-    json::{Raw, Text, Writer},
-};
+use super::{Emit, Event, Field};
+use crate::json::{Raw, Text, Writer};
 
 /// What a decoder may collect before it finds the words to it; further entries are left out.
 const LIST_BYTES_MAX: usize = 32 << 20;

@@ -31,7 +31,7 @@ pub mod usage;
 
 pub use call_ids::CallIds;
 pub use error::{ApiError, ErrorKind};
-pub use event::{Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind};
+pub use event::{Emit, Event, Field, Finish, Form, Open, Origin, Refused, Rider, ToolKind};
 pub use logprobs::Logprobs;
 pub use reply::{EscapedBuf, Reply, ReplyPart};
 pub use request::Request;

@@ -12,7 +12,10 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::ToolKind;
-use crate::dialect::{Dialect, ToolIdentity, ToolTable};
+use crate::dialect::{
+    context::{ToolIdentity, ToolTable},
+    name::Dialect,
+};
 
 /// Longest call id that all upstreams accept.
 const ID_MAX: usize = 64;

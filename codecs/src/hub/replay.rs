@@ -1,10 +1,7 @@
 //! A whole answer as the events of a stream: one delta per part. For clients that stream while the upstream does not.
 
-use super::{ApiError, ErrorKind, Event, Field, Open, Reply, ReplyPart};
-use crate::{
-    dialect::Emit,
-    json::{Str, Text},
-};
+use super::{ApiError, Emit, ErrorKind, Event, Field, Open, Reply, ReplyPart};
+use crate::json::{Str, Text};
 
 /// Emits the events of `reply`, from `Start` to `End` or `Error`.
 pub fn replay(reply: &Reply, emit: Emit<'_>) {

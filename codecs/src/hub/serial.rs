@@ -22,8 +22,8 @@
 
 use std::collections::VecDeque;
 
-use super::{ApiError, ErrorKind, Event, Field, Logprobs, Open, ReplyPart, ToolKind, arguments::Completeness};
-use crate::{dialect::Emit, json::Text};
+use super::{ApiError, Emit, ErrorKind, Event, Field, Logprobs, Open, ReplyPart, ToolKind, arguments::Completeness};
+use crate::json::Text;
 
 /// Most bytes that may wait in the queue of one answer. Above it the answer ends with an error of kind `api`.
 pub const QUEUED_BYTES_MAX: usize = 32 << 20;

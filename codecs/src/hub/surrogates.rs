@@ -4,8 +4,8 @@
 //! looked at, so a delta without a trailing escape costs one comparison. An unpaired half becomes U+FFFD; halves in the
 //! middle of a delta are passed on as they came.
 
-use super::{Event, Field};
-use crate::{dialect::Emit, json::Text};
+use super::{Emit, Event, Field};
+use crate::json::Text;
 
 /// Length of `\uXXXX`.
 const ESCAPE: usize = 6;

@@ -4,7 +4,7 @@
 //! through it needs no error paths. Duplicate keys are kept; [`Raw::get`] finds the last one, as most parsers do.
 
 use super::{
-    Text, fast,
+    Str, Text, fast,
     spans::{Recorder, Spans},
     validate::validate,
     walk::{Elements, Members, skip_space},
@@ -202,6 +202,11 @@ impl<'a> Raw<'a> {
     /// A string member, still escaped.
     pub fn get_text(self, name: &str) -> Option<Text<'a>> {
         self.get(name).and_then(Raw::as_text)
+    }
+
+    /// A string member, borrowed if nothing in it is escaped.
+    pub fn get_str(self, name: &str) -> Option<Str<'a>> {
+        self.get_text(name).map(Text::to_str)
     }
 
     /// A whole non-negative number member.

@@ -2,13 +2,13 @@
 
 use crate::{
     dialect::{
-        Context, Emit,
+        Context,
         anthropic::{
             stream::{Decoder, write_identity},
             words,
         },
     },
-    hub::{ApiError, ErrorKind, Event, Finish, Reply, ReplyPart, Rider, ToolKind, Usage, arguments, error},
+    hub::{ApiError, Emit, ErrorKind, Event, Finish, Reply, ReplyPart, Rider, ToolKind, Usage, arguments, error},
     json::{Raw, Text, Writer, write::Sink},
 };
 

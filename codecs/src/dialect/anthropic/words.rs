@@ -54,7 +54,7 @@ pub(super) fn read_finish<'a>(holder: Raw<'a>) -> Option<Finish<'a>> {
     let reason = holder.get_text("stop_reason")?;
     Some(match reason.plain().as_ref() {
         "max_tokens" | "model_context_window_exceeded" | "compaction" => Finish::Length,
-        "stop_sequence" => Finish::StopSequence(holder.get_text("stop_sequence").map(Text::to_str)),
+        "stop_sequence" => Finish::StopSequence(holder.get_str("stop_sequence")),
         "tool_use" => Finish::Tool,
         "pause_turn" => Finish::Pause,
         "refusal" => {

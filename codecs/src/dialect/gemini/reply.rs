@@ -2,7 +2,7 @@
 
 use crate::{
     dialect::{
-        Context, Emit, StreamDecode, expect,
+        Context, StreamDecode, expect,
         gemini::{
             logprobs,
             parts::{self, Seals},
@@ -10,7 +10,7 @@ use crate::{
             usage, words,
         },
     },
-    hub::{ApiError, ErrorKind, Finish, Reply, ReplyPart},
+    hub::{ApiError, Emit, ErrorKind, Finish, Reply, ReplyPart},
     json::{Raw, Text, Writer, write::Sink},
 };
 

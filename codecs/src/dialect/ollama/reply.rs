@@ -2,11 +2,11 @@
 
 use crate::{
     dialect::{
-        Context, Emit, StreamDecode,
+        Context, StreamDecode,
         ollama::{row, stream},
     },
     hub::{
-        ApiError, ErrorKind, EscapedBuf, Reply, ReplyPart,
+        ApiError, Emit, ErrorKind, EscapedBuf, Reply, ReplyPart,
         error::{from_plain_body, mask_secrets},
     },
     json::{Raw, Text, Writer, write::Sink},

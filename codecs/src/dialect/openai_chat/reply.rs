@@ -6,9 +6,9 @@ use super::{
     words,
 };
 use crate::{
-    dialect::{Context, Dialect, Emit, StreamDecode},
+    dialect::{Context, Dialect, StreamDecode},
     hub::{
-        ApiError, ErrorKind, EscapedBuf, Event, Finish, Reply, ReplyPart, Rider, ToolKind, arguments,
+        ApiError, Emit, ErrorKind, EscapedBuf, Event, Finish, Reply, ReplyPart, Rider, ToolKind, arguments,
         error::from_plain_body, ids,
     },
     json::{Raw, Text, Writer},

@@ -9,8 +9,8 @@ use super::{
     unwrap::Unwrap,
 };
 use crate::{
-    dialect::{Context, Emit, openai_chat},
-    hub::{ApiError, EscapedBuf, Finish, Logprobs, Reply, ReplyPart, ToolKind, arguments::Completeness, ids},
+    dialect::{Context, openai_chat},
+    hub::{ApiError, Emit, EscapedBuf, Finish, Logprobs, Reply, ReplyPart, ToolKind, arguments::Completeness, ids},
     json::{Raw, Text, Writer},
 };
 

@@ -2,7 +2,6 @@
 //!
 //! Blocks of server tools, and blocks that nobody knows, are left out and reported by their type.
 
-use super::decode::empty_text;
 use crate::{
     dialect::expect::{missing, object, text, wrong},
     hub::{
@@ -200,4 +199,9 @@ fn carried<'a>(parts: &mut Vec<Part<'a>>) -> Option<Rider<'a>> {
         }
         _ => None,
     }
+}
+
+/// A blank text that stands for nothing.
+pub(super) fn empty_text<'a>() -> Part<'a> {
+    Part::Text { text: Str::default(), cache: None }
 }

@@ -7,7 +7,7 @@ use crate::{
         ApiError, Request, ToolKind,
         request::{ChoiceMode, Effort, Format, Message, Part, Reasoning, Role, SystemText, Tool},
     },
-    json::{Kind, Raw, Str, Text},
+    json::{Kind, Raw, Text},
 };
 
 /// Members of this dialect that share their name, but not their meaning, with a chat parameter.
@@ -260,9 +260,4 @@ fn output_format<'a>(value: Raw<'a>, place: &str, request: &mut Request<'a>) -> 
         request.dropped.push("response_format".into());
     }
     Ok(())
-}
-
-/// A blank text that stands for nothing.
-pub(super) fn empty_text<'a>() -> Part<'a> {
-    Part::Text { text: Str::default(), cache: None }
 }

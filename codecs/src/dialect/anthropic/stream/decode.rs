@@ -9,8 +9,8 @@
 //! nobody stops, several open blocks, missing starts of text blocks. Citations and server tools are not read.
 
 use crate::{
-    dialect::{Context, Emit, StreamDecode, anthropic::words},
-    hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Form, Open, Origin, Rider, ToolKind, Usage},
+    dialect::{Context, StreamDecode, anthropic::words},
+    hub::{ApiError, CallIds, Emit, ErrorKind, Event, Field, Finish, Form, Open, Origin, Rider, ToolKind, Usage},
     json::{Raw, Str, Text},
 };
 

@@ -40,14 +40,6 @@ pub fn decode<'a>(body: Raw<'a>, url: &UrlParts<'a>) -> Result<Request<'a>, ApiE
     Ok(request)
 }
 
-/// The elements of a list; a single object counts as a list of one, as it does for the service.
-pub(super) fn list<'a>(value: Raw<'a>, at: &str) -> Result<impl Iterator<Item = Raw<'a>> + use<'a>, ApiError> {
-    if !value.is_array() && !value.is_object() {
-        return Err(expect::wrong(value, at, "an array"));
-    }
-    Ok(value.elements().chain(value.is_object().then_some(value)))
-}
-
 fn system<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError> {
     const AT: &str = "systemInstruction";
     if let Some(text) = value.as_text() {
@@ -55,7 +47,7 @@ fn system<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError>
         return Ok(());
     }
     let Some(parts) = expect::object(value, AT)?.get("parts") else { return Ok(()) };
-    for part in list(parts, "systemInstruction.parts")? {
+    for part in expect::one_or_many(parts, "systemInstruction.parts")? {
         let part = expect::object(part, "systemInstruction.parts[]")?;
         for (key, value) in part.members() {
             match &*key.plain() {
@@ -72,12 +64,12 @@ fn system<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError>
 }
 
 fn tools<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError> {
-    for (place, tool) in list(value, "tools")?.enumerate() {
+    for (place, tool) in expect::one_or_many(value, "tools")?.enumerate() {
         for (key, value) in expect::object(tool, format_args!("tools[{place}]"))?.members() {
             match &*key.plain() {
                 _ if value.is_null() => {}
                 "functionDeclarations" | "function_declarations" => {
-                    for (n, declaration) in list(value, "functionDeclarations")?.enumerate() {
+                    for (n, declaration) in expect::one_or_many(value, "functionDeclarations")?.enumerate() {
                         let at = format!("tools[{place}].functionDeclarations[{n}]");
                         let tool = function(declaration, &at, &mut request.dropped)?;
                         request.tools.push(tool);
@@ -131,7 +123,7 @@ fn tool_config<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiE
 fn choice(value: Raw<'_>) -> Result<Choice<'_>, ApiError> {
     const AT: &str = "toolConfig.functionCallingConfig";
     let value = expect::object(value, AT)?;
-    let mode = value.get("mode").map(|mode| expect::text(mode, format_args!("{AT}.mode"))).transpose()?;
+    let mode = expect::optional::text(value.get("mode"), format_args!("{AT}.mode"))?;
     let mut allowed = Vec::new();
     if let Some(names) = value.get("allowedFunctionNames").or_else(|| value.get("allowed_function_names")) {
         for name in expect::array(names, format_args!("{AT}.allowedFunctionNames"))? {

@@ -3,7 +3,6 @@
 //! Clients keep a streamed answer as one content per chunk, so neighbouring model contents are one turn and its
 //! neighbouring texts one text. Function results of neighbouring user contents belong together and come first.
 
-use super::decode::list;
 use crate::{
     dialect::expect,
     hub::{
@@ -16,7 +15,7 @@ use crate::{
 /// Reads `contents` into the request's messages.
 pub(super) fn decode<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError> {
     let mut history = History { messages: Vec::new(), run: Run::None, dropped: &mut request.dropped };
-    for (place, content) in list(value, "contents")?.enumerate() {
+    for (place, content) in expect::one_or_many(value, "contents")?.enumerate() {
         let content = expect::object(content, format_args!("contents[{place}]"))?;
         history.content(place, content)?;
     }
@@ -68,7 +67,7 @@ impl<'a> History<'_, 'a> {
             }
         }
         let Some(parts) = content.get("parts") else { return Ok(()) };
-        let parts = list(parts, "parts")?;
+        let parts = expect::one_or_many(parts, "parts")?;
         if let Run::User { contents, .. } = &mut self.run {
             contents.push(Vec::new());
         }
@@ -278,20 +277,20 @@ fn call<'a>(call: Raw<'a>, signature: Option<Rider<'a>>, at: &str, minted: Strin
 }
 
 fn id<'a>(value: Raw<'a>, at: &str) -> Result<Option<Str<'a>>, ApiError> {
-    let id = value.get("id").map(|id| expect::text(id, format_args!("{at}.id"))).transpose()?;
+    let id = expect::optional::text(value.get("id"), format_args!("{at}.id"))?;
     Ok(id.filter(|id| !id.is_empty()))
 }
 
 fn result<'a>(value: Raw<'a>, at: &str) -> Result<ToolResult<'a>, ApiError> {
     let at = format!("{at}.functionResponse");
-    let name = value.get("name").map(|name| expect::text(name, format_args!("{at}.name"))).transpose()?;
+    let name = expect::optional::text(value.get("name"), format_args!("{at}.name"))?;
     let (text, is_error) = match value.get("response") {
         Some(response) => response_text(response, name.as_ref()),
         None => (Str::default(), false),
     };
     let mut parts = vec![Part::Text { text, cache: None }];
     if let Some(media) = value.get("parts") {
-        for part in list(media, "functionResponse.parts")? {
+        for part in expect::one_or_many(media, "functionResponse.parts")? {
             let at = format!("{at}.parts[]");
             for (key, value) in expect::object(part, &at)?.members() {
                 match &*key.plain() {

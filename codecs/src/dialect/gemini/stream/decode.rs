@@ -10,11 +10,11 @@
 
 use crate::{
     dialect::{
-        Context, Emit, StreamDecode,
+        Context, StreamDecode,
         gemini::{logprobs, reply, usage, words},
         parts::Parts,
     },
-    hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Open, Origin, Refused, Rider, ToolKind, Usage},
+    hub::{ApiError, CallIds, Emit, ErrorKind, Event, Field, Finish, Open, Origin, Refused, Rider, ToolKind, Usage},
     json::{Raw, Text},
 };
 

@@ -170,7 +170,7 @@ fn call<'a>(value: Raw<'a>, at: &str, minted: String) -> Result<Call<'a>, ApiErr
             _ => return Err(expect::wrong(arguments, format_args!("{at}.function.arguments"), "an object")),
         },
     };
-    let id = value.get("id").map(|id| expect::text(id, format_args!("{at}.id"))).transpose()?;
+    let id = expect::optional::text(value.get("id"), format_args!("{at}.id"))?;
     Ok(Call {
         id: id.filter(|id| !id.is_empty()).unwrap_or_else(|| minted.into()),
         name: expect::text(name, format_args!("{at}.function.name"))?,
@@ -209,9 +209,7 @@ fn tools<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError> 
         }
         let function = tool.get("function").ok_or_else(|| expect::missing(format_args!("{at}.function")))?;
         let function = expect::object(function, format_args!("{at}.function"))?;
-        let text = |name: &str| {
-            function.get(name).map(|value| expect::text(value, format_args!("{at}.function.{name}"))).transpose()
-        };
+        let text = |name: &str| expect::optional::text(function.get(name), format_args!("{at}.function.{name}"));
         let name = text("name")?.filter(|name| !name.is_blank());
         let schema = function.get("parameters");
         request.tools.push(Tool {

@@ -8,8 +8,8 @@
 //! Calls come whole, in any row; text of the last row counts too.
 
 use crate::{
-    dialect::{Context, Emit, StreamDecode, expect, ollama::reply, parts::Parts},
-    hub::{ApiError, CallIds, ErrorKind, Event, Field, Finish, Open, ToolKind, Usage},
+    dialect::{Context, StreamDecode, expect, ollama::reply, parts::Parts},
+    hub::{ApiError, CallIds, Emit, ErrorKind, Event, Field, Finish, Open, ToolKind, Usage},
     json::{Raw, Text},
 };
 

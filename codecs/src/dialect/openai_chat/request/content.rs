@@ -79,7 +79,7 @@ fn image<'a>(part: Raw<'a>, param: &str, cache: Option<CacheMark>) -> Result<Par
     let image = part.get("image_url").ok_or_else(|| missing(&param))?;
     // Some clients send the address itself.
     let url = image.as_text().or_else(|| image.get_text("url")).ok_or_else(|| missing(format_args!("{param}.url")))?;
-    let detail = image.get_text("detail").map(|detail| detail.to_str());
+    let detail = image.get_str("detail");
     Ok(Part::Image { source: source(url, &param)?, detail, cache })
 }
 
@@ -98,7 +98,7 @@ fn audio<'a>(part: Raw<'a>, param: &str) -> Result<Part<'a>, ApiError> {
 fn file<'a>(part: Raw<'a>, param: &str, cache: Option<CacheMark>) -> Result<Part<'a>, ApiError> {
     let param = format!("{param}.file");
     let file = part.get("file").ok_or_else(|| missing(&param))?;
-    let name = file.get_text("filename").map(|name| name.to_str());
+    let name = file.get_str("filename");
     let source = match (file.get_text("file_data"), file.get_text("file_id")) {
         (Some(data), _) if starts_with(data, "data:") => source(data, &param)?,
         (Some(data), _) => {

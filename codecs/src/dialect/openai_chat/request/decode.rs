@@ -2,11 +2,13 @@
 //!
 //! Absent and `null` are the same. Every other value counts, `false`, `0`, `""` and `[]` included.
 
-use std::fmt::Display;
-
 use super::{messages, reasoning};
 use crate::{
-    dialect::expect::{self, missing, wrong},
+    dialect::expect::{
+        self, missing,
+        optional::{boolean, number, text, whole},
+        wrong,
+    },
     hub::{
         ApiError, Request, ToolKind,
         request::{Choice, ChoiceMode, Format, Sampling, Tool},
@@ -145,22 +147,6 @@ impl<'a> Members<'a> {
             frequency: number(self.frequency_penalty, "frequency_penalty")?,
         })
     }
-}
-
-pub(super) fn text<'a>(value: Option<Raw<'a>>, at: impl Display) -> Result<Option<Str<'a>>, ApiError> {
-    value.map(|value| expect::text(value, at)).transpose()
-}
-
-pub(super) fn boolean(value: Option<Raw<'_>>, at: impl Display) -> Result<Option<bool>, ApiError> {
-    value.map(|value| expect::boolean(value, at)).transpose()
-}
-
-fn number<'a>(value: Option<Raw<'a>>, at: impl Display) -> Result<Option<Raw<'a>>, ApiError> {
-    value.map(|value| expect::number(value, at)).transpose()
-}
-
-pub(super) fn whole(value: Option<Raw<'_>>, at: impl Display) -> Result<Option<u64>, ApiError> {
-    value.map(|value| expect::whole(value, at)).transpose()
 }
 
 fn include_usage(options: Option<Raw<'_>>) -> Result<bool, ApiError> {
@@ -339,5 +325,5 @@ fn mode(word: &str) -> Result<ChoiceMode<'static>, ApiError> {
 /// The name in `{function:{name}}`, `{custom:{name}}` or `{name}`.
 fn chosen_name(value: Raw<'_>) -> Option<Str<'_>> {
     let inner = value.get("function").or_else(|| value.get("custom")).unwrap_or(value);
-    inner.get_text("name").map(|name| name.to_str())
+    inner.get_str("name")
 }

@@ -169,7 +169,7 @@ fn tool<'a>(message: Raw<'a>, param: &str, request: &mut Request<'a>) -> Result<
 
 /// A result of the legacy form, which pairs by name.
 fn function<'a>(message: Raw<'a>, param: &str, request: &mut Request<'a>) -> Result<(), ApiError> {
-    let name = message.get_text("name").map(|name| name.to_str());
+    let name = message.get_str("name");
     result(message, Str::default(), name, param, request)
 }
 

@@ -1,8 +1,13 @@
 //! How much thinking a client wants, and the reasoning that it sends back.
 
-use super::decode::{boolean, whole};
 use crate::{
-    dialect::{expect::wrong, openai_chat::details},
+    dialect::{
+        expect::{
+            optional::{boolean, whole},
+            wrong,
+        },
+        openai_chat::details,
+    },
     hub::{
         ApiError, Form, Origin, Rider,
         request::{Effort, Part, Reasoning},

@@ -10,10 +10,10 @@
 
 use super::pieces::{Chunk, Delta, Piece};
 use crate::{
-    dialect::{Context, Emit, StreamDecode, openai_chat::details, openai_chat::words},
+    dialect::{Context, StreamDecode, openai_chat::details, openai_chat::words},
     hub::{
-        ApiError, CallIds, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Logprobs, Open, Origin, Rider, ToolKind,
-        Usage,
+        ApiError, CallIds, Emit, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Logprobs, Open, Origin, Rider,
+        ToolKind, Usage,
     },
     json::{Kind, Raw, Text},
 };

@@ -7,7 +7,7 @@ use crate::{
         ApiError, ErrorKind, Request,
         request::{Effort, Format, Reasoning, SystemText},
     },
-    json::{Raw, Str, Text},
+    json::{Raw, Text},
 };
 
 /// The entry of `include` that asks for log probabilities.
@@ -53,7 +53,7 @@ pub fn decode<'a>(body: Raw<'a>) -> Result<Request<'a>, ApiError> {
             "top_logprobs" => request.top_logprobs = Some(expect::whole(value, "top_logprobs")?),
             "include" => include(value, key, &mut request),
             "user" => end_user = Some(expect::text(value, "user")?),
-            "previous_response_id" | "conversation" => return Err(needs_memory(&name)),
+            "previous_response_id" | "conversation" => return Err(input::needs_memory(&name)),
             _ => request.extras.push((key.to_str(), value)),
         }
     }
@@ -71,12 +71,6 @@ fn include<'a>(value: Raw<'a>, key: Text<'a>, request: &mut Request<'a>) {
     if !value.is_array() || value.elements().next().is_none() || !value.elements().all(is_logprobs) {
         request.extras.push((key.to_str(), value));
     }
-}
-
-/// What needs the memory of the server that gave the earlier answer.
-pub(super) fn needs_memory(what: &str) -> ApiError {
-    let message = format!("{what} refers to what another server keeps: send the full input instead");
-    ApiError { param: Some(what.to_owned()), ..ApiError::unsupported(message) }
 }
 
 fn reasoning<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError> {
@@ -105,8 +99,8 @@ fn text<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError> {
         "text" => Format::Text,
         "json_object" => Format::JsonObject,
         "json_schema" => Format::JsonSchema {
-            name: format.get_text("name").map(Text::to_str),
-            description: format.get_text("description").map(Text::to_str),
+            name: format.get_str("name"),
+            description: format.get_str("description"),
             schema: match format.get("schema") {
                 Some(schema) => expect::object(schema, "text.format.schema")?,
                 None => return Err(expect::missing("text.format.schema")),
@@ -119,9 +113,4 @@ fn text<'a>(value: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError> {
         }
     };
     Ok(())
-}
-
-/// A string member that is no error when it has another type.
-pub(super) fn lenient<'a>(value: Raw<'a>, name: &str) -> Option<Str<'a>> {
-    value.get_text(name).map(Text::to_str)
 }

@@ -10,7 +10,6 @@
 use std::borrow::Cow;
 
 use super::{
-    decode::{lenient, needs_memory},
     media::{audio_mime, data_url, mime_of_name, url_source},
     tools,
 };
@@ -143,10 +142,10 @@ fn content_part<'a>(part: Raw<'a>, at: &str, own: bool) -> Result<Part<'a>, ApiE
                 }
             };
             // No other dialect knows the original size.
-            let detail = lenient(part, "detail").map(|word| if word.is("original") { "high".into() } else { word });
+            let detail = part.get_str("detail").map(|word| if word.is("original") { "high".into() } else { word });
             Ok(Part::Image { source, detail, cache })
         }
-        "input_file" => Ok(Part::File { name: lenient(part, "filename"), source: file_source(part, at)?, cache }),
+        "input_file" => Ok(Part::File { name: part.get_str("filename"), source: file_source(part, at)?, cache }),
         "input_audio" => {
             let audio = part.get("input_audio").filter(|inner| inner.is_object()).unwrap_or(part);
             let format = audio.get_text("format").map_or(Cow::Borrowed("wav"), |text| text.plain());
@@ -223,7 +222,7 @@ fn reasoning(item: Raw<'_>) -> Option<Part<'_>> {
 }
 
 fn call<'a>(item: Raw<'a>, kind: ToolKind, at: &str, request: &mut Request<'a>) -> Result<(), ApiError> {
-    let Some(name) = lenient(item, "name").filter(|name| !name.is_blank()) else {
+    let Some(name) = item.get_str("name").filter(|name| !name.is_blank()) else {
         // Seen from agents that stream a call badly; nobody could answer to it.
         return Ok(());
     };
@@ -236,8 +235,8 @@ fn call<'a>(item: Raw<'a>, kind: ToolKind, at: &str, request: &mut Request<'a>) 
             None => return Err(expect::wrong(value, format_args!("{at}.{member}"), "a string")),
         },
     };
-    let id = lenient(item, "call_id").or_else(|| lenient(item, "id")).unwrap_or_default();
-    let namespace = lenient(item, "namespace").filter(|namespace| !namespace.is_empty());
+    let id = item.get_str("call_id").or_else(|| item.get_str("id")).unwrap_or_default();
+    let namespace = item.get_str("namespace").filter(|namespace| !namespace.is_empty());
     let call = Call { id, name, namespace, arguments, kind, signature: None, cache: None };
     assistant(request).push(Part::Call(call));
     Ok(())
@@ -246,7 +245,7 @@ fn call<'a>(item: Raw<'a>, kind: ToolKind, at: &str, request: &mut Request<'a>) 
 /// A call of the vendor's own shell tool, kept as an ordinary call so that its output keeps its place.
 fn shell_call<'a>(item: Raw<'a>, request: &mut Request<'a>) -> Result<(), ApiError> {
     let call = Call {
-        id: lenient(item, "call_id").or_else(|| lenient(item, "id")).unwrap_or_default(),
+        id: item.get_str("call_id").or_else(|| item.get_str("id")).unwrap_or_default(),
         name: "shell".into(),
         namespace: None,
         arguments: Str::from(item.get("action").unwrap_or(Raw::EMPTY_OBJECT).as_str()),
@@ -270,7 +269,7 @@ fn output<'a>(item: Raw<'a>, at: &str, request: &mut Request<'a>) -> Result<(), 
             vec![Part::Text { text, cache: None }]
         }
     };
-    let call_id = lenient(item, "call_id").or_else(|| lenient(item, "id")).unwrap_or_default();
+    let call_id = item.get_str("call_id").or_else(|| item.get_str("id")).unwrap_or_default();
     let result = ToolResult { call_id, name: None, parts, is_error: false, cache: cache_mark(item) };
     let place = place_of_output(&request.messages, &result.call_id);
     match place {
@@ -299,4 +298,10 @@ fn place_of_output(messages: &[Message<'_>], call_id: &Str<'_>) -> Option<usize>
     let turn = messages.iter().rposition(|message| message.role == Role::Assistant)?;
     let made = |part: &Part<'_>| matches!(part, Part::Call(call) if call.id == *call_id);
     messages[turn].parts.iter().any(made).then_some(turn + 1)
+}
+
+/// What needs the memory of the server that gave the earlier answer.
+pub(super) fn needs_memory(what: &str) -> ApiError {
+    let message = format!("{what} refers to what another server keeps: send the full input instead");
+    ApiError { param: Some(what.to_owned()), ..ApiError::unsupported(message) }
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::decode::lenient;
 use crate::{
     dialect::{Target, expect},
     hub::{
@@ -44,7 +43,7 @@ fn one<'a>(tool: Raw<'a>, namespace: Option<&Str<'a>>, at: &str, request: &mut R
     request.tools.push(Tool {
         name: required(tool, "name", at)?,
         namespace: namespace.cloned(),
-        description: lenient(tool, "description"),
+        description: tool.get_str("description"),
         schema: match tool.get("parameters") {
             Some(schema) => Some(expect::object(schema, format_args!("{at}.parameters"))?),
             None => None,

@@ -9,10 +9,10 @@ use super::{
     units::{skip_units, units},
 };
 use crate::{
-    dialect::{Context, Emit, StreamDecode},
+    dialect::{Context, StreamDecode},
     hub::{
-        ApiError, CallIds, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Logprobs, Open, Origin, Refused, Rider,
-        ToolKind,
+        ApiError, CallIds, Emit, ErrorKind, EscapedBuf, Event, Field, Finish, Form, Logprobs, Open, Origin, Refused,
+        Rider, ToolKind,
     },
     json::{Raw, Text},
 };
