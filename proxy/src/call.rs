@@ -123,6 +123,15 @@ impl<'a> Call<'a, Fresh> {
         leg!(&mut self.leg, leg => leg.body(limit).await)
     }
 
+    /// Fields behind the request's body, once [`Call::chunk`] has said `None` or [`Call::body`] has given it out. Those
+    /// that would have had to be known before the body are left out (RFC 9110 §6.5.1).
+    ///
+    /// # Errors
+    /// As [`Call::chunk`].
+    pub async fn trailers(&mut self) -> Result<Option<Headers>, Error> {
+        leg!(&mut self.leg, leg => leg.trailers().await)
+    }
+
     /// Resolves when the client has left; see [`Call::gone`] of a committed call.
     pub async fn gone(&mut self) {
         leg!(&mut self.leg, leg => leg.gone().await)

@@ -85,6 +85,8 @@ pub struct Outbound {
     pub headers: Headers,
     /// The body in slices; with the head they leave in one vectored write.
     pub body: Vec<Bytes>,
+    /// Fields behind the body. HTTP/1 leaves them out: a request with a length has no place for them.
+    pub trailers: Option<Headers>,
     /// Bound on resolution, TCP, egress proxy and TLS together, instead of the client's own.
     pub connect_timeout: Option<Duration>,
     /// Bound from the connected socket to the complete response head; unbounded when absent.
@@ -100,6 +102,7 @@ impl Outbound {
             target: target.into(),
             headers: Headers::new(),
             body: Vec::new(),
+            trailers: None,
             connect_timeout: None,
             head_timeout: None,
         }

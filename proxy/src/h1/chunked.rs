@@ -22,7 +22,7 @@ const PLAIN_DIGITS: usize = 6;
 
 /// Trailer fields that are dropped: framing, routing, authentication, content and cookies must be known before the
 /// body and may not change behind it (RFC 9110 §6.5.1).
-const FORBIDDEN_TRAILERS: &[&str] = &[
+pub(crate) const FORBIDDEN_TRAILERS: &[&str] = &[
     "transfer-encoding",
     "content-length",
     "connection",

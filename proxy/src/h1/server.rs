@@ -379,6 +379,11 @@ impl Conn {
         error
     }
 
+    /// See [`Call::trailers`]. They were read with the end of the body.
+    pub(crate) async fn trailers(&mut self) -> Result<Option<crate::Headers>, Error> {
+        Ok(self.exchange.body.trailers())
+    }
+
     /// See [`Call::body`].
     pub(crate) async fn body(&mut self, limit: usize) -> Result<Bytes, Error> {
         let limit = limit.min(self.shared.limits.body_bytes);

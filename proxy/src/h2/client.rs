@@ -9,7 +9,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    pin::pin,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::{
     Reason, RecvStream, SendStream,
     client::{Builder, SendRequest},
@@ -26,13 +26,18 @@ use h2::{
 use http::{HeaderMap, HeaderName, HeaderValue, uri};
 
 use crate::{
-    Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry, Side,
+    Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry, Side, StatusCode,
     client::{ClientConfig, Outbound},
     count::Counted,
     h1::client::{STALE_WINDOW, is_hop_by_hop},
     net::stream::Stream,
     pool::key::Origin,
     timer::Timer,
+};
+
+use super::{
+    head,
+    meter::{Alarm, Metered, Peer, Purse},
 };
 
 /// Receive window of a stream.
@@ -57,6 +62,8 @@ const AGE_MAX: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(crate) struct Conn {
     send: SendRequest<Bytes>,
+    /// What is sent pays for what the peer says besides answers.
+    purse: Purse,
     live: AtomicUsize,
     opened: AtomicUsize,
     born: Instant,
@@ -76,6 +83,8 @@ pub(crate) struct Claim {
 impl Conn {
     /// Speaks first and starts to drive the connection, which is counted as long as it is open.
     pub(crate) async fn start(stream: Stream, limits: &Limits, counted: Counted) -> Result<Arc<Self>, Error> {
+        let purse = Purse::default();
+        let stream = Metered::new(stream, Peer::Server, Alarm::default(), purse.clone());
         let (send, driver) = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
@@ -99,6 +108,7 @@ impl Conn {
         });
         Ok(Arc::new(Self {
             send,
+            purse,
             live: AtomicUsize::new(0),
             opened: AtomicUsize::new(0),
             born: Instant::now(),
@@ -175,6 +185,8 @@ struct Upload {
     stream: SendStream<Bytes>,
     /// In reverse, so that the next one is popped.
     slices: Vec<Bytes>,
+    trailers: Option<HeaderMap>,
+    purse: Purse,
 }
 
 impl Upload {
@@ -192,8 +204,12 @@ impl Upload {
                 self.slices.pop();
             }
             if !piece.is_empty() {
-                self.stream.send_data(piece, self.slices.is_empty())?;
+                self.purse.sent(piece.len());
+                self.stream.send_data(piece, self.slices.is_empty() && self.trailers.is_none())?;
             }
+        }
+        if let Some(fields) = self.trailers.take() {
+            self.stream.send_trailers(fields)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -218,9 +234,13 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
         Error::upstream(kind_of(error), Retry::Safe)
     };
     poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| refused(&error))?;
-    let (response, stream) = send.send_request(message, slices.is_empty()).map_err(|error| refused(&error))?;
-    let mut response = pin!(response);
-    let mut upload = (!slices.is_empty()).then_some(Upload { stream, slices });
+    let trailers = request.trailers.as_ref().map(head::trailers).filter(|fields| !fields.is_empty());
+    let whole = slices.is_empty() && trailers.is_none();
+    let (mut response, stream) = send.send_request(message, whole).map_err(|error| refused(&error))?;
+    let purse = claim.conn.purse.clone();
+    purse.asked();
+    let mut upload = (!whole).then_some(Upload { stream, slices, trailers, purse });
+    let mut interim = 0;
     let mut sent = upload.is_none().then(Instant::now);
     let head_deadline = request.head_timeout.map(|limit| (Instant::now() + limit, Phase::Head));
     let mut write_deadline: Option<(usize, Instant)> = None;
@@ -242,7 +262,17 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
                 }
             }
         }
-        if let Poll::Ready(answer) = response.as_mut().poll(cx) {
+        // The crate keeps every interim answer until it is asked for them.
+        while let Poll::Ready(Some(Ok(answer))) = response.poll_informational(cx) {
+            interim += 1;
+            let reason = match answer.status() {
+                StatusCode::SWITCHING_PROTOCOLS => "upgrade",
+                _ if interim > config.limits.interim_responses => "too_many_interim",
+                _ => continue,
+            };
+            return Poll::Ready(Err(Error::upstream(Kind::Protocol { reason, status: 502 }, Retry::Never)));
+        }
+        if let Poll::Ready(answer) = Pin::new(&mut response).poll(cx) {
             return Poll::Ready(answer.map_err(|error| judge(&error, &claim, request, sent)));
         }
         let write = write_deadline.map(|(_, deadline)| (deadline, Phase::Write));
@@ -253,7 +283,7 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
     })
     .await?;
     let (parts, recv) = answer.into_parts();
-    let head = ResponseHead { status: parts.status, headers: decode_fields(&parts.headers, config.limits.fields)? };
+    let head = ResponseHead { status: parts.status, headers: received(&parts.headers, config.limits.fields)? };
     let sent = sent.unwrap_or_else(Instant::now);
     let fields_max = config.limits.fields;
     Ok(Answer { head, body: H2Body { recv, upload, held: 0, trailers: None, fields_max, _claim: claim }, sent })
@@ -294,22 +324,8 @@ fn encode(origin: &Origin, request: &Outbound) -> Result<http::Request<()>, Erro
     Ok(message)
 }
 
-/// All fields as slices of one allocation.
-fn decode_fields(map: &HeaderMap, fields_max: usize) -> Result<Headers, Error> {
-    if map.len() > fields_max {
-        let kind = Kind::Protocol { reason: "too_many_fields", status: 502 };
-        return Err(Error::upstream(kind, Retry::Never));
-    }
-    let size = map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let mut block = BytesMut::with_capacity(size);
-    let mut headers = Headers::with_capacity(map.len());
-    for (name, value) in map {
-        block.extend_from_slice(name.as_str().as_bytes());
-        let name = block.split().freeze();
-        block.extend_from_slice(value.as_bytes());
-        headers.append(name, block.split().freeze());
-    }
-    Ok(headers)
+fn received(map: &HeaderMap, most: usize) -> Result<Headers, Error> {
+    head::received(map, most, 502).map_err(|kind| Error::upstream(kind, Retry::Never))
 }
 
 fn kind_of(error: &h2::Error) -> Kind {
@@ -378,7 +394,10 @@ impl H2Body {
             return Poll::Ready(data.map(Some));
         }
         match ready!(self.recv.poll_trailers(cx)) {
-            Ok(Some(fields)) => self.trailers = Some(decode_fields(&fields, self.fields_max)?),
+            Ok(Some(mut fields)) => {
+                head::strip(&mut fields);
+                self.trailers = Some(received(&fields, self.fields_max)?).filter(|fields| !fields.is_empty());
+            }
             Ok(None) => {}
             Err(error) => return Poll::Ready(Err(Error::upstream(kind_of(&error), Retry::Never))),
         }

@@ -6,6 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, request};
 
+use crate::h1::chunked::FORBIDDEN_TRAILERS;
 use crate::h1::framing::refuse;
 use crate::h1::head::{is_framing, is_host};
 use crate::{Headers, Kind, Limits, Method, RequestHead, ResponseHead, Version};
@@ -99,6 +100,37 @@ impl Arena {
         }
         spans
     }
+}
+
+/// Fields of an answer or behind a body, as slices of one allocation. More than `most` are a fault of `status`.
+pub(crate) fn received(map: &HeaderMap, most: usize, status: u16) -> Result<Headers, Kind> {
+    if map.len() > most {
+        return Err(refuse("too_many_fields", status));
+    }
+    let size = map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let mut block = BytesMut::with_capacity(size);
+    let mut headers = Headers::with_capacity(map.len());
+    for (name, value) in map {
+        block.extend_from_slice(name.as_str().as_bytes());
+        let name = block.split().freeze();
+        block.extend_from_slice(value.as_bytes());
+        headers.append(name, block.split().freeze());
+    }
+    Ok(headers)
+}
+
+/// Leaves only those fields that may stand behind a body.
+pub(crate) fn strip(trailers: &mut HeaderMap) {
+    for name in FORBIDDEN_TRAILERS {
+        trailers.remove(*name);
+    }
+}
+
+/// Trailers for the crate.
+pub(crate) fn trailers(headers: &Headers) -> HeaderMap {
+    let mut map = fields(headers);
+    strip(&mut map);
+    map
 }
 
 /// A response for the crate. Fields that HTTP/2 forbids, or that would be malformed, vanish.

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::head;
-use super::meter::{Alarm, Metered};
+use super::meter::{Alarm, Metered, Peer, Purse};
 use super::set::Set;
 use crate::call::{Call, Ends, Handler, wrong_length};
 use crate::h1::framing::{bodiless, length};
@@ -58,8 +58,8 @@ enum Event {
     Drain,
     /// No stream for a while.
     Idle,
-    /// The client keeps us busy with nothing.
-    Flood,
+    /// The client keeps us busy with nothing, or does not begin as it must.
+    Alarm(Reason),
     End,
 }
 
@@ -67,7 +67,8 @@ enum Event {
 pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<Shared>, handler: Arc<H>) {
     let ends = Ends { peer, local: io.local() };
     let alarm = Alarm::default();
-    let io = Metered::new(io, alarm.clone());
+    let purse = Purse::default();
+    let io = Metered::new(io, Peer::Client, alarm.clone(), purse.clone());
     let handshake = tokio::time::timeout(shared.timeouts.head, builder(&shared).handshake(io)).await;
     let Ok(Ok(mut connection)) = handshake else { return };
     let mut streams = Set::new();
@@ -90,8 +91,8 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
                         Some(Err(_)) | None => Event::End,
                     });
                 }
-                if alarm.is_raised() {
-                    return Poll::Ready(Event::Flood);
+                if let Some(reason) = alarm.reason() {
+                    return Poll::Ready(Event::Alarm(reason));
                 }
                 if !streams.is_due() {
                     break;
@@ -109,14 +110,16 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
         .await;
         match event {
             Event::Request(request, reply) => {
-                if let Some(exchange) = accept(request, reply, ends, &shared, &handler) {
+                if let Some(exchange) = accept(request, reply, ends, &purse, &shared, &handler) {
                     streams.push(exchange);
                 }
             }
             Event::Idle if leaving => return abandon(&mut connection, Reason::NO_ERROR).await,
-            Event::Flood => {
-                tracing::debug!(%peer, "flood of control frames");
-                return abandon(&mut connection, Reason::ENHANCE_YOUR_CALM).await;
+            Event::Alarm(reason) => {
+                tracing::debug!(%peer, %reason, "client is shown out");
+                // What it asked for ends now, not when it has taken our last word.
+                drop(streams);
+                return abandon(&mut connection, reason).await;
             }
             Event::Drain | Event::Idle => {
                 leaving = true;
@@ -138,6 +141,7 @@ fn accept<H: Handler>(
     request: http::Request<RecvStream>,
     mut reply: SendResponse<Bytes>,
     ends: Ends,
+    purse: &Purse,
     shared: &Arc<Shared>,
     handler: &Arc<H>,
 ) -> Option<impl Future<Output = ()> + Send + use<H>> {
@@ -162,6 +166,7 @@ fn accept<H: Handler>(
     };
     let stream = Stream {
         shared: Arc::clone(shared),
+        purse: purse.clone(),
         method: head.method.clone(),
         body,
         unreleased: 0,
@@ -196,6 +201,7 @@ enum Reply {
 /// One stream: a request and its answer.
 pub(crate) struct Stream {
     shared: Arc<Shared>,
+    purse: Purse,
     method: Method,
     body: RecvStream,
     /// Bytes given to the handler whose window is not yet returned: the handler takes the next piece when it is done
@@ -249,6 +255,31 @@ impl Stream {
         }
     }
 
+    /// See [`Call::trailers`].
+    pub(crate) async fn trailers(&mut self) -> Result<Option<Headers>, Error> {
+        if self.fault.is_some() {
+            return Err(closed());
+        }
+        self.release();
+        let deadline = Instant::now() + self.shared.timeouts.body;
+        let fields = poll_fn(|cx| {
+            if let Poll::Ready(fields) = self.body.poll_trailers(cx) {
+                return Poll::Ready(fields.map_err(|_| Kind::Closed));
+            }
+            self.timer.poll(cx, deadline).map(|()| Err(Kind::Timeout(Phase::Body)))
+        })
+        .await;
+        let most = self.shared.limits.fields;
+        let fields = fields.and_then(|fields| match fields {
+            Some(mut fields) => {
+                head::strip(&mut fields);
+                head::received(&fields, most, 431).map(|fields| Some(fields).filter(|fields| !fields.is_empty()))
+            }
+            None => Ok(None),
+        });
+        fields.map_err(|kind| self.spoil(kind))
+    }
+
     fn release(&mut self) {
         let n = std::mem::take(&mut self.unreleased);
         if n > 0 {
@@ -259,7 +290,7 @@ impl Stream {
 
     fn spoil(&mut self, kind: Kind) -> Error {
         let status = match &kind {
-            Kind::TooLarge { status, .. } => *status,
+            Kind::TooLarge { status, .. } | Kind::Protocol { status, .. } => *status,
             Kind::Timeout(_) => 408,
             _ => 400,
         };
@@ -368,7 +399,7 @@ impl Stream {
     /// Queues `data` as the client's window and our buffer allow.
     async fn write(&mut self, mut data: Bytes, end: End) -> Result<(), Error> {
         let patience = self.shared.timeouts.write;
-        let Stream { reply, timer, .. } = self;
+        let Stream { reply, timer, purse, .. } = self;
         let stream = match reply {
             Reply::Streaming { stream, .. } => stream,
             Reply::Bodiless(_) => return Ok(()),
@@ -396,6 +427,7 @@ impl Stream {
             .map_err(Error::client)?;
             let piece = data.split_to(room.min(data.len()));
             let last = end == End::Stream && data.is_empty();
+            purse.sent(piece.len());
             stream.send_data(piece, last).map_err(|_| closed())?;
         }
         Ok(())
@@ -404,7 +436,7 @@ impl Stream {
     /// See [`Call::finish_with`].
     pub(crate) async fn finish(&mut self, last: Bytes, trailers: Option<Headers>) -> Result<(), Error> {
         self.count(last.len())?;
-        let trailers = trailers.map(|fields| head::fields(&fields)).filter(|fields| !fields.is_empty());
+        let trailers = trailers.map(|fields| head::trailers(&fields)).filter(|fields| !fields.is_empty());
         match &self.reply {
             Reply::Streaming { left: Some(1..), .. } => return Err(wrong_length()),
             Reply::Streaming { .. } | Reply::Bodiless(_) => {}

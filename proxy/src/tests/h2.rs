@@ -289,7 +289,7 @@ async fn assert_calm(play: &mut Play) {
     assert!(rest.windows(17).any(|frame| frame[3] == 7 && frame[13..17] == [0, 0, 0, 11]), "{rest:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_flood_of_settings_ends_the_connection() {
     let mut play = Play::new();
     play.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;

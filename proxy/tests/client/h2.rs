@@ -23,16 +23,16 @@ use crate::support::{Authority, fetch, get, https, listen, post};
 const NAME: &str = "h2.test";
 
 /// A server whose streams run `handle`; the number counts connections from zero.
-struct Server {
-    client: Client,
-    origin: Origin,
+pub(crate) struct Server {
+    pub(crate) client: Client,
+    pub(crate) origin: Origin,
     connections: Arc<AtomicUsize>,
     /// Told when a connection is over.
     ended: Arc<Notify>,
 }
 
 impl Server {
-    async fn start<F>(
+    pub(crate) async fn start<F>(
         builder: Builder,
         change: fn(&mut ClientConfig),
         handle: impl Fn(usize, Request<RecvStream>, SendResponse<Bytes>) -> F + Send + Sync + 'static,
@@ -73,7 +73,7 @@ impl Server {
 }
 
 /// What a connection does once a handler is through.
-enum After {
+pub(crate) enum After {
     GoOn,
     /// GOAWAY, then the end.
     Drain,
@@ -111,7 +111,7 @@ async fn drive<F>(
     }
 }
 
-async fn read_all(mut body: RecvStream) -> Vec<u8> {
+pub(crate) async fn read_all(mut body: RecvStream) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some(data) = body.data().await {
         let data = data.unwrap();
@@ -487,4 +487,65 @@ async fn an_idle_connection_is_closed_in_time() {
         assert_eq!(server.connections(), connections);
         server.ended.notified().await;
     }
+}
+
+#[tokio::test]
+async fn an_announced_body_that_does_not_come_is_no_answer() {
+    let server = Server::start(
+        Builder::new(),
+        |_| {},
+        |_, request, mut respond| async move {
+            let status = if request.uri().path() == "/304" { 304 } else { 200 };
+            let head = Response::builder().status(status).header("content-length", "3").body(()).unwrap();
+            respond.send_response(head, true).unwrap();
+            After::GoOn
+        },
+    )
+    .await;
+    let error = server.client.send(get(&server.origin)).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Protocol { reason: "h2", status: 502 });
+    for request in [
+        Outbound { method: Method::HEAD, ..get(&server.origin) },
+        Outbound { target: Bytes::from("/304"), ..get(&server.origin) },
+    ] {
+        let (response, body) = fetch(&server.client, request).await.unwrap();
+        assert_eq!((response.head.headers.text("content-length"), body.len()), (Some("3"), 0));
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn interim_answers_are_bounded_and_never_an_upgrade() {
+    let server = Server::start(
+        Builder::new(),
+        |_| {},
+        |_, request, mut respond| async move {
+            let (status, count) = match request.uri().path() {
+                "/few" => (103, 8),
+                "/many" => (103, 9),
+                _ => (101, 1),
+            };
+            for _ in 0..count {
+                let interim = Response::builder().status(status).header("link", "</a>").body(()).unwrap();
+                if respond.send_informational(interim).is_err() {
+                    return After::GoOn;
+                }
+            }
+            if status == 103 {
+                answer(respond, "ok");
+            } else {
+                let _ = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+            }
+            After::GoOn
+        },
+    )
+    .await;
+    let at = |path: &'static str| Outbound { target: Bytes::from(path), ..get(&server.origin) };
+    assert_eq!(fetch(&server.client, at("/few")).await.unwrap().1, "ok");
+    for (path, reason) in [("/many", "too_many_interim"), ("/switch", "upgrade")] {
+        let error = server.client.send(at(path)).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Protocol { reason, status: 502 });
+    }
+    assert_eq!(fetch(&server.client, at("/few")).await.unwrap().1, "ok");
+    assert_eq!(server.connections(), 1);
 }

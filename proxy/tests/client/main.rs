@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod egress;
+mod grpc;
 mod h1;
 mod h2;
 mod pool;
