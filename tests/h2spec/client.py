@@ -522,6 +522,24 @@ def _(peer):
     return f"{outcome}; {'3xx is passed on' if peer.asks.status in (304, 502) else peer.asks.status}"
 
 
+@case("wear", "whole on 2 connections", again=None)
+def _(peer):
+    """an empty DATA frame per answer: the connection is replaced before the crate ends it"""
+    connections, wire = 0, None
+    for _ in range(80):
+        peer.ask()
+        if wire is not None:
+            ready, _, _ = select.select([peer.listener, wire.sock], [], [], PATIENCE)
+        if wire is None or peer.listener in ready:
+            wire, connections = peer.accept(), connections + 1
+        stream = peer.request(wire)
+        wire.send(window(0, 1000), headers(stream, OK, end=False), data(stream), data(stream, DOCUMENT, end=True))
+        told = peer.asks.view()
+        if told != "whole":
+            return told
+    return f"whole on {connections} connections"
+
+
 # --- what an upstream might flood us with ----------------------------------------------------------------------------
 
 

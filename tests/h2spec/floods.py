@@ -101,6 +101,7 @@ def flood(words, *expected, pairs=(), before=None, most=400):
             c = connect(router.address, *pairs)
             if before:
                 before(c)
+            c.acks = False  # two threads must not write
             reader = threading.Thread(target=read_all, args=(c,), daemon=True)
             reader.start()
             sent = 0
@@ -280,6 +281,20 @@ def holding(words, expected, pairs, letters, streams=256):
 holding("256 answers of 20 KB and a window of 0", "held", ((INITIAL_WINDOW_SIZE, 0),), 20_000)
 holding("256 answers of 20 KB and a window of 1", "held", ((INITIAL_WINDOW_SIZE, 1),), 20_000)
 holding("256 answers of 20 KB and a connection's window that is used up", "held", (), 20_000)
+
+
+@case("wear", "GOAWAY NO_ERROR, all answered")
+def _(world):
+    """an empty DATA frame per request: the connection is ended in good order before the crate ends it"""
+    c = connect(world.router.address)
+    for n in range(90):
+        c.send(headers(pair(n), POST, end=False), data(pair(n)), data(pair(n), chat(), end=True))
+        answer = c.answer(pair(n)) if not c.saw(GOAWAY) else c.of_stream(pair(n))
+        if c.saw(GOAWAY):
+            first = c.saw(GOAWAY)[0]
+            return f"GOAWAY {code_name(first.error_code)}, {'all answered' if all(c.status(pair(i)) == 200 for i in range(n)) else 'not all answered'}"
+        assert answer == "200", answer
+    return "goes on"
 
 
 @case("hold", "gone")

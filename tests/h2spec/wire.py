@@ -131,7 +131,7 @@ class Wire:
         self.decoder = hpack.Decoder()
         self.fields = {}  # stream -> list of header lists
         self.fragment = b""
-        self.acks = True  # acknowledge SETTINGS
+        self.acks = True  # of SETTINGS and PING
         self.gone = None
 
     def send(self, *frames):
@@ -171,6 +171,8 @@ class Wire:
         self.seen.append(view)
         if view.kind == SETTINGS and "ACK" not in view.flags and self.acks:
             self.send(settings(ack=True))
+        if view.kind == PING and "ACK" not in view.flags and self.acks:
+            self.send(ping(view.opaque_data, ack=True))
         if view.kind in (HEADERS, CONTINUATION):
             self.fragment += view.data
             if "END_HEADERS" in view.flags:

@@ -64,6 +64,7 @@ pub(crate) struct Conn {
     send: SendRequest<Bytes>,
     /// What is sent pays for what the peer says besides answers.
     purse: Purse,
+    alarm: Alarm,
     live: AtomicUsize,
     opened: AtomicUsize,
     born: Instant,
@@ -83,8 +84,8 @@ pub(crate) struct Claim {
 impl Conn {
     /// Speaks first and starts to drive the connection, which is counted as long as it is open.
     pub(crate) async fn start(stream: Stream, limits: &Limits, counted: Counted) -> Result<Arc<Self>, Error> {
-        let purse = Purse::default();
-        let stream = Metered::new(stream, Peer::Server, Alarm::default(), purse.clone());
+        let (purse, alarm) = (Purse::default(), Alarm::default());
+        let stream = Metered::new(stream, Peer::Server, alarm.clone(), purse.clone());
         let (send, driver) = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
@@ -109,6 +110,7 @@ impl Conn {
         Ok(Arc::new(Self {
             send,
             purse,
+            alarm,
             live: AtomicUsize::new(0),
             opened: AtomicUsize::new(0),
             born: Instant::now(),
@@ -136,7 +138,7 @@ impl Conn {
 
     /// Whether it may carry another stream at all.
     pub(crate) fn is_usable(&self) -> bool {
-        !self.has_ended() && self.opened.load(Ordering::Acquire) < STREAMS_MAX && self.born.elapsed() < AGE_MAX
+        !self.has_ended() && !self.alarm.is_worn() && self.opened.load(Ordering::Acquire) < STREAMS_MAX && self.born.elapsed() < AGE_MAX
     }
 
     /// Whether less than 80 % of what the peer allows is taken.

@@ -8,14 +8,16 @@
 //! not get far. A client's RST_STREAM has a budget of its own: a stream that was begun and given up has cost most of what
 //! an answer costs, also where the crate's limit, on streams reset before we saw them, does not see it (CVE-2023-44487).
 //!
-//! It also wants the first frame to be SETTINGS, which the crate does not (RFC 9113 §3.4).
+//! It also wants the first frame to be SETTINGS, which the crate does not (RFC 9113 §3.4), and says when a connection is
+//! worn: the crate ends it, with all of its streams, after 100 empty DATA frames in its whole life, which peers send in
+//! good faith now and then.
 //!
 //! Not counted are DATA, which windows and the crate's own budget bound, and a client's HEADERS, which are requests.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use ::h2::Reason;
@@ -30,6 +32,8 @@ const RESETS: (u32, u32) = (1_000, 33);
 const BYTES_PER_FRAME: u64 = 32;
 /// Frames that a request pays for: interim answers, the answer, trailers, windows.
 const FRAMES_PER_REQUEST: u64 = 16;
+/// Empty DATA frames after which a connection should take no new streams.
+const EMPTY_FRAMES: u32 = 50;
 /// Bytes of a client's preface, before its first frame.
 const PREFACE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 9;
@@ -39,6 +43,8 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+/// The flag of DATA (RFC 9113 §6.1).
+const END_STREAM: u8 = 1;
 
 /// Whose frames are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +111,8 @@ struct Counter {
     resets: Budget,
     /// What DATA from the peer has paid and was not yet used.
     received: u64,
+    /// DATA that held nothing and ended nothing.
+    empty: u32,
     purse: Purse,
 }
 
@@ -115,7 +123,7 @@ impl Counter {
             Peer::Server => Place::Header { bytes: [0; HEADER_BYTES], got: 0 },
         };
         let (housekeeping, resets) = (Budget::new(HOUSEKEEPING), Budget::new(RESETS));
-        Self { peer, place, begun: false, housekeeping, resets, received: 0, purse }
+        Self { peer, place, begun: false, housekeeping, resets, received: 0, empty: 0, purse }
     }
 
     /// Walks newly read bytes. An error says why the connection has to end.
@@ -136,13 +144,13 @@ impl Counter {
                     bytes = &bytes[n..];
                     *got += n;
                     if *got == HEADER_BYTES {
-                        let [a, b, c, kind, ..] = *header;
+                        let [a, b, c, kind, flags, ..] = *header;
                         let left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                         self.place = match left {
                             0 => Place::Header { bytes: [0; HEADER_BYTES], got: 0 },
                             left => Place::Payload { left },
                         };
-                        self.frame(kind, left)?;
+                        self.frame(kind, flags, left)?;
                     }
                 }
             }
@@ -150,13 +158,14 @@ impl Counter {
         Ok(())
     }
 
-    fn frame(&mut self, kind: u8, size: usize) -> Result<(), Reason> {
+    fn frame(&mut self, kind: u8, flags: u8, size: usize) -> Result<(), Reason> {
         if !std::mem::replace(&mut self.begun, true) && kind != SETTINGS {
             return Err(Reason::PROTOCOL_ERROR);
         }
         let paid = match (kind, self.peer) {
             (DATA, _) => {
                 self.received = self.received.saturating_add(size as u64);
+                self.empty += u32::from(size == 0 && flags & END_STREAM == 0);
                 true
             }
             (HEADERS, Peer::Client) => true,
@@ -193,15 +202,27 @@ impl Purse {
 
 /// Raised when a peer has to be got rid of.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Alarm(Arc<AtomicU32>);
+pub(crate) struct Alarm(Arc<Raised>);
+
+#[derive(Debug, Default)]
+struct Raised {
+    /// Why; zero for not at all.
+    reason: AtomicU32,
+    worn: AtomicBool,
+}
 
 impl Alarm {
     /// Why, once it is raised.
     pub(crate) fn reason(&self) -> Option<Reason> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.reason.load(Ordering::Relaxed) {
             0 => None,
             code => Some(Reason::from(code)),
         }
+    }
+
+    /// Whether the connection should take no new streams.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.0.worn.load(Ordering::Relaxed)
     }
 }
 
@@ -230,7 +251,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
         if alarm.reason().is_none() {
             ready!(Pin::new(io).poll_read(cx, buf))?;
             if let Err(reason) = counter.feed(&buf.filled()[before..]) {
-                alarm.0.store(reason.into(), Ordering::Relaxed);
+                alarm.0.reason.store(reason.into(), Ordering::Relaxed);
+            }
+            if counter.empty > EMPTY_FRAMES {
+                alarm.0.worn.store(true, Ordering::Relaxed);
             }
         }
         match (alarm.reason(), counter.peer) {

@@ -82,7 +82,7 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
             loop {
                 // Handlers first: what they queue leaves with the same write.
                 streams.poll(cx);
-                if !leaving && drain.poll(cx).is_ready() {
+                if !leaving && (alarm.is_worn() || drain.poll(cx).is_ready()) {
                     return Poll::Ready(Event::Drain);
                 }
                 if let Poll::Ready(accepted) = connection.poll_accept(cx) {
