@@ -69,8 +69,8 @@ class Ask(threading.Thread):
 class Peer:
     """The upstream of one case: an address, and so a pool, of its own."""
 
-    def __init__(self, name, context):
-        self.name, self.context, self.router = name, context, None
+    def __init__(self, name, context, patience):
+        self.name, self.context, self.router, self.patience = name, context, None, patience
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.wire = self.asks = None
@@ -78,7 +78,7 @@ class Peer:
     def provider(self):
         return (
             f'[providers.{self.name}]\ndialect = "openai_chat"\nbase_url = "https://localhost:{self.port}/v1"\n'
-            f'api_key = "k"\nmodels = ["{self.name}"]\nfirst_byte_timeout = "3s"\n\n'
+            f'api_key = "k"\nmodels = ["{self.name}"]\nfirst_byte_timeout = "{self.patience}"\n\n'
         )
 
     def ask(self, letters=1, **more):
@@ -151,7 +151,10 @@ class Peer:
         return self.asks.view()
 
 
-def case(section, *expected, again="whole"):
+PATIENCES = {}  # how long the gateway waits for the head of an answer
+
+
+def case(section, *expected, again="whole", patience="20s"):
     def add(function):
         def run(world):
             peer = world.peers[name]
@@ -163,6 +166,7 @@ def case(section, *expected, again="whole"):
         run.__doc__ = function.__doc__
         suite.case(section, *expected)(run)
         name = "c%d" % len(suite.cases)
+        PATIENCES[name] = patience
         return run
 
     return add
@@ -352,7 +356,7 @@ table(
 )
 
 
-@case("http2/5.1.2", but("NOTHING"))
+@case("http2/5.1.2", but("NOTHING"), patience="3s")
 def _(peer):
     """SETTINGS_MAX_CONCURRENT_STREAMS of 0: the request waits until its time is over"""
     peer.ask()
@@ -611,7 +615,7 @@ def main():
     context.load_cert_chain(os.path.join(certs, "cert.pem"), os.path.join(certs, "key.pem"))
     context.set_alpn_protocols(["h2"])
     world = type("World", (), {})()
-    world.peers = {f"c{n + 1}": Peer(f"c{n + 1}", context) for n in range(len(suite.cases))}
+    world.peers = {name: Peer(name, context, patience) for name, patience in PATIENCES.items()}
     config = "".join(peer.provider() for peer in world.peers.values())
     router = Router(config, ["--ca-file", os.path.join(certs, "ca.pem")])
     for peer in world.peers.values():

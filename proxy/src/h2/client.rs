@@ -138,7 +138,10 @@ impl Conn {
 
     /// Whether it may carry another stream at all.
     pub(crate) fn is_usable(&self) -> bool {
-        !self.has_ended() && !self.alarm.is_worn() && self.opened.load(Ordering::Acquire) < STREAMS_MAX && self.born.elapsed() < AGE_MAX
+        !self.has_ended()
+            && !self.alarm.is_worn()
+            && self.opened.load(Ordering::Acquire) < STREAMS_MAX
+            && self.born.elapsed() < AGE_MAX
     }
 
     /// Whether less than 80 % of what the peer allows is taken.
