@@ -544,6 +544,37 @@ def _(peer):
     return f"whole on {connections} connections"
 
 
+@case("wear", "whole")
+def _(peer):
+    """300 streams that are given up at once while their answers come: the one that is left is answered"""
+    wire, left = peer.asked()
+    body = chat(peer.name, stream=True)
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    request += b"content-length: %d\r\n\r\n" % len(body) + body
+    clients = [socket.create_connection(peer.router.address, PATIENCE) for _ in range(300)]
+    for client in clients:
+        client.sendall(request)
+    streams = set()
+    while len(streams) < len(clients):
+        streams.add(wire.until(lambda f: f.kind == DATA and "END_STREAM" in f.flags).stream_id)
+    wire.send(window(0, 1 << 20), *(headers(n, EVENTS, end=False) + data(n, STREAM[0]) for n in streams))
+    for client in clients:
+        client.settimeout(PATIENCE)
+        seen = b""
+        while b"Hello" not in seen:
+            seen += client.recv(4096)
+        client.close()
+    reset = set()
+    while len(reset) < len(streams):
+        reset.add(wire.until(lambda f: f.kind == RST_STREAM).stream_id)
+    for _ in range(20):
+        wire.send(*(data(n, b": ") for n in streams))
+    wire.send(*(headers(n, [("x", "1")]) for n in streams))
+    assert wire.settle(), wire.said()
+    wire.send(headers(left, OK, end=False), data(left, DOCUMENT, end=True))
+    return peer.asks.view()
+
+
 # --- what an upstream might flood us with ----------------------------------------------------------------------------
 
 

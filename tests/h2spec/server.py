@@ -1094,6 +1094,23 @@ def _(to):
     return c.of_stream(3)
 
 
+@case("rfc9113/8.1", "all 413, then 200")
+def _(to):
+    """200 uploads at once that are refused before they end: what was on its way does the connection no harm"""
+    c = connect(to)
+    ids = [2 * n + 1 for n in range(200)]
+    c.send(*(headers(i, post(("content-length", str(2**27))), end=False) for i in ids))
+    c.until(lambda f: len(c.fields) == len(ids))
+    told = {c.status(i) for i in ids}
+    for _ in range(3):
+        c.send(*(data(i, bytes(1000)) for i in ids))
+        assert c.settle(), c.said()
+    c.send(*(headers(i, [("x", "1")]) for i in ids))  # the trailers of an upload that has heard nothing yet
+    assert c.settle(), c.said()
+    c.send(headers(1001, head()))
+    return f"all {told.pop()}, then {c.answer(1001)}" if len(told) == 1 else told
+
+
 def main():
     upstream = Upstream()
     router = Router(upstream.provider())

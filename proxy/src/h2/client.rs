@@ -51,8 +51,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 const DATA_FRAME_BUDGET: usize = 16 * 1024 * 1024;
 /// Streams that we reset may deliver what was on its way for this long.
 const RESET_STREAM_DURATION: Duration = Duration::from_secs(5);
-/// Reset streams remembered for that.
-const RESET_STREAMS_MAX: usize = 200;
+/// Reset streams remembered for that: all of them. Frames of one that is forgotten count as malformed, and too many of those
+/// end the connection with everybody on it.
+const RESET_STREAMS_MAX: usize = STREAMS_MAX;
 /// Streams after which a connection is replaced: peers count some abuse over a connection's whole life.
 const STREAMS_MAX: usize = 1000;
 /// Age after which a connection is replaced, so that a server behind a name can be taken out of service.

@@ -36,6 +36,11 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PENDING_RESETS: usize = 20;
 /// Streams that we had to reset for malformed frames (CVE-2025-8671). Above it: GOAWAY.
 const LOCAL_RESETS: usize = 256;
+/// Streams that we reset, whose frames on the way are ignored. Frames of those that are forgotten count as malformed, so
+/// that too few would cost a client its connection when many uploads are refused at once.
+const REMEMBERED_RESETS: usize = 512;
+/// For how long: far above the time of a frame on its way.
+const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 /// After a GOAWAY on an idle connection the client has this long to close.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -47,6 +52,8 @@ fn builder(shared: &Shared) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .reset_stream_duration(REMEMBERED_FOR)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(Some(LOCAL_RESETS));
     builder
