@@ -25,12 +25,10 @@ DEVIATIONS = {
         "GOAWAY PROTOCOL_ERROR", CODE,
         "server http2/4.3/1,4", "server hpack/2.3.3/1,2", "server hpack/4.2/1,2", "server hpack/5.2/1,2,3,4,5",
         "server hpack/6.1/1", "server hpack/6.3/1,2",  # COMPRESSION_ERROR
-        "server http2/5.4.1/1", "server http2/6.1/5", "server http2/6.2/6", "server http2/6.3/2,3", "server http2/6.4/3,4",
-        "server http2/6.5/1,3,4", "server http2/6.7/4,5", "server http2/6.8/2", "server http2/6.9/3,4",  # FRAME_SIZE_ERROR
+        "server http2/6.1/5", "server http2/6.2/6",  # FRAME_SIZE_ERROR
         "server http2/6.5.2/2", "server http2/6.9.2/3",  # FLOW_CONTROL_ERROR
         "server http2/5.1/5,6,9,12", "server http2/8.1/2",  # STREAM_CLOSED
     ),
-    **group("GOAWAY PROTOCOL_ERROR, 1", CODE, "server http2/5.4.1/2"),
     **group(
         "GOAWAY PROTOCOL_ERROR; error", CODE,
         "client http2/4.3/1,2,6,7,8,9,10,11", "client http2/6.1/3", "client http2/6.3/2", "client http2/6.4/6",

@@ -8,7 +8,8 @@
 //! not get far. A client's RST_STREAM has a budget of its own: a stream that was begun and given up has cost most of what
 //! an answer costs, also where the crate's limit, on streams reset before we saw them, does not see it (CVE-2023-44487).
 //!
-//! It also wants the first frame to be SETTINGS, which the crate does not (RFC 9113 §3.4), and says when a connection is
+//! It also wants the first frame to be SETTINGS, which the crate does not (RFC 9113 §3.4), tells a client whose frame has a
+//! wrong size so, which the crate calls by a more general code, and says when a connection is
 //! worn: the crate ends it, with all of its streams, after 100 empty DATA frames in its whole life, which peers send in
 //! good faith now and then.
 //!
@@ -41,10 +42,28 @@ const HEADER_BYTES: usize = 9;
 /// Frame types (RFC 9113 §6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
-/// The flag of DATA (RFC 9113 §6.1).
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+/// Flags of DATA and SETTINGS.
 const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+
+/// Whether a frame of this kind may have this size.
+fn fits(kind: u8, flags: u8, size: usize) -> bool {
+    match kind {
+        PRIORITY => size == 5,
+        RST_STREAM | WINDOW_UPDATE => size == 4,
+        SETTINGS if flags & ACK != 0 => size == 0,
+        SETTINGS => size.is_multiple_of(6),
+        PING => size == 8,
+        GOAWAY => size >= 8,
+        _ => true,
+    }
+}
 
 /// Whose frames are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +180,10 @@ impl Counter {
     fn frame(&mut self, kind: u8, flags: u8, size: usize) -> Result<(), Reason> {
         if !std::mem::replace(&mut self.begun, true) && kind != SETTINGS {
             return Err(Reason::PROTOCOL_ERROR);
+        }
+        // An upstream hears of it by the crate: a failed read has no last word.
+        if self.peer == Peer::Client && !fits(kind, flags, size) {
+            return Err(Reason::FRAME_SIZE_ERROR);
         }
         let paid = match (kind, self.peer) {
             (DATA, _) => {
@@ -305,9 +328,6 @@ mod tests {
 
     use super::*;
 
-    const PING: u8 = 6;
-    const WINDOW_UPDATE: u8 = 8;
-
     fn frame(kind: u8, size: u8) -> Vec<u8> {
         [&[0, 0, size, kind, 0, 0, 0, 0, 0][..], &vec![7; usize::from(size)]].concat()
     }
@@ -336,14 +356,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn masses_are_a_flood_and_a_trickle_is_none() {
-        for kind in [2, SETTINGS, PING, WINDOW_UPDATE, 9, 99] {
+        for (kind, size) in [(PRIORITY, 5), (SETTINGS, 6), (PING, 8), (WINDOW_UPDATE, 4), (9, 0), (99, 3)] {
             let mut counter = begun(Peer::Client, &Purse::default());
-            assert_eq!(counter.feed(&frame(kind, 8).repeat(999)), Ok(()));
-            assert_eq!(counter.feed(&frame(kind, 8)), Err(Reason::ENHANCE_YOUR_CALM), "{kind}");
+            assert_eq!(counter.feed(&frame(kind, size).repeat(999)), Ok(()));
+            assert_eq!(counter.feed(&frame(kind, size)), Err(Reason::ENHANCE_YOUR_CALM), "{kind}");
             let mut counter = begun(Peer::Client, &Purse::default());
             for _ in 0..3_000 {
                 tokio::time::advance(Duration::from_millis(10)).await;
-                assert_eq!(counter.feed(&frame(kind, 8)), Ok(()), "{kind}");
+                assert_eq!(counter.feed(&frame(kind, size)), Ok(()), "{kind}");
             }
         }
     }
@@ -383,6 +403,24 @@ mod tests {
         for _ in 0..3_000 {
             tokio::time::advance(Duration::from_millis(31)).await;
             assert_eq!(counter.feed(&given_up), Ok(()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sizes_are_those_of_the_kind() {
+        for (kind, good, bad) in [
+            (PRIORITY, 5, 4),
+            (RST_STREAM, 4, 5),
+            (SETTINGS, 12, 11),
+            (PING, 8, 9),
+            (GOAWAY, 20, 7),
+            (WINDOW_UPDATE, 4, 3),
+        ] {
+            for (peer, fault) in [(Peer::Client, Err(Reason::FRAME_SIZE_ERROR)), (Peer::Server, Ok(()))] {
+                let mut counter = begun(peer, &Purse::default());
+                assert_eq!(counter.feed(&frame(kind, good)), Ok(()));
+                assert_eq!(counter.feed(&frame(kind, bad)), fault, "{kind}");
+            }
         }
     }
 
