@@ -66,8 +66,6 @@ fn our_client() {
     run_part("client", Some(folder.path()));
 }
 
-// What it measures is read from /proc.
-#[cfg(target_os = "linux")]
 #[test]
 fn floods() {
     run_part("floods", None);

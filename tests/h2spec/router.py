@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 
 TICKS = os.sysconf("SC_CLK_TCK")
+MEASURES = os.path.exists("/proc/self/status")
 
 
 class Router:
@@ -33,13 +34,17 @@ class Router:
             return file.read()
 
     def cpu(self):
-        """Seconds of CPU so far."""
+        """Seconds of CPU so far; 0 where the system does not say."""
+        if not MEASURES:
+            return 0
         with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def memory(self):
-        """Resident bytes now."""
+        """Resident bytes now; 0 where the system does not say."""
+        if not MEASURES:
+            return 0
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
             return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1)) * 1024
 
