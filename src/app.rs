@@ -46,7 +46,7 @@ impl App {
         telemetry::log::filter(settings);
         let layout = Layout::here(settings.lanes);
         let limits = limits(settings, layout.lanes);
-        let timeouts = Timeouts { connect: settings.connect_timeout, ..Timeouts::default() };
+        let timeouts = timeouts(settings);
         let roots = roots(settings.ca_file.as_deref())?;
         let egress = egress(&settings.proxy)?;
         let (drain, drained) = watch::channel(false);
@@ -171,6 +171,17 @@ fn limits(settings: &Settings, lanes: usize) -> Limits {
     // Each lane has its share: the kernel spreads connections evenly between them.
     let connections = settings.max_connections.div_ceil(lanes.max(1));
     Limits { body_bytes, connections, ..Limits::default() }
+}
+
+fn timeouts(settings: &Settings) -> Timeouts {
+    Timeouts {
+        head: settings.client_head_timeout,
+        body: settings.client_body_timeout,
+        idle: settings.client_idle_timeout,
+        write: settings.client_write_timeout,
+        connect: settings.connect_timeout,
+        ..Timeouts::default()
+    }
 }
 
 fn egress(proxy: &str) -> io::Result<Egress> {

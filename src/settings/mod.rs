@@ -132,6 +132,14 @@ pub struct Settings {
     pub stall_timeout: Option<Duration>,
     /// Silence towards a streaming client after which a comment is sent; zero = never.
     pub keep_alive: Duration,
+    /// Limit for the head of a client's request.
+    pub client_head_timeout: Duration,
+    /// Limit for silence in the body of a client's request.
+    pub client_body_timeout: Duration,
+    /// Limit for a client that does not read.
+    pub client_write_timeout: Duration,
+    /// Limit for a client's connection without a request.
+    pub client_idle_timeout: Duration,
     /// Time for running exchanges to end at shutdown.
     pub drain: Duration,
     /// Part of `drain` in which new connections are still served while `/readyz` says no.
@@ -218,6 +226,10 @@ impl Default for Settings {
             first_byte_timeout: Duration::ZERO,
             stall_timeout: None,
             keep_alive: Duration::ZERO,
+            client_head_timeout: Duration::ZERO,
+            client_body_timeout: Duration::ZERO,
+            client_write_timeout: Duration::ZERO,
+            client_idle_timeout: Duration::ZERO,
             drain: Duration::ZERO,
             drain_delay: Duration::ZERO,
             max_body: 0,

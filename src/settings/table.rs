@@ -231,6 +231,54 @@ pub const TABLE: &[Row] = &[
         ..PLAIN
     },
     Row {
+        name: "client_head_timeout",
+        value: LIMIT,
+        default: "30s",
+        help: "Limit for the head of a client's request, from its first byte; above it 408",
+        life: Life::Boot,
+        set: |s, text| {
+            s.client_head_timeout = value::patience(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "client_body_timeout",
+        value: LIMIT,
+        default: "60s",
+        help: "Limit for silence inside the body of a client's request; above it 408",
+        life: Life::Boot,
+        set: |s, text| {
+            s.client_body_timeout = value::patience(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "client_write_timeout",
+        value: LIMIT,
+        default: "300s",
+        help: "Limit for a client that does not read what is written to it; above it the connection is closed",
+        life: Life::Boot,
+        set: |s, text| {
+            s.client_write_timeout = value::patience(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "client_idle_timeout",
+        value: LIMIT,
+        default: "300s",
+        help: "Limit for a client's connection without a request; above it the connection is closed",
+        life: Life::Boot,
+        set: |s, text| {
+            s.client_idle_timeout = value::patience(text)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
         name: "drain",
         value: LIMIT,
         default: "30s",

@@ -20,6 +20,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * factor).map_err(|_| format!("`{text}` is out of range for a duration"))
 }
 
+/// A duration that leaves time for something: zero is refused.
+pub fn patience(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("`{}` leaves no time at all", text.trim())),
+        time => Ok(time),
+    }
+}
+
 /// A size in bytes: a number, or a number with `KiB`, `MiB` or `GiB`.
 pub fn size(text: &str) -> Result<usize, String> {
     let text = text.trim();
@@ -114,6 +122,8 @@ mod tests {
         assert_eq!(duration("1.5m").unwrap(), Duration::from_secs(90));
         assert!(duration("5 parsecs").is_err());
         assert!(duration("-1s").is_err());
+        assert_eq!(patience("1ms").unwrap(), Duration::from_millis(1));
+        assert!(patience("0").unwrap_err().contains("no time"));
         assert_eq!(size("64MiB").unwrap(), 64 << 20);
         assert!(size("many").is_err());
     }
