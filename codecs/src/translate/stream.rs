@@ -116,6 +116,14 @@ impl Tap {
         };
         let (observed, estimate) = (&mut self.observed, self.estimate);
         self.source.push(chunk, &mut |event| observed.watched(&event, estimate));
+        // What cannot be read is not passed on: the bytes before it may have ended anywhere.
+        self.border &= !self.source.unreadable;
+    }
+
+    /// Whether the stream has become something that no client can read: the chunk that was pushed last must not be passed
+    /// on, nor any behind it, and [`Tap::fail`] says so.
+    pub fn is_unreadable(&self) -> bool {
+        self.source.unreadable
     }
 
     /// The stream is at its end.
@@ -207,6 +215,8 @@ struct Source {
     deframer: Deframer,
     decode: Decode,
     over: bool,
+    /// It ended because its bytes have no meaning: neither by a word of the upstream's nor by their end.
+    unreadable: bool,
 }
 
 #[derive(Debug)]
@@ -216,6 +226,8 @@ struct Decode {
     shape: Shape,
     /// Payloads so far.
     frames: u64,
+    /// A payload was no JSON.
+    nonsense: bool,
     #[cfg(debug_assertions)]
     check: Check,
 }
@@ -230,10 +242,12 @@ impl Source {
                 // This one counts what its deltas bring, to add what the end of an item shows to be missing.
                 shape: Shape::new(dialect != Dialect::OpenAiResponses),
                 frames: 0,
+                nonsense: false,
                 #[cfg(debug_assertions)]
                 check: Check::default(),
             },
             over: false,
+            unreadable: false,
         }
     }
 
@@ -243,6 +257,7 @@ impl Source {
         }
         let (decode, over) = (&mut self.decode, &mut self.over);
         let result = self.deframer.push(chunk, &mut |frame| decode.frame(frame, over, emit));
+        self.unreadable = decode.nonsense || (result.is_err() && !self.over);
         self.framing(result, emit);
     }
 
@@ -296,6 +311,7 @@ impl Decode {
             Err(_) if frame.data.trim_ascii().is_empty() => {}
             Err(_) => {
                 *over = true;
+                self.nonsense = true;
                 emit(Event::Error(bad_json(&frame)));
             }
         }

@@ -72,8 +72,19 @@ impl Pipe {
         let from = ready.len();
         match &mut self.way {
             Way::Forward(tap) => {
+                if tap.is_unreadable() {
+                    return;
+                }
                 tap.push(&chunk);
-                ready.extend(self.veil.pass(chunk, tap));
+                match &tap.observed().error {
+                    // Some clients skip what they cannot read: behind it they must not find a good end.
+                    Some(error) if tap.is_unreadable() => {
+                        let error = error.clone();
+                        ready.extend(self.veil.release());
+                        told_by_us(tap, error, ready);
+                    }
+                    _ => ready.extend(self.veil.pass(chunk, tap)),
+                }
             }
             Way::Translate { translator, out } => {
                 translator.push(&chunk, out);
