@@ -252,15 +252,23 @@ pub(super) async fn attempt<'a>(
 /// Reads an error answer.
 async fn refused(response: Response, exchange: &Exchange, candidate: &Candidate) -> Failure {
     let Response { head, mut body, .. } = response;
-    let read = tokio::time::timeout(ERROR_BODY_TIME, body.collect(ERROR_BODY_BYTES)).await;
-    let bytes = read.ok().and_then(Result::ok).unwrap_or_default();
-    let plain = relay::inflate::whole(&head.headers, &bytes, ERROR_BODY_BYTES).unwrap_or_default();
+    if !(400..600).contains(&head.status.as_u16()) {
+        // Not for the client: it would send its request, and the key to this gateway, wherever the provider points.
+        let message = format!("the provider answered with status {}: is its base_url right?", head.status.as_u16());
+        return Failure::judged(ApiError { status: Some(502), ..ApiError::new(ErrorKind::Api, message) });
+    }
     let dialect = candidate.upstream.dialect();
+    let read = tokio::time::timeout(ERROR_BODY_TIME, body.collect(ERROR_BODY_BYTES)).await;
+    let bytes = read.ok().and_then(Result::ok);
+    let readable = bytes.and_then(|bytes| relay::inflate::whole(&head.headers, &bytes, ERROR_BODY_BYTES).ok());
+    // The status alone says something too; but what cannot be read as a whole is not passed on.
+    let verbatim = dialect == exchange.client && readable.is_some();
+    let plain = readable.unwrap_or_default();
     let mut error = dialect.decode_error(head.status.as_u16(), &plain);
     error.status = Some(head.status.as_u16());
     error.retry_after = retry_after(&head.headers).or(error.retry_after);
     let mut failure = Failure::judged(error);
-    if dialect == exchange.client {
+    if verbatim {
         let mut own = ResponseHead::new(head.status);
         own.headers = relay::passed(&head.headers);
         own.headers.remove("content-encoding");

@@ -144,8 +144,7 @@ pub(super) async fn from_stream<'a>(
             Err(error) => return Err((call, Failure::judged(error))),
         }
         if fold.bytes > DOCUMENT_BYTES {
-            let error = ApiError::new(ErrorKind::Api, "the provider's answer is too large");
-            return Err((call, Failure::judged(error)));
+            return Err((call, Failure::judged(too_large())));
         }
     }
     match fold.finish(exchange.client, &answer.context) {
@@ -256,7 +255,7 @@ async fn whole(stall: Option<Duration>, body: &mut Body) -> Result<Bytes, ApiErr
     all.extend_from_slice(&second);
     while let Some(chunk) = within(stall, body).await? {
         if all.len() + chunk.len() > DOCUMENT_BYTES {
-            return Err(ApiError::new(ErrorKind::Api, "the provider's answer is too large"));
+            return Err(too_large());
         }
         all.extend_from_slice(&chunk);
     }
@@ -275,11 +274,22 @@ async fn within(stall: Option<Duration>, body: &mut Body) -> Result<Option<Bytes
 }
 
 fn parse<'b>(body: &'b Bytes, recorder: &'b mut Recorder) -> Result<Raw<'b>, ApiError> {
-    Raw::parse_recorded(body, recorder).map_err(|error| {
-        let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer is not valid JSON: {error}"));
+    let wrong = |what: String| {
+        let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer is {what}"));
         api.status = Some(502);
         api
-    })
+    };
+    let raw = Raw::parse_recorded(body, recorder).map_err(|error| wrong(format!("not valid JSON: {error}")))?;
+    if !raw.is_object() {
+        return Err(wrong(format!("{}, not a JSON object", raw.kind().name())));
+    }
+    Ok(raw)
+}
+
+fn too_large() -> ApiError {
+    let mut api = ApiError::new(ErrorKind::Api, "the provider's answer is too large");
+    api.status = Some(502);
+    api
 }
 
 fn nonsense(error: &inflate::InflateError) -> ApiError {

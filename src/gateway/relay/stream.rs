@@ -170,7 +170,9 @@ impl Source {
 }
 
 fn broken(error: &super::inflate::InflateError) -> ApiError {
-    ApiError::new(ErrorKind::Api, format!("the provider's answer cannot be read: {error}"))
+    let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer cannot be read: {error}"));
+    api.status = Some(502);
+    api
 }
 
 fn joined(ready: &mut Vec<Bytes>) -> Bytes {
