@@ -431,12 +431,13 @@ async fn read(call: &mut Call<'_, Fresh>, head: &RequestHead, limit: usize) -> R
 
 /// The answer to a client whose body we could not read.
 fn wire_error(kind: &Kind) -> ApiError {
-    let error = match kind {
-        Kind::TooLarge { .. } => ErrorKind::TooLarge,
-        Kind::Timeout(_) => ErrorKind::Timeout,
-        _ => ErrorKind::Invalid,
+    let (error, status) = match kind {
+        Kind::TooLarge { .. } => (ErrorKind::TooLarge, None),
+        // Not the kind `timeout`: that is a provider's.
+        Kind::Timeout(_) => (ErrorKind::Invalid, Some(reply::TOO_SLOW)),
+        _ => (ErrorKind::Invalid, None),
     };
-    ApiError::new(error, format!("the request body cannot be read: {kind}"))
+    ApiError { status, ..ApiError::new(error, format!("the request body cannot be read: {kind}")) }
 }
 
 /// Checks the body and finds what routing needs.

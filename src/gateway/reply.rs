@@ -3,11 +3,17 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use codecs::{dialect::Dialect, hub::ApiError};
+use codecs::{
+    dialect::Dialect,
+    hub::{ApiError, ErrorKind},
+};
 use proxy::{Call, Fresh, ResponseHead, StatusCode};
 
 use super::exchange::Exchange;
 use crate::route::Candidate;
+
+/// The status for a client that does not bring its request to an end. No dialect has a word for it, all SDKs know it.
+pub(super) const TOO_SLOW: u16 = 408;
 
 /// Sends a document.
 pub(super) async fn document(
@@ -42,6 +48,8 @@ pub(super) async fn error_with(
 ) {
     let mut body = Vec::with_capacity(256);
     let status = dialect.encode_error(error, request_id, &mut body);
+    let too_slow = error.kind == ErrorKind::Invalid && error.status == Some(TOO_SLOW);
+    let status = if too_slow { TOO_SLOW } else { status };
     head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     head = head.with("content-type", "application/json");
     if dialect == Dialect::Anthropic {
