@@ -201,6 +201,9 @@ impl Record {
         } else if let Some(last) = self.failed.last_mut() {
             // The client got the last failure as its answer.
             last.bytes_out = end.bytes_out;
+            if let (0, Some(error)) = (last.status, end.error) {
+                last.status = last.dialect.encode_error(error, "", &mut Vec::new());
+            }
         }
         let Self { sinks, row, failed, open, .. } = self;
         let attempts = row.attempt;
