@@ -16,6 +16,8 @@ mod content;
 mod crowd;
 #[path = "chaos/cuts.rs"]
 mod cuts;
+#[path = "chaos/http2.rs"]
+mod http2;
 #[path = "chaos/reach.rs"]
 mod reach;
 mod support;

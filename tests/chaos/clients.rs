@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use codecs::dialect::Dialect;
-use flow_router::store::usage::Outcome;
+use flow_router::store::usage::{Outcome, UsageRow};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -156,8 +156,15 @@ async fn a_client_that_leaves_in_any_phase() {
     let gauges = world.quiet(0).await;
     assert_eq!(gauges.get("flow_router_cooling"), 0, "a client that leaves is nobody's fault");
     let rows = world.over().await;
+    // Nobody was asked yet, and so nobody's name is in the row; without a head there is none.
+    let unasked = expected.iter().filter(|(_, phase)| *phase == Phase::Body).count();
+    assert_eq!(rows.of("").len(), unasked);
+    assert!(
+        rows.of("").iter().all(|row| (row.outcome, row.attempts) == (Outcome::ClientError, 0)),
+        "{:?}",
+        rows.of("")
+    );
     for (name, phase) in expected {
-        // Nobody was asked yet, and so nobody's name is in the row.
         if matches!(phase, Phase::Head | Phase::Body) {
             assert!(rows.of(&name).is_empty(), "{name}");
             continue;
@@ -207,7 +214,12 @@ async fn slow_writers_are_given_up() {
         }
         assert!(conn.closed().await, "{client:?} {at}");
     }
-    world.over().await;
+    let rows = world.over().await;
+    let unasked = rows.of("");
+    // Three of the places are in the body.
+    assert_eq!(unasked.len(), 3 * PAIRS.len());
+    let blamed = |row: &UsageRow| (row.outcome, row.status, row.attempts) == (Outcome::ClientError, 408, 0);
+    assert!(unasked.iter().all(blamed), "{unasked:?}");
 }
 
 /// A client that is slow all the time, but within its limits, is served.

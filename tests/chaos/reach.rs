@@ -89,7 +89,7 @@ async fn a_handshake_that_never_ends() {
 }
 
 /// A task that ends with its test.
-struct Listening(JoinHandle<()>);
+pub(crate) struct Listening(pub(crate) JoinHandle<()>);
 
 impl Drop for Listening {
     fn drop(&mut self) {
@@ -98,13 +98,13 @@ impl Drop for Listening {
 }
 
 /// A certificate authority that a router may be told to trust.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -114,19 +114,20 @@ impl Authority {
     }
 
     /// A server's side of TLS, with a certificate for 127.0.0.1 that `change` may spoil.
-    fn acceptor(&self, change: fn(&mut CertificateParams), own: bool) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, change: fn(&mut CertificateParams), own: bool, alpn: &[&str]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "an upstream");
         change(&mut params);
         let certificate = if own { params.self_signed(&key) } else { params.signed_by(&key, &self.issuer) };
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certificate.unwrap().der().clone()], key)
             .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 }
@@ -183,13 +184,15 @@ async fn hear(io: &mut TlsStream<TcpStream>) -> bool {
     true
 }
 
-/// A router that trusts this authority, and a provider named `u` at `addr`.
-async fn trusting(authority: &Authority, providers: &[(&str, SocketAddr)]) -> World {
+/// A router that trusts this authority, with providers at these addresses and short limits.
+pub(crate) async fn trusting(authority: &Authority, providers: &[(&str, SocketAddr)]) -> World {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
     std::fs::write(&file, &authority.pem).unwrap();
     let of = |(name, addr): &(&str, SocketAddr)| provider_at(name, Dialect::OpenAiChat, &format!("https://{addr}"));
-    let config: String = providers.iter().map(of).collect();
+    let ms = SHORT.as_millis();
+    let limits = format!("stall_timeout = \"{ms}ms\"\nfirst_byte_timeout = \"{ms}ms\"\n");
+    let config = limits + &providers.iter().map(of).collect::<String>();
     World::start(&config, &["--ca-file", file.to_str().unwrap()]).await
 }
 
@@ -204,11 +207,11 @@ async fn certificates_that_are_not_to_be_trusted() {
         |params| params.subject_alt_names = vec![SanType::DnsName("other.test".try_into().unwrap())];
     let (mut running, mut providers) = (Vec::new(), Vec::new());
     for (name, manner, words) in [
-        ("own", Manner::Tls(authority.acceptor(|_| {}, true), nothing), "unknown issuer"),
-        ("stranger", Manner::Tls(Authority::new("a stranger").acceptor(|_| {}, false), nothing), "unknown issuer"),
-        ("expired", Manner::Tls(authority.acceptor(expired, false), nothing), "expired"),
-        ("early", Manner::Tls(authority.acceptor(early, false), nothing), "not yet valid"),
-        ("other", Manner::Tls(authority.acceptor(other, false), nothing), "is not for 127.0.0.1"),
+        ("own", Manner::Tls(authority.acceptor(|_| {}, true, &[]), nothing), "unknown issuer"),
+        ("stranger", Manner::Tls(Authority::new("a stranger").acceptor(|_| {}, false, &[]), nothing), "unknown issuer"),
+        ("expired", Manner::Tls(authority.acceptor(expired, false, &[]), nothing), "expired"),
+        ("early", Manner::Tls(authority.acceptor(early, false, &[]), nothing), "not yet valid"),
+        ("other", Manner::Tls(authority.acceptor(other, false, &[]), nothing), "is not for 127.0.0.1"),
         // Alerts: handshake_failure, internal_error; an answer in the clear; noise; a close.
         ("refusal", Manner::Bare(b"\x15\x03\x03\x00\x02\x02\x28"), "tls"),
         ("failure", Manner::Bare(b"\x15\x03\x03\x00\x02\x02\x50"), "tls"),
@@ -264,7 +267,7 @@ async fn a_tls_stream_that_is_cut() {
     }
     let authority = Authority::new("an authority");
     let done = Arc::default();
-    let tls = |then: Then| Manner::Tls(authority.acceptor(|_| {}, false), then);
+    let tls = |then: Then| Manner::Tls(authority.acceptor(|_| {}, false, &[]), then);
     let (mut running, mut providers) = (Vec::new(), Vec::new());
     for (name, manner) in [
         // Good ones first: the authority is trusted.

@@ -343,4 +343,4 @@ pub(crate) fn resident_bytes(pid: u32) -> usize {
 }
 
 /// Short limits for cases in which nothing comes: well above what a busy machine needs for one step.
-pub(crate) const SHORT: Duration = Duration::from_millis(1_500);
+pub(crate) const SHORT: Duration = Duration::from_millis(2_000);

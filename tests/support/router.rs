@@ -14,9 +14,11 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, Upstream, within};
 
-/// A command of the binary, cut off from the environment.
+/// A command of the binary, cut off from the environment. `TEST_FLOW_ROUTER` names another one to test, such as a release
+/// build.
 pub(crate) fn command(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flow-router"));
+    let other = std::env::var_os("TEST_FLOW_ROUTER");
+    let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_flow-router").into()));
     command.env_clear().env("HOME", dir).env("FLOW_ROUTER_DATA_DIR", dir.join("data")).stdin(Stdio::null());
     command
 }

@@ -160,6 +160,11 @@ impl Conn {
         Some(asked)
     }
 
+    /// Drops the record of what was asked so far, on all connections.
+    pub(crate) fn forget(&self) {
+        self.record.lock().unwrap().clear();
+    }
+
     /// Writes bytes as they are; false when the gateway has gone.
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.io.write_all(bytes.as_ref()).await.is_ok()
