@@ -109,3 +109,39 @@ async fn more_connections_than_there_may_be() {
     assert_eq!(ask.view(addr).await, View::Whole);
     world.over().await;
 }
+
+/// A crowd that takes every descriptor that the system gives us: nobody else can be served, nothing breaks, and when it
+/// leaves everything is as before.
+#[tokio::test]
+async fn more_connections_than_there_are_descriptors() {
+    const DESCRIPTORS: usize = 128;
+    let world = World::start_with("", &[], Some(DESCRIPTORS)).await;
+    let addr = world.addr();
+    let mut crowd = open(addr, DESCRIPTORS + 50).await;
+    // Some were accepted, and one of these asks: there is no descriptor for a connection to its provider, unless one is
+    // kept in the pool.
+    let ask = Ask::new(Dialect::OpenAiChat, true, "good/first");
+    let (path, body) = ask.wire();
+    let first = &mut crowd[0];
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    first.write_all((head + &body).as_bytes()).await.unwrap();
+    let mut answer = [0; 9];
+    within("the answer", first.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 ");
+    // Its processor has better things to do than to try again and again.
+    let before = ticks(world.router.pid());
+    let silence = tokio::time::timeout(Duration::from_secs(1), crowd[DESCRIPTORS + 49].read_u8()).await;
+    assert!(silence.is_err(), "it was closed or answered");
+    assert!(ticks(world.router.pid()) - before < 30, "it is busy with failing");
+    drop(crowd);
+    let gauges = world.quiet(0).await;
+    assert!(gauges.get("flow_router_accept_failures_total{lane=\"0\"}") > 0);
+    world.over().await;
+}
+
+/// Time on a processor so far, in hundredths of a second.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}

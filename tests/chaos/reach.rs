@@ -244,14 +244,14 @@ async fn a_tls_stream_that_is_cut() {
     let dialect = Dialect::OpenAiChat;
     /// The end that TLS knows, and what comes before it.
     async fn say(mut io: TlsStream<TcpStream>, bytes: Vec<u8>, notify: bool) {
-        while hear(&mut io).await {
-            io.write_all(&bytes).await.unwrap();
-            io.flush().await.unwrap();
-            if notify {
-                drop(io.shutdown().await);
-            }
-            // Without a word: the socket is closed under the session.
+        if !hear(&mut io).await {
             return;
+        }
+        io.write_all(&bytes).await.unwrap();
+        io.flush().await.unwrap();
+        // Else without a word: the socket is closed under the session.
+        if notify {
+            drop(io.shutdown().await);
         }
     }
     fn open_ended(whole: bool) -> Vec<u8> {

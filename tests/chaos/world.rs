@@ -4,6 +4,8 @@ use std::{
     collections::HashMap,
     fs,
     net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -12,7 +14,11 @@ use flow_router::store::usage::{Filter, Names, Outcome, UsageRow, list};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    support::{Answer, Client, PATIENCE, Router, Upstream, router::provider, speech},
+    support::{
+        Answer, Client, PATIENCE, Router, Upstream,
+        router::{command, provider},
+        speech,
+    },
     view::{View, view},
 };
 
@@ -126,6 +132,11 @@ impl Gauges {
 impl World {
     /// Starts a router with this configuration, has it serve a little, and writes its numbers down.
     pub(crate) async fn start(config: &str, flags: &[&str]) -> Self {
+        Self::start_with(config, flags, None).await
+    }
+
+    /// Likewise, with so many descriptors at most.
+    pub(crate) async fn start_with(config: &str, flags: &[&str], descriptors: Option<usize>) -> Self {
         let good = Upstream::start(|mut conn| async move {
             while let Some(asked) = conn.asked().await {
                 answer_well(&mut conn, Dialect::OpenAiChat, asked.json()["stream"] == true).await;
@@ -133,7 +144,14 @@ impl World {
         })
         .await;
         let config = config.to_owned() + &provider("good", Dialect::OpenAiChat, &good);
-        let router = Router::start_with(&config, &[&["--lanes", "1", "--log", "warn"], flags].concat());
+        let flags = [&["--lanes", "1", "--log", "warn"], flags].concat();
+        let router = match descriptors {
+            None => Router::start_with(&config, &flags),
+            Some(most) => {
+                let dir = tempfile::tempdir().unwrap();
+                Router::start_as(limited(dir.path(), most), dir, &config, &flags)
+            }
+        };
         let mut world = Self { router, _good: good, before: Marks { files: 0, resident: 0 }, growth: GROWTH };
         for _ in 0..WARM {
             world.serves().await;
@@ -210,6 +228,15 @@ impl World {
         assert!(self.router.ended().await.success(), "{}", self.router.log());
         Rows::read(&self.router)
     }
+}
+
+/// The program, with so many descriptors at most. The shell makes way for it.
+fn limited(dir: &Path, descriptors: usize) -> Command {
+    let plain = command(dir);
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")).arg(plain.get_program());
+    limited.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    limited
 }
 
 /// What was booked, by the name of the model.
