@@ -8,12 +8,13 @@ use std::{collections::HashSet, fs, path::PathBuf};
 use bytes::BytesMut;
 use codecs::{
     dialect::{Context, Dialect, Target, UrlParts},
+    frame::FRAME_BYTES_MAX,
     hub::{
-        ToolKind, hygiene, names,
+        ApiError, ErrorKind, ToolKind, hygiene, names,
         request::{Message, Part, Request, Role},
     },
     json::Raw,
-    translate::{StreamTranslator, translate_request},
+    translate::{StreamTranslator, Tap, translate_request},
 };
 use serde_json::{Value, json};
 
@@ -189,5 +190,36 @@ fn check_payloads(out: &[u8], mutant: &Value) {
         let line = line.strip_prefix("data:").unwrap_or(line).trim();
         let framing = line.is_empty() || line.starts_with(':') || line.starts_with("event:") || line == "[DONE]";
         assert!(framing || Raw::parse_str(line).is_ok(), "{line}\nfrom {mutant}");
+    }
+}
+
+/// A forwarded stream is watched for the moment from which on no client can read it; what the upstream itself calls an error
+/// is none.
+#[test]
+fn a_tap_tells_nonsense_from_errors() {
+    for (from, stream) in vectors("stream") {
+        let mut tap = Tap::new(from, &Context::default());
+        for chunk in stream.as_bytes().chunks(7) {
+            tap.push(chunk);
+            assert!(!tap.is_unreadable(), "{from:?} {stream}");
+        }
+        tap.finish();
+        assert!(!tap.is_unreadable(), "{from:?}: an end is not nonsense");
+    }
+    for dialect in Dialect::ALL {
+        let (before, behind) = if dialect == Dialect::Ollama { ("", "\n") } else { ("data: ", "\n\n") };
+        let event = |data: &str| format!("{before}{data}{behind}");
+        let mut tap = Tap::new(dialect, &Context::default());
+        tap.push(event(r#"{"error":{"message":"no","code":500}}"#).as_bytes());
+        assert!(!tap.is_unreadable(), "{dialect:?}");
+        for nonsense in [event("<html>"), event(r#"{"a":"#), event(&"x".repeat(FRAME_BYTES_MAX + 1))] {
+            let mut tap = Tap::new(dialect, &Context::default());
+            tap.push(nonsense.as_bytes());
+            assert!(tap.is_unreadable() && tap.observed().error.is_some(), "{dialect:?}");
+            // The chunk is not passed on: whatever is there already is ended before the error.
+            let mut out = BytesMut::new();
+            tap.fail(ApiError::new(ErrorKind::Api, "why"), &mut out);
+            assert!(out.starts_with(b"\n") && out.windows(3).any(|window| window == b"why"), "{dialect:?} {out:?}");
+        }
     }
 }
