@@ -1,13 +1,15 @@
 //! Translation of whole streams: upstream bytes in, client bytes out, framing included. Throughput counts upstream bytes.
 
+mod traffic;
+
 use std::hint::black_box;
 
 use bytes::BytesMut;
 use codecs::{
-    dialect::{Context, Dialect, StreamEncode},
+    dialect::{Context, Dialect, StreamEncode, Target, UrlParts},
     hub::{Event, Field, Finish, Open, ToolKind, Usage},
-    json::Text,
-    translate::{StreamTranslator, Tap},
+    json::{Raw, Recorder, Text},
+    translate::{StreamTranslator, Tap, translate_request},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -84,6 +86,46 @@ fn pairs(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Answers whose events vary: thinking, text and calls in turns.
+fn varied(criterion: &mut Criterion) {
+    let pieces = traffic::answer(20);
+    let (chat, anthropic) = (Dialect::OpenAiChat, Dialect::Anthropic);
+    let mut group = criterion.benchmark_group("varied");
+    let mut out = BytesMut::with_capacity(64 << 10);
+    for (name, stream, upstream, client) in [
+        ("openai-chat to anthropic", traffic::chat(&pieces, false), chat, anthropic),
+        ("padded openai-chat to anthropic", traffic::chat(&pieces, true), chat, anthropic),
+        ("anthropic to openai-chat", traffic::anthropic(&pieces), anthropic, chat),
+    ] {
+        group.throughput(Throughput::Bytes(stream.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| translate(stream.as_bytes(), upstream, client, &mut out));
+        });
+    }
+    group.finish();
+}
+
+/// A conversation of 200 kB with twenty tools: parsed, decoded, encoded.
+fn conversation(criterion: &mut Criterion) {
+    let (chat, anthropic) = (Dialect::OpenAiChat, Dialect::Anthropic);
+    let mut group = criterion.benchmark_group("conversation");
+    let target = Target { model: "some-model".into(), stream: true, ..Target::default() };
+    for (name, body, from, to) in [
+        ("openai-chat to anthropic", traffic::chat_request(200_000), chat, anthropic),
+        ("anthropic to openai-chat", traffic::anthropic_request(200_000), anthropic, chat),
+    ] {
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let mut recorder = Recorder::default();
+                let raw = Raw::parse_recorded(black_box(body.as_bytes()), &mut recorder).ok()?;
+                translate_request(from, to, raw, &UrlParts::default(), &target).ok()
+            });
+        });
+    }
+    group.finish();
+}
+
 /// The raw lane: a copy, and the copy with a tap.
 fn raw(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("raw");
@@ -107,5 +149,5 @@ fn raw(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pairs, raw);
+criterion_group!(benches, pairs, varied, conversation, raw);
 criterion_main!(benches);

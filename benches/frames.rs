@@ -1,5 +1,7 @@
 //! Framing: bytes in, payloads out. Typical, worst legal and hostile input.
 
+mod traffic;
+
 use std::hint::black_box;
 
 use codecs::frame::{Deframer, Framing};
@@ -31,6 +33,8 @@ fn frames(criterion: &mut Criterion) {
             format!("event: content_block_delta\n{}", event(164)).repeat(5_000),
             READ_BYTES,
         ),
+        ("sse/typical: Anthropic answer", Framing::Sse, traffic::anthropic(&traffic::answer(20)), READ_BYTES),
+        ("sse/typical: OpenAI answer", Framing::Sse, traffic::chat(&traffic::answer(20), true), READ_BYTES),
         ("sse/worst: 1-byte events", Framing::Sse, event(1).repeat(100_000), READ_BYTES),
         ("sse/worst: 1 MiB event in 1 KiB reads", Framing::Sse, event(1 << 20), 1 << 10),
         ("sse/worst: byte by byte", Framing::Sse, event(192).repeat(500), 1),

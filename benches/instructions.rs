@@ -3,14 +3,20 @@
 //! `instructions.sh` counts the instructions of two runs and divides their difference, so that start-up does not count.
 //! Instruction counts do not depend on what else the machine does: they guard, wall time only informs.
 
+mod traffic;
+
 use std::hint::black_box;
 
 use bytes::BytesMut;
 use codecs::{
-    dialect::{Context, Dialect},
-    json::Raw,
-    translate::StreamTranslator,
+    dialect::{Context, Dialect, Target, UrlParts},
+    frame::{Deframer, Framing},
+    json::{Raw, Recorder},
+    translate::{StreamTranslator, translate_request},
 };
+
+/// What one read of a connection delivers.
+const READ_BYTES: usize = 16 << 10;
 
 const CHAT: &str = "data: {\"id\":\"chatcmpl-9fKx2Lw8ZQy4VbN7TtRc1MdE\",\"object\":\"chat.completion.chunk\",\"created\":1756000000,\"model\":\"gpt-5.2-2026-01-15\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" understanding\"},\"finish_reason\":null}]}\n\n";
 const ANTHROPIC: [&str; 2] = [
@@ -30,6 +36,50 @@ fn translate(upstream: Dialect, client: Dialect, start: &str, delta: &str, round
     }
 }
 
+/// Whole answers whose events vary, until about `rounds` events were translated.
+fn varied(upstream: Dialect, client: Dialect, rounds: usize, render: impl Fn(&[traffic::Piece]) -> String) {
+    let pieces = traffic::answer(4);
+    let stream = render(&pieces);
+    let mut out = BytesMut::with_capacity(1 << 16);
+    for _ in 0..rounds / pieces.len() {
+        let mut translator = StreamTranslator::new(upstream, client, &Context::default());
+        for chunk in black_box(stream.as_bytes()).chunks(READ_BYTES) {
+            out.clear();
+            translator.push(chunk, &mut out);
+            black_box(&out);
+        }
+        out.clear();
+        translator.finish(&mut out);
+    }
+    eprintln!("{} bytes, {} pieces", stream.len(), pieces.len());
+}
+
+/// Events cut and nothing else.
+fn cut(rounds: usize) {
+    let pieces = traffic::answer(4);
+    let stream = traffic::anthropic(&pieces);
+    for _ in 0..rounds / pieces.len() {
+        let mut deframer = Deframer::new(Framing::Sse);
+        for chunk in black_box(stream.as_bytes()).chunks(READ_BYTES) {
+            let _ = deframer.push(chunk, &mut |frame| {
+                black_box(frame.data);
+            });
+        }
+    }
+    eprintln!("{} bytes, {} pieces", stream.len(), pieces.len());
+}
+
+/// A conversation of 200 kB, a thousandth of it a round.
+fn request(from: Dialect, to: Dialect, body: &str, rounds: usize) {
+    let url = UrlParts::default();
+    let target = Target { model: "some-model".into(), stream: true, ..Target::default() };
+    for _ in 0..rounds / 1_000 {
+        let mut recorder = Recorder::default();
+        let raw = Raw::parse_recorded(black_box(body.as_bytes()), &mut recorder);
+        black_box(raw.is_ok_and(|raw| translate_request(from, to, raw, &url, &target).is_ok()));
+    }
+}
+
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let workload = args.next().unwrap_or_default();
@@ -44,8 +94,20 @@ fn main() {
         "anthropic-to-chat" => {
             translate(Dialect::Anthropic, Dialect::OpenAiChat, ANTHROPIC[0], ANTHROPIC[1], rounds);
         }
-        _ => {
-            println!("usage: instructions (parse|chat-to-anthropic|chat-to-responses|anthropic-to-chat) ROUNDS");
+        "varied-chat-to-anthropic" => {
+            varied(Dialect::OpenAiChat, Dialect::Anthropic, rounds, |pieces| traffic::chat(pieces, false));
         }
+        "varied-padded-to-anthropic" => {
+            varied(Dialect::OpenAiChat, Dialect::Anthropic, rounds, |pieces| traffic::chat(pieces, true));
+        }
+        "varied-anthropic-to-chat" => varied(Dialect::Anthropic, Dialect::OpenAiChat, rounds, traffic::anthropic),
+        "varied-sse" => cut(rounds),
+        "request-chat-to-anthropic" => {
+            request(Dialect::OpenAiChat, Dialect::Anthropic, &traffic::chat_request(200_000), rounds);
+        }
+        "request-anthropic-to-chat" => {
+            request(Dialect::Anthropic, Dialect::OpenAiChat, &traffic::anthropic_request(200_000), rounds);
+        }
+        _ => println!("usage: instructions WORKLOAD ROUNDS; the workloads are in instructions.sh"),
     }
 }

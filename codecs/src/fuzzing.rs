@@ -9,9 +9,13 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     dialect::{Context, Dialect, Target, UrlParts},
-    frame::{Deframer, FrameError, Framing},
+    frame::{
+        Aws, AwsError, Connect, ConnectError, Deframer, Envelope, FrameError, Framing, HeaderValue, Message,
+        write_envelope, write_message,
+    },
     json::{MemberEdits, Raw, Recorder, Splice, Tape, tape},
     patch::{FixId, ReplyEdits, StreamPatch},
+    proto,
     translate::{StreamTranslator, Tap, translate_reply, translate_request},
 };
 
@@ -59,6 +63,111 @@ pub fn sse(input: &[u8]) {
 pub fn ndjson(input: &[u8]) {
     deframe(Framing::NdJson, input);
     deframe(Framing::JsonArray, input);
+}
+
+/// Envelopes as they were, what they are when they are written again, and how the stream ended.
+type Envelopes = (Vec<(bool, bool, Vec<u8>)>, BytesMut, Result<bool, ConnectError>);
+
+fn envelopes<'s>(mut pieces: impl Iterator<Item = &'s [u8]>) -> Envelopes {
+    let mut connect = Connect::with_limit(1 << 10);
+    let (mut seen, mut again) = (Vec::new(), BytesMut::new());
+    let mut each = |envelope: Envelope<'_>| {
+        assert!(envelope.data.len() <= 1 << 10);
+        write_envelope(envelope.end, &mut again, |out| out.extend_from_slice(envelope.data));
+        seen.push((envelope.end, envelope.compressed, envelope.data.to_vec()));
+    };
+    let result = pieces.try_for_each(|piece| connect.push(piece, &mut each)).and_then(|()| connect.finish());
+    (seen, again, result.map(|()| connect.ended()))
+}
+
+/// Input: size of the pieces, then a stream of Connect envelopes.
+pub fn connect(input: &[u8]) {
+    let Some(([size], stream)) = choices(input) else { return };
+    let whole = envelopes(&mut [stream].into_iter());
+    assert_eq!(whole, envelopes(&mut stream.chunks(size.max(1))));
+    let (seen, written, result) = whole;
+    let (read, again, _) = envelopes(&mut [&written[..]].into_iter());
+    assert_eq!(written, again);
+    assert!(seen.iter().map(|(end, _, data)| (end, data)).eq(read.iter().map(|(end, _, data)| (end, data))));
+    if result.is_ok() && seen.iter().all(|(_, compressed, _)| !compressed) {
+        assert_eq!(written, stream);
+    }
+}
+
+type Messages = (Vec<(Vec<(String, String)>, Vec<u8>)>, BytesMut, Option<AwsError>);
+
+fn messages<'s>(mut pieces: impl Iterator<Item = &'s [u8]>) -> Messages {
+    let mut aws = Aws::default();
+    let (mut seen, mut again) = (Vec::new(), BytesMut::new());
+    let mut each = |message: Message<'_>| {
+        let headers: Vec<(&str, HeaderValue<'_>)> = message.headers.collect();
+        write_message(&headers, &mut again, |out| out.extend_from_slice(message.payload));
+        let shown = headers.iter().map(|(name, value)| ((*name).to_owned(), format!("{value:?}")));
+        seen.push((shown.collect(), message.payload.to_vec()));
+    };
+    let result = pieces.try_for_each(|piece| aws.push(piece, &mut each)).and_then(|()| aws.finish());
+    (seen, again, result.err())
+}
+
+/// Input: size of the pieces, then an AWS event stream. Fuzzers do not find checksums: where the input is no message, it
+/// is taken for a header block and for a payload, of a message with right ones.
+pub fn aws(input: &[u8]) {
+    let Some(([size], stream)) = choices(input) else { return };
+    let whole = messages(&mut [stream].into_iter());
+    assert_eq!(whole, messages(&mut stream.chunks(size.max(1))));
+    assert!(stream.starts_with(&whole.1), "writing what was read gives the same bytes");
+    let (block, payload) = stream.split_at(size.min(stream.len()));
+    let sealed = sealed(block, payload);
+    let whole = messages(&mut [&sealed[..]].into_iter());
+    assert_eq!(whole, messages(&mut sealed.chunks(size.max(1))));
+    assert!(whole.2.is_some() || whole.1 == sealed);
+}
+
+/// A message whose lengths and checksums are right.
+fn sealed(block: &[u8], payload: &[u8]) -> Vec<u8> {
+    let checked = |mut bytes: Vec<u8>| {
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes);
+        bytes.extend_from_slice(&crc.sum().to_be_bytes());
+        bytes
+    };
+    let lengths = [16 + block.len() + payload.len(), block.len()].map(|length| (length as u32).to_be_bytes());
+    checked([&checked(lengths.concat())[..], block, payload].concat())
+}
+
+/// Input: a protobuf message. Every field that may be a message is walked as one, and what was read is written again.
+pub fn proto(input: &[u8]) {
+    fn walk(message: proto::Message<'_>, out: &mut Vec<u8>, end: usize) -> Result<(), proto::WireError> {
+        for field in message.fields() {
+            let field = field?;
+            let mut w = proto::MessageWriter::new(out);
+            match field.value {
+                proto::Value::Varint(value) => w.varint(field.number, value),
+                proto::Value::Fixed64(value) => w.fixed64(field.number, value),
+                proto::Value::Fixed32(value) => w.fixed32(field.number, value),
+                proto::Value::Bytes(value) => w.bytes(field.number, value),
+            };
+            assert!(field.varints().all(|value| value.is_ok()) || field.bytes().is_some());
+            if let Some(inner) = field.message()? {
+                // Most bytes are no message: that is found out, and nothing else.
+                if let Err(error) = walk(inner, &mut Vec::new(), end) {
+                    assert!(error.at <= end, "{error}");
+                }
+            }
+        }
+        Ok(())
+    }
+    let mut written = Vec::new();
+    match walk(proto::Message::new(input), &mut written, input.len()) {
+        // Only varints have more than one spelling.
+        Ok(()) => {
+            assert!(written.len() <= input.len());
+            let mut again = Vec::new();
+            walk(proto::Message::new(&written), &mut again, written.len()).unwrap();
+            assert_eq!(written, again);
+        }
+        Err(error) => assert!(error.at <= input.len(), "{error}"),
+    }
 }
 
 /// Whether the text is JSON is the opinion of `oracle` too; a walk with recorded ends sees what a walk without sees.
@@ -231,6 +340,9 @@ mod tests {
     fn corpora_hold() {
         replay("sse", sse);
         replay("ndjson", ndjson);
+        replay("connect", connect);
+        replay("aws", aws);
+        replay("proto", proto);
         replay("json", |input| {
             json(input, |text| serde_json::from_slice::<&serde_json::value::RawValue>(text).is_ok());
         });

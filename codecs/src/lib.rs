@@ -5,7 +5,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`json`] | scan, borrowed text, writer, byte-range edits |
-//! | [`frame`] | cuts a byte stream into events: SSE, NDJSON, JSON array, whole body |
+//! | [`frame`] | cuts a byte stream into events: SSE, NDJSON, JSON array, whole body, Connect envelopes, AWS messages |
+//! | [`proto`] | protobuf on the wire: a walk through fields, and a writer |
 //! | [`hub`] | the neutral model between dialects |
 //! | [`dialect`] | the five public dialects, both directions |
 //! | [`patch`] | same-dialect edits that leave everything else byte for byte |
@@ -18,4 +19,5 @@ pub mod fuzzing;
 pub mod hub;
 pub mod json;
 pub mod patch;
+pub mod proto;
 pub mod translate;

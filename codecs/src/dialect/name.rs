@@ -78,6 +78,12 @@ impl Dialect {
         memchr::memmem::find(body, mark).is_some()
     }
 
+    /// The member of its streams' frames that holds random letters, to hide the length of the text from who listens to the
+    /// connection. Decoders ignore it.
+    pub fn padding(self) -> Option<&'static str> {
+        matches!(self, Self::OpenAiChat | Self::OpenAiResponses).then_some("obfuscation")
+    }
+
     /// Whether its clients need parts one after the other, so that a [serialiser](crate::hub) stands before its encoder.
     pub fn wants_serial_parts(self) -> bool {
         matches!(self, Self::OpenAiResponses | Self::Anthropic | Self::Gemini)

@@ -8,12 +8,24 @@
 //!   chunk ──▶ Deframer ──▶ Frame, Frame, …          (sse.rs, lines.rs, array.rs)
 //!               └ tail: bytes of the payload that is not complete yet, bounded
 //! ```
+//!
+//! Two binary framings of private protocols stand beside it, because their frames tell more than a payload:
+//! [`Connect`] with [`Envelope`]s and [`Aws`] with [`Message`]s. Those are written here too.
 
 mod array;
+mod aws;
+mod connect;
+mod gunzip;
 mod lines;
+mod prefixed;
 mod sse;
 
 pub use array::JsonArray;
+pub use aws::{
+    Aws, AwsError, AwsFault, HEADERS_BYTES_MAX, HEADERS_MAX, HeaderValue, Headers, Message, PAYLOAD_BYTES_MAX,
+    write_message,
+};
+pub use connect::{Connect, ConnectError, ConnectFault, ENVELOPE_BYTES_MAX, Envelope, write_envelope};
 pub use lines::NdJson;
 pub use sse::Sse;
 

@@ -24,14 +24,18 @@ pub(super) fn end_of_value(bytes: &[u8], start: usize, record: &mut impl Record)
     loop {
         // A value is expected at `at`.
         at = match *bytes.get(at)? {
-            b'"' => string(bytes, at)?,
+            b'"' => {
+                let end = string(bytes, at)?;
+                record.string(at, end);
+                end
+            }
             open @ (b'{' | b'[') => {
                 let object = open == b'{';
                 if depth == DEPTH_MAX {
                     return None;
                 }
                 depth += 1;
-                record.open();
+                record.open(at);
                 objects = objects << 1 | u64::from(object);
                 at = space(bytes, at + 1);
                 // `{` and `}`, `[` and `]` are two apart.

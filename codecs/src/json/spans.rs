@@ -1,35 +1,46 @@
-//! Where containers end: found out once, while the text is validated, and then known to every walk.
+//! Where containers and long strings end: found out once, while the text is validated, and then known to every walk.
 //!
 //! ```text
 //!   {"a":[1,{"b":2}],"c":{}}        containers in order of their beginning: 0 {…}  1 […]  2 {…}  3 {}
-//!   end of 1 = 16; after it comes 3                spans[1] = { end: 16, after: 3 }
+//!   end of 1 = 16; after it comes 3                spans[1] = { start: 5, end: 16, after: 3 }
 //! ```
 //!
-//! Without it a walk of three levels would scan the innermost text three times only to skip it.
+//! Without it a walk of three levels would scan the innermost text three times only to skip it, and every look for a
+//! member by name all the text of its neighbours. Long strings are leaves among the containers; short ones are not worth a
+//! record, and are told from long ones by where the next record starts.
 
-/// Containers of one text that are recorded. Texts with more are walked without.
-const SPANS_MAX: usize = 4096;
+/// Spans of one text that are recorded. Texts with more are walked without.
+const SPANS_MAX: usize = 1 << 16;
+/// Spans whose memory is kept for the next text.
+const SPANS_KEPT: usize = 4096;
+/// Shortest string that is recorded, in bytes with its quotes.
+const LONG: usize = 48;
 
-/// One container.
+/// One container, or one string.
 #[derive(Debug, Clone, Copy, Default)]
 struct Span {
     /// Offset in the whole text.
+    start: u32,
+    /// Offset in the whole text.
     end: u32,
-    /// While open: number of the container around it. Closed: number of the first container that begins behind it.
+    /// While open: number of the container around it. Closed: number of the first span that begins behind it.
     after: u32,
 }
 
-/// What is told of containers while a text is validated.
+/// What is told of containers and strings while a text is validated.
 pub(super) trait Record {
-    fn open(&mut self);
+    fn open(&mut self, start: usize);
     fn close(&mut self, end: usize);
+    fn string(&mut self, start: usize, end: usize);
 }
 
 impl Record for () {
     #[inline(always)]
-    fn open(&mut self) {}
+    fn open(&mut self, _start: usize) {}
     #[inline(always)]
     fn close(&mut self, _end: usize) {}
+    #[inline(always)]
+    fn string(&mut self, _start: usize, _end: usize) {}
 }
 
 /// Scratch space for [`Raw::parse_recorded`](super::Raw::parse_recorded), used again for every text.
@@ -45,6 +56,7 @@ pub struct Recorder {
 impl Recorder {
     pub(super) fn clear(&mut self) {
         self.spans.clear();
+        self.spans.shrink_to(SPANS_KEPT);
         self.current = 0;
         self.full = false;
     }
@@ -58,15 +70,35 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// Adds a span, unless there are too many or the text is too long.
+    #[inline(always)]
+    fn push(&mut self, start: usize, end: usize, after: u32) -> bool {
+        match u32::try_from(end) {
+            Ok(end) if !self.full && self.spans.len() < SPANS_MAX => {
+                self.spans.push(Span { start: start as u32, end, after });
+                true
+            }
+            _ => {
+                self.full = true;
+                false
+            }
+        }
+    }
+}
+
 impl Record for Recorder {
     #[inline(always)]
-    fn open(&mut self) {
-        if self.spans.len() == SPANS_MAX {
-            self.full = true;
-        }
-        if !self.full {
-            self.spans.push(Span { end: 0, after: self.current });
+    fn open(&mut self, start: usize) {
+        if self.push(start, start, self.current) {
             self.current = self.spans.len() as u32 - 1;
+        }
+    }
+
+    #[inline(always)]
+    fn string(&mut self, start: usize, end: usize) {
+        if end - start >= LONG {
+            self.push(start, end, self.spans.len() as u32 + 1);
         }
     }
 
@@ -76,14 +108,14 @@ impl Record for Recorder {
         match (self.spans.get_mut(self.current as usize), u32::try_from(end)) {
             (Some(span), Ok(end)) if !self.full => {
                 self.current = span.after;
-                *span = Span { end, after };
+                *span = Span { end, after, ..*span };
             }
             _ => self.full = true,
         }
     }
 }
 
-/// The recorded spans, as seen from one value: the next container is number `next`, offsets are less by `base`.
+/// The recorded spans, as seen from one value: the next span is number `next`, offsets are less by `base`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spans<'a> {
     all: &'a [Span],
@@ -108,5 +140,16 @@ impl<'a> Spans<'a> {
         let inner = Spans { all: self.all, next: self.next, base: self.base + start as u32 };
         self.next = span.after;
         Some(((span.end - self.base) as usize, inner))
+    }
+
+    /// Takes the string that starts at `start`: its end. `None`: this one was not recorded.
+    #[inline(always)]
+    pub(super) fn string(&mut self, start: usize) -> Option<usize> {
+        let span = self.all.get(self.next as usize)?;
+        if span.start as usize != self.base as usize + start {
+            return None;
+        }
+        self.next = span.after;
+        Some((span.end - self.base) as usize)
     }
 }

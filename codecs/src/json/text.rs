@@ -41,6 +41,26 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// Whether the text begins with `prefix`. Does not allocate.
+    pub fn starts_with(&self, prefix: &str) -> bool {
+        let mut rest = match self {
+            Text::Plain(s) => return s.starts_with(prefix),
+            Text::Escaped(s) => *s,
+        };
+        for wanted in prefix.chars() {
+            let (meant, used) = match rest.chars().next() {
+                Some('\\') => escape_at(rest),
+                Some(other) => (other, other.len_utf8()),
+                None => return false,
+            };
+            if meant != wanted {
+                return false;
+            }
+            rest = &rest[used..];
+        }
+        true
+    }
+
     /// Appends the text as the inside of a JSON string token.
     pub fn write_escaped(&self, out: &mut impl super::write::Sink) {
         match self {
@@ -143,9 +163,17 @@ impl<'a> Str<'a> {
         self.body.len()
     }
 
-    /// Whether the text holds nothing but white space.
+    /// Whether the text holds nothing but white space. Looks no further than to the first character that is none.
     pub fn is_blank(&self) -> bool {
-        self.body.is_empty() || self.plain().trim().is_empty()
+        let mut rest = self.body.trim_start();
+        while self.escaped && rest.starts_with('\\') {
+            let (meant, used) = escape_at(rest);
+            if !meant.is_whitespace() {
+                return false;
+            }
+            rest = rest[used..].trim_start();
+        }
+        rest.is_empty()
     }
 
     /// A copy that borrows nothing.
@@ -250,6 +278,34 @@ mod tests {
         ] {
             assert_eq!(Text::Escaped(escaped).is(plain), same, "{escaped}");
         }
+    }
+
+    #[test]
+    fn blank_is_white_space_in_any_spelling() {
+        for (text, blank) in [
+            ("", true),
+            (" \\n\\t \\u00a0\u{3000}\\r ", true),
+            ("x", false),
+            (" \\n x", false),
+            ("\\n\\\\n", false),
+            ("\\u0041", false),
+            ("\\ud83d\\ude80", false),
+        ] {
+            let escaped = Text::Escaped(text).to_str();
+            assert_eq!((escaped.is_blank(), escaped.plain().trim().is_empty()), (blank, blank), "{text}");
+        }
+        assert!(!Str::from("\\n").is_blank() && Str::from(" \n").is_blank());
+    }
+
+    #[test]
+    fn a_beginning_may_be_spelled_with_escapes() {
+        let text = Text::Escaped("Err\\u006fr: \\ud83d\\ude80");
+        for (prefix, begins) in
+            [("", true), ("Error", true), ("Error: \u{1F680}", true), ("Errors", false), ("error", false)]
+        {
+            assert_eq!((text.starts_with(prefix), text.plain().starts_with(prefix)), (begins, begins), "{prefix}");
+        }
+        assert!(!Text::Escaped("Err").starts_with("Error") && Text::Plain("\\n").starts_with("\\"));
     }
 
     #[test]

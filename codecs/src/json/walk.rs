@@ -74,7 +74,10 @@ impl<'a> Items<'a> {
         let bytes = self.text.as_bytes();
         let mut spans = Spans::NONE;
         let end = match bytes[start] {
-            b'"' => skip_string(bytes, start),
+            b'"' => match self.spans.string(start) {
+                Some(end) => end,
+                None => skip_string(bytes, start),
+            },
             b'{' | b'[' => match self.spans.enter(start) {
                 Some((end, inner)) => {
                     spans = inner;

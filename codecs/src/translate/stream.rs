@@ -240,7 +240,7 @@ impl Source {
                 decoder: dialect.stream_decoder(context),
                 recorder: Recorder::default(),
                 // This one counts what its deltas bring, to add what the end of an item shows to be missing.
-                shape: Shape::new(dialect != Dialect::OpenAiResponses),
+                shape: Shape::new(dialect != Dialect::OpenAiResponses, dialect.padding()),
                 frames: 0,
                 nonsense: false,
                 #[cfg(debug_assertions)]
@@ -303,7 +303,7 @@ impl Decode {
                     emit(event);
                 };
                 self.run(over, &mut noted, |decoder, emit| decoder.json(frame.name, value, emit));
-                self.shape.learn(&frame, &seen);
+                self.shape.learn(&frame, value, &seen);
             }
             Ok(value) => self.run(over, emit, |decoder, emit| decoder.json(frame.name, value, emit)),
             Err(_) if frame.is_done() => self.run(over, emit, |decoder, emit| decoder.done(emit)),

@@ -156,7 +156,7 @@ impl Out<'_, '_> {
         if !result.call_id.is_empty() {
             self.w.key("tool_call_id").text(result.call_id.text());
         }
-        let marked = content.texts.first().is_some_and(|text| text.plain().starts_with("Error"));
+        let marked = content.texts.first().is_some_and(|text| text.text().starts_with("Error"));
         self.content(&content, if result.is_error && !marked { "Error: " } else { "" });
         self.w.end_object();
         Ok(())

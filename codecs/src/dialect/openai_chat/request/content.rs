@@ -100,7 +100,7 @@ fn file<'a>(part: Raw<'a>, param: &str, cache: Option<CacheMark>) -> Result<Part
     let file = part.get("file").ok_or_else(|| missing(&param))?;
     let name = file.get_str("filename");
     let source = match (file.get_text("file_data"), file.get_text("file_id")) {
-        (Some(data), _) if starts_with(data, "data:") => source(data, &param)?,
+        (Some(data), _) if data.starts_with("data:") => source(data, &param)?,
         (Some(data), _) => {
             let mime = name.as_ref().map_or("application/pdf", |name| mime_of_name(&name.plain()));
             Source::Base64 { mime: mime.into(), data: data.to_str() }
@@ -121,14 +121,6 @@ fn mime_of_name(name: &str) -> &'static str {
         "html" | "htm" => "text/html",
         "json" => "application/json",
         _ => "application/pdf",
-    }
-}
-
-fn starts_with(text: Text<'_>, prefix: &str) -> bool {
-    match text {
-        Text::Plain(text) => text.starts_with(prefix),
-        Text::Escaped(raw) if !raw.contains('\\') => raw.starts_with(prefix),
-        Text::Escaped(_) => text.plain().starts_with(prefix),
     }
 }
 

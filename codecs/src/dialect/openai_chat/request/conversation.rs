@@ -294,7 +294,7 @@ impl<'r> Messages<'r> {
             n => format!("[{n} attachments in the next user message]"),
         };
         // A tool may report its failure in these words itself.
-        let said = texts.first().is_some_and(|text| text.plain().starts_with("Error"));
+        let said = texts.first().is_some_and(|text| text.starts_with("Error"));
         let mut pieces = Vec::new();
         if result.is_error && !said {
             pieces.push(Text::Plain("Error: "));
