@@ -24,6 +24,7 @@ pub struct App {
     drain: watch::Sender<bool>,
     addr: SocketAddr,
     live: Live,
+    management: Management,
     signals: Signals,
     /// Raised by whoever else may end the program.
     stop: Stop,
@@ -94,7 +95,7 @@ impl App {
         };
         greet(&snapshot, addr, layout);
         live.keep();
-        Ok(Self { lanes, servers, drain, addr, live, signals, stop, delay, grace, _lock: lock })
+        Ok(Self { lanes, servers, drain, addr, live, management, signals, stop, delay, grace, _lock: lock })
     }
 
     /// The address that clients use.
@@ -107,14 +108,22 @@ impl App {
     pub fn run(mut self) -> io::Result<()> {
         let Some(first) = self.lanes.first() else { return Ok(()) };
         first.block_on(async {
+            let store = self.live.store().clone();
+            let mut awaited = true;
             loop {
                 let said = tokio::select! {
                     said = self.signals.next() => said,
                     () = self.stop.raised() => Said::End,
+                    () = store.arrived(), if awaited => Said::Arrived,
                 };
                 match said {
                     Said::End => break,
                     Said::Reload => reload(&self.live).await,
+                    Said::Arrived => {
+                        awaited = false;
+                        self.management.store_arrived().await;
+                        waiting(&self.live);
+                    }
                 }
             }
             self.live.shared().unready();
@@ -148,12 +157,7 @@ const STORE_END: Duration = Duration::from_secs(5);
 /// Reads the files again, and says what came of it.
 async fn reload(live: &Live) {
     match live.reload().await {
-        Ok(()) => {
-            let pending = live.pending();
-            if !pending.is_empty() {
-                warn!(settings = pending.join(","), "these settings wait for the next start");
-            }
-        }
+        Ok(()) => waiting(live),
         Err(faults) => {
             live.shared().metrics.configuration("refused");
             for fault in &faults {
@@ -161,6 +165,14 @@ async fn reload(live: &Live) {
             }
             error!(faults = faults.len(), "the configuration stays as it was");
         }
+    }
+}
+
+/// Says what a changed configuration cannot change while the program runs.
+fn waiting(live: &Live) {
+    let pending = live.pending();
+    if !pending.is_empty() {
+        warn!(settings = pending.join(","), "these settings wait for the next start");
     }
 }
 
@@ -231,13 +243,15 @@ fn greet(snapshot: &Snapshot, addr: SocketAddr, layout: Layout) {
     println!("flow-router listening on http://{addr}");
 }
 
-/// What a signal asks for.
+/// What there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
     /// To end.
     End,
     /// To read the files again.
     Reload,
+    /// To put in force what the database says, which is there now.
+    Arrived,
 }
 
 /// Ears for SIGTERM, SIGINT and SIGHUP. From the moment they exist the signals end the program in order only.

@@ -59,14 +59,10 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// Opens the store and merges what it says with the rest. A store that cannot be opened is left aside, with a word in the
-/// log: requests matter more. One of a newer version ends the program, so that it is not harmed.
+/// Opens the store and merges what it says with the rest. A store that cannot be opened is left aside until it can, with a
+/// word in the log: requests matter more. One of a newer version ends the program, so that it is not harmed.
 pub async fn open(sources: Sources, data_dir: &Path) -> Result<Live, Refused> {
-    let store = match Store::open(&store::Options::new(data_dir)) {
-        Ok(store) => store,
-        Err(newer @ OpenError::Newer { .. }) => return Err(Refused::Store(newer)),
-        Err(reason) => Store::degraded(reason.to_string()).map_err(io::Error::other)?,
-    };
+    let store = Store::open_or_wait(&store::Options::new(data_dir)).map_err(Refused::Store)?;
     Live::open(sources, store).await.map_err(Refused::Faults)
 }
 

@@ -487,10 +487,14 @@ async fn without_a_store_requests_are_served_and_changes_say_why() {
     fs::write(&file, provider("a", CHAT, &a) + "[aliases]\nfast = [\"of-the-store/x\"]\n").unwrap();
     let flags = vec![("data_dir", dir.path().display().to_string())];
     let sources = Sources { flags, named: Some(file.clone()), ..Sources::default() }.again().unwrap();
-    let store = Store::degraded("the disk is gone").unwrap();
+    let database = store::Options::new(dir.path()).database();
+    fs::create_dir_all(database.parent().unwrap()).unwrap();
+    fs::write(&database, "this is no database, and long enough to be read as one").unwrap();
+    let store = Store::open_or_wait(&store::Options::new(dir.path())).unwrap();
     let place = Place::serve(Live::open(sources, store).await.unwrap(), file, dir).unwrap();
     assert_eq!(place.answers().await, "a");
-    assert!(place.live.unavailable().unwrap().contains("the disk is gone"));
+    assert!(place.live.unavailable().unwrap().contains("not a database"));
+    assert!(place.live.snapshot().settings.require_login, "whether a login is asked for is not known");
     let refused = place.put(row("b", "http://x")).await;
     assert!(matches!(refused, Err(ChangeError::Store(StoreError::Degraded(_)))), "{refused:?}");
     let fast = Client::post(place.addr, "/v1/chat/completions", speech::request(CHAT, "fast", false)).await;
@@ -499,6 +503,13 @@ async fn without_a_store_requests_are_served_and_changes_say_why() {
     fs::write(&place.file, provider("again", CHAT, &a)).unwrap();
     place.live.reload().await.unwrap();
     assert_eq!(place.answers().await, "again");
+    // The database comes back, here as a new one: what it says counts from then on, without a start.
+    fs::remove_file(&database).unwrap();
+    within("the database", place.live.store().arrived()).await;
+    place.live.rebuild("store", "arrived").await.unwrap();
+    assert_eq!(place.live.unavailable(), None);
+    assert!(!place.live.snapshot().settings.require_login);
+    place.put(row("b", "http://x")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flow_router::store::{self, Connection, OpenError, Options, State, Store, StoreError, backup, settings};
+use flow_router::store::{
+    self, Connection, OpenError, Options, State, Store, StoreError, backup, settings, usage::QUEUE_ROWS,
+};
 use rows::usage_row;
 
 const CLOSE: Duration = Duration::from_secs(10);
@@ -165,14 +167,19 @@ async fn a_damaged_file_is_told_and_a_store_without_database_answers() {
     let error = Store::open(&options).unwrap_err();
     let OpenError::Unusable { error: StoreError::Corrupt(_), .. } = &error else { panic!("{error}") };
 
-    let store = Store::degraded(error.to_string()).unwrap();
+    let store = Store::open_or_wait(&options).unwrap();
     let expected = StoreError::Degraded(error.to_string());
     assert_eq!(store.read(|_| Ok(())).await, Err(expected.clone()));
     assert_eq!(store.write(|_| Ok(())).await, Err(expected.clone()));
     assert_eq!(store.backups().create("manual", None).await, Err(expected));
-    assert!(!store.usage().try_push(usage_row(1)));
-    assert_eq!((store.status().dropped_rows, store.status().state), (1, State::Degraded(error.to_string())));
+    push(&store, 3);
+    let status = store.status();
+    assert_eq!((status.backlog_rows, status.dropped_rows), (3, 0), "rows wait");
+    assert_eq!(status.state, State::Degraded(error.to_string()));
     store.close(CLOSE);
+    assert_eq!((store.status().backlog_rows, store.status().dropped_rows), (0, 3), "and are counted when none will come");
+    assert!(!store.usage().try_push(usage_row(1)));
+    assert_eq!(store.status().dropped_rows, 4);
 
     // One page in the middle: what does not touch it works.
     let mut broken = whole;
@@ -185,6 +192,41 @@ async fn a_damaged_file_is_told_and_a_store_without_database_answers() {
     assert!(matches!(&error, OpenError::Unusable { error: StoreError::Corrupt(_), .. }), "{error}");
     let wrong = store::check(&options);
     assert!(matches!(&wrong, Ok(faults) if !faults.is_empty()) || wrong.is_err(), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_arrives_late_has_every_row_that_found_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let store = Store::open(&options).unwrap();
+    let vault = store.vault().clone();
+    let secret = store::Secret::new("client-secret");
+    store.write(move |change| settings::set_secret(change, &vault, "oidc", &secret)).await.unwrap();
+    store.close(CLOSE);
+    drop(store);
+    // Gone, as on a disk that is not mounted yet: not even the folder can be made.
+    let folder = dir.path().join("db");
+    fs::rename(&folder, dir.path().join("elsewhere")).unwrap();
+    fs::write(&folder, "in the way").unwrap();
+    let store = Store::open_or_wait(&options).unwrap();
+    let more = QUEUE_ROWS + 100;
+    let taken = (0..more).filter(|n| store.usage().try_push(usage_row(*n as i64))).count();
+    let status = store.status();
+    assert_eq!((taken, status.backlog_rows, status.dropped_rows), (QUEUE_ROWS, QUEUE_ROWS as u64, 100));
+    assert!(matches!(status.state, State::Degraded(_)), "{status:?}");
+
+    fs::remove_file(&folder).unwrap();
+    fs::rename(dir.path().join("elsewhere"), &folder).unwrap();
+    tokio::time::timeout(Duration::from_secs(30), store.arrived()).await.unwrap();
+    let status = until(&store, |status| status.backlog_rows == 0).await;
+    assert_eq!((status.state, status.written_rows, status.dropped_rows), (State::Ok, QUEUE_ROWS as u64, 100));
+    assert_eq!(count(&store, "request_log").await, QUEUE_ROWS as i64);
+    // With the keys of its data folder, in clones of the vault too.
+    let vault = store.vault().clone();
+    let opened = store.read(move |conn| settings::get_secret(conn, &vault, "oidc")).await.unwrap();
+    assert_eq!(opened.unwrap().expose(), "client-secret");
+    store.close(CLOSE);
+    assert_eq!(store::check(&options), Ok(Vec::new()));
 }
 
 #[tokio::test]

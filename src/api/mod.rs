@@ -81,7 +81,7 @@ impl Management {
     /// program over the API; `draining` turns true when streams are to end.
     ///
     /// # Errors
-    /// If the token cannot be written.
+    /// If the system has no randomness.
     pub async fn open(live: Live, stop: Stop, draining: watch::Receiver<bool>) -> io::Result<Self> {
         let snapshot = live.snapshot();
         let auth = auth::Auth::open(&snapshot.settings.data_dir, live.store(), now_ms()).await?;
@@ -97,6 +97,17 @@ impl Management {
             started_ms: now_ms(),
             addr: OnceLock::new(),
         })))
+    }
+
+    /// Puts in force what a database says that could not be opened at the start and has arrived since.
+    pub async fn store_arrived(&self) {
+        let Shared { live, auth, .. } = &*self.0;
+        if let Err(reason) = live.rebuild("store", "arrived").await {
+            tracing::error!(%reason, "the database's configuration is not in force");
+        }
+        if let Err(error) = auth.again(&live.snapshot().settings.data_dir, live.store(), now_ms()).await {
+            tracing::error!(%error, "logins and tokens of this data folder are not known");
+        }
     }
 
     /// Says where we listen, once that is known.

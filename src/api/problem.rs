@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::auth::Denied;
 use crate::{live::ChangeError, store::StoreError};
 
+/// Seconds after which a disk that is full, or fails, is worth another try.
+const STORE_RETRY: u64 = 10;
+
 /// Why a request was not done.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
@@ -131,12 +134,15 @@ impl From<StoreError> for Problem {
             StoreError::Stale => Self::new(412, "etag_mismatch", format!("{message}: read it again")),
             StoreError::Invalid { field, message } => Self::invalid(field, message),
             StoreError::Deadline => Self::new(504, "query_timeout", "the query took too long: ask for less"),
-            StoreError::Full => Self::new(507, "store_full", message),
-            StoreError::Locked => Self::new(503, "store_locked", message).retry_after(1),
-            StoreError::ReadOnly => Self::new(503, "store_read_only", message),
-            StoreError::Degraded(_) | StoreError::Corrupt(_) | StoreError::Key(_) => {
-                Self::new(503, "store_unavailable", message)
+            StoreError::Locked => Self::new(503, "store_locked", unchanged(&message)).retry_after(1),
+            StoreError::Full => Self::new(503, "store_full", unchanged(&message)).retry_after(STORE_RETRY),
+            StoreError::ReadOnly => Self::new(503, "store_read_only", unchanged(&message)).retry_after(STORE_RETRY),
+            StoreError::Disk(_) => {
+                tracing::error!(%error, "the store failed");
+                Self::new(503, "store_unavailable", unchanged(&message)).retry_after(STORE_RETRY)
             }
+            StoreError::Degraded(_) => Self::new(503, "store_unavailable", message).retry_after(STORE_RETRY),
+            StoreError::Corrupt(_) | StoreError::Key(_) => Self::new(503, "store_unavailable", message),
             StoreError::Closed => Self::new(503, "draining", "the gateway is about to end"),
             StoreError::Other(_) => {
                 tracing::error!(%error, "the store failed");
@@ -144,6 +150,12 @@ impl From<StoreError> for Problem {
             }
         }
     }
+}
+
+/// What to say where the system around the store is to blame, so that it may work again without anybody changing the
+/// request.
+fn unchanged(reason: &str) -> String {
+    format!("{reason}: nothing was changed, models are served as before; mend that and ask again")
 }
 
 impl From<ChangeError> for Problem {
@@ -184,5 +196,23 @@ mod tests {
         );
         let problem = Problem::from(StoreError::InUse { by: vec!["combo fast".to_owned()] });
         assert_eq!((problem.status, problem.kind(), problem.code), (409, "conflict_error", "in_use"));
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_no_fault_of_the_gateway_and_worth_another_try() {
+        let cases = [
+            (StoreError::Full, "store_full", 10),
+            (StoreError::ReadOnly, "store_read_only", 10),
+            (StoreError::Locked, "store_locked", 1),
+            (StoreError::Disk("disk I/O error".to_owned()), "store_unavailable", 10),
+            (StoreError::Degraded("the disk: I/O error".to_owned()), "store_unavailable", 10),
+        ];
+        for (error, code, seconds) in cases {
+            let reason = error.to_string();
+            let problem = Problem::from(error);
+            assert_eq!((problem.status, problem.code, problem.retry_after), (503, code, Some(seconds)), "{reason}");
+            assert!(problem.message.starts_with(&reason), "{}", problem.message);
+        }
+        assert_eq!(Problem::from(StoreError::Other("a bug".to_owned())).status, 500);
     }
 }

@@ -168,7 +168,7 @@ impl Route {
             (guarded, &[401][..]),
             (self.path.contains('{'), &[404]),
             (takes_body, &[408, 413, 415, 422]),
-            (self.changes, &[409, 422, 423, 507]),
+            (self.changes, &[409, 422, 423]),
             (self.versioned && self.method != Method::GET, &[412]),
         ] {
             if when {

@@ -300,7 +300,7 @@ impl Gateway {
 
     /// The record of a request, if anybody wants to know of it.
     fn record(&self, call: &Call<'_, Fresh>, request: &Incoming, snapshot: &Snapshot) -> Option<Box<Record>> {
-        let queue = Some(&self.shared.usage).filter(|queue| snapshot.settings.usage_log && !queue.is_closed());
+        let queue = Some(&self.shared.usage).filter(|_| snapshot.settings.usage_log);
         if queue.is_none() && !self.shared.feed.is_active() {
             return None;
         }

@@ -74,6 +74,10 @@ pub fn draft_source(sources: &Sources, name: &str) -> Source {
 /// Merges all sources, and reports every fault of those outside the store at once.
 pub fn merge(sources: &Sources, stored: &Stored) -> Result<Merged, Vec<Fault>> {
     let (mut settings, told, mut faults, mut notes) = layers(sources, stored);
+    if stored.unavailable.is_some() && told.source("require_login") == Source::Default {
+        // Whether a login is asked for is what nobody can say now: management is for those who can read our token.
+        settings.require_login = true;
+    }
     let mut rules = Vec::new();
     provider::check_aliases(&settings, &mut rules);
     let alias_rules = rules.len();

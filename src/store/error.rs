@@ -42,6 +42,9 @@ pub enum StoreError {
     /// Another program holds the write lock.
     #[error("another program holds the database's lock")]
     Locked,
+    /// The system could not read or write a file.
+    #[error("the disk: {0}")]
+    Disk(String),
     /// The file is damaged.
     #[error("the database is damaged: {0}")]
     Corrupt(String),
@@ -62,6 +65,13 @@ pub enum StoreError {
     Other(String),
 }
 
+impl StoreError {
+    /// Whether the system around the database is to blame, which may change by itself: asking again later may help.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Full | Self::ReadOnly | Self::Locked | Self::Disk(_) | Self::Deadline)
+    }
+}
+
 /// Columns whose values are unique, as callers know them.
 const UNIQUE: &[&str] = &["name", "alias", "hash", "key", "id"];
 
@@ -77,6 +87,8 @@ impl From<rusqlite::Error> for StoreError {
                     ErrorCode::ReadOnly => Self::ReadOnly,
                     ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Locked,
                     ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt(text),
+                    // Also what a full disk looks like where the system says so in another way, such as a limit.
+                    ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => Self::Disk(text),
                     ErrorCode::OperationInterrupted => Self::Deadline,
                     ErrorCode::ConstraintViolation => match cause.extended_code {
                         ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY => {
@@ -104,7 +116,7 @@ impl From<std::io::Error> for StoreError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
             std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
             std::io::ErrorKind::NotFound => Self::NotFound,
-            _ => Self::Other(error.to_string()),
+            _ => Self::Disk(error.to_string()),
         }
     }
 }
@@ -162,6 +174,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether trying again may help. A migration that failed for what the database holds would fail again, and each try
+    /// leaves a snapshot behind.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Newer { .. } => false,
+            Self::Migration { error, .. } => error.may_pass(),
+            _ => true,
+        }
+    }
+
     /// Says of errors at `path` that it cannot be used.
     pub(super) fn unusable<E: Into<StoreError>>(path: &Path) -> impl Fn(E) -> Self + use<E> {
         let path = path.to_owned();

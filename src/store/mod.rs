@@ -15,6 +15,7 @@
 mod connect;
 mod error;
 pub(crate) mod files;
+mod opening;
 mod reader;
 mod rows;
 mod schema;
@@ -91,9 +92,14 @@ impl Options {
         self.dir.join(BACKUPS)
     }
 
+    /// The folder of the database.
+    fn folder(&self) -> PathBuf {
+        self.dir.join(FOLDER)
+    }
+
     /// The database's file.
     pub fn database(&self) -> PathBuf {
-        self.dir.join(FOLDER).join(FILE)
+        self.folder().join(FILE)
     }
 }
 
@@ -111,12 +117,10 @@ struct Inner {
     gauges: Arc<Gauges>,
     /// How long usage is kept; `None` until somebody says so.
     limits: watch::Sender<Option<usage::Limits>>,
-    /// `Err` with the reason if the database cannot be used.
-    database: Result<Database, String>,
-}
-
-#[derive(Debug)]
-struct Database {
+    /// Why there is no database, while there is none.
+    missing: watch::Sender<Option<String>>,
+    /// Whether there was one from the start.
+    from_start: bool,
     path: PathBuf,
     commands: mpsc::Sender<Command>,
     readers: Readers,
@@ -159,16 +163,32 @@ impl Store {
     /// Opens the database and the vault of a data folder, makes them if they are missing, and migrates.
     ///
     /// # Errors
-    /// [`OpenError::Newer`] should end the program; after any other, [`Store::degraded`] lets requests go on.
+    /// [`OpenError::Newer`] should end the program; after any other, [`Store::open_or_wait`] lets requests go on.
     pub fn open(options: &Options) -> Result<Self, OpenError> {
+        let (conn, vault) = opening::open(options)?;
+        Self::run(options, vault, Ok(conn))
+    }
+
+    /// Likewise; a database that cannot be opened now is tried again until it can be. Until then every read and write
+    /// answers with the reason, usage rows wait in their queue, and what does not fit there is counted.
+    ///
+    /// # Errors
+    /// [`OpenError::Newer`]; any other only if the system has no randomness or no threads.
+    pub fn open_or_wait(options: &Options) -> Result<Self, OpenError> {
+        match opening::open(options) {
+            Ok((conn, vault)) => Self::run(options, vault, Ok(conn)),
+            Err(newer @ OpenError::Newer { .. }) => Err(newer),
+            Err(reason) => {
+                let vault = Vault::passing(&options.dir).map_err(OpenError::unusable(&options.database()))?;
+                Self::run(options, vault, Err(reason))
+            }
+        }
+    }
+
+    /// Starts the threads.
+    fn run(options: &Options, vault: Vault, opened: Result<Connection, OpenError>) -> Result<Self, OpenError> {
         let path = options.database();
         let unusable = OpenError::unusable(&path);
-        files::private_dir(&options.dir.join(FOLDER)).map_err(&unusable)?;
-        let mut conn = connect::writer(&path, options.busy)?;
-        schema::bring_up(&mut conn, options, schema::MIGRATIONS)?;
-        let sealed = vault::holds_secrets(&conn).map_err(OpenError::unusable(&path))?;
-        let vault = Vault::load(&options.dir, !sealed)?;
-
         let (commands, waiting) = mpsc::channel(writer::COMMANDS);
         let (closing, closed) = watch::channel(None);
         let (ending, ended) = std_mpsc::channel();
@@ -176,48 +196,65 @@ impl Store {
         let gauges = Arc::new(Gauges::new());
         let (limits, told) = watch::channel(None);
         let slots = Slots::default();
-        let writer = Writer::new(Parts {
+        let mut parts = Parts {
             path: path.clone(),
             busy: options.busy,
-            conn,
             commands: waiting,
             rows,
             closing: closed,
             gauges: Arc::clone(&gauges),
             upkeep: Upkeep::new(options.clone(), told),
             readers: slots.clone(),
-        });
+        };
+        let missing = watch::Sender::new(opened.as_ref().err().map(ToString::to_string));
+        let from_start = opened.is_ok();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(&unusable)?;
+        let (late, keys, again) = (missing.clone(), vault.clone(), options.clone());
+        let work = async move {
+            let conn = match opened {
+                Ok(conn) => Some(conn),
+                Err(reason) => {
+                    let told = |reason: &str| drop(late.send_replace(Some(reason.to_owned())));
+                    opening::again(&again, &keys, &mut parts, reason, told).await
+                }
+            };
+            match conn {
+                Some(conn) => {
+                    late.send_replace(None);
+                    Writer::new(parts, conn).run().await;
+                }
+                None => parts.give_up(),
+            }
+        };
         thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                runtime.block_on(writer.run());
+                runtime.block_on(work);
                 drop(ending);
             })
             .map_err(&unusable)?;
         let readers = Readers::start(path.clone(), &slots).map_err(&unusable)?;
-        let database = Ok(Database { path, commands, readers, closing, ended: Mutex::new(ended) });
-        Ok(Self { inner: Arc::new(Inner { dir: options.dir.clone(), vault, usage, gauges, limits, database }) })
-    }
-
-    /// A store without a database: every call answers with `reason`, usage is counted and dropped, requests go on.
-    ///
-    /// # Errors
-    /// Only if the system has no randomness.
-    pub fn degraded(reason: impl Into<String>) -> Result<Self, StoreError> {
-        let inner = Inner {
-            dir: PathBuf::new(),
-            vault: Vault::passing()?,
-            usage: usage::Queue::closed(),
-            gauges: Arc::new(Gauges::new()),
-            limits: watch::channel(None).0,
-            database: Err(reason.into()),
-        };
+        let ended = Mutex::new(ended);
+        let dir = options.dir.clone();
+        let inner =
+            Inner { dir, vault, usage, gauges, limits, missing, from_start, path, commands, readers, closing, ended };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    fn database(&self) -> Result<&Database, StoreError> {
-        self.inner.database.as_ref().map_err(|reason| StoreError::Degraded(reason.clone()))
+    /// What talks to the database, or why there is none.
+    fn database(&self) -> Result<&Inner, StoreError> {
+        match &*self.inner.missing.borrow() {
+            Some(reason) => Err(StoreError::Degraded(reason.clone())),
+            None => Ok(&self.inner),
+        }
+    }
+
+    /// Waits for a database that could not be opened at the start. For ever, if there was one: then nothing arrives.
+    pub async fn arrived(&self) {
+        let arrived = self.inner.missing.subscribe().wait_for(Option::is_none).await.is_ok();
+        if self.inner.from_start || !arrived {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Runs `change` on the writer's thread, in a transaction of its own. When this returns `Ok` it is on the disk.
@@ -276,23 +313,18 @@ impl Store {
     pub fn status(&self) -> Status {
         let inner = &*self.inner;
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-        let (state, database_bytes, wal_bytes) = match &inner.database {
-            Err(reason) => (State::Degraded(reason.clone()), 0, 0),
-            Ok(database) => {
-                let state = inner.gauges.trouble().map_or(State::Ok, |error| State::Degraded(error.to_string()));
-                (state, size(&database.path), size(&wal_of(&database.path)))
-            }
-        };
+        let missing = inner.missing.borrow().clone();
+        let trouble = missing.or_else(|| inner.gauges.trouble().map(|error| error.to_string()));
         let count = |gauge: &std::sync::atomic::AtomicU64| gauge.load(Ordering::Relaxed);
         Status {
-            state,
+            state: trouble.map_or(State::Ok, State::Degraded),
             backlog_rows: inner.usage.waiting() as u64 + count(&inner.gauges.held),
             dropped_rows: inner.usage.dropped() + count(&inner.gauges.lost),
             written_rows: count(&inner.gauges.written),
             lag: inner.gauges.lag(),
             last_batch: count(&inner.gauges.batch),
-            database_bytes,
-            wal_bytes,
+            database_bytes: size(&inner.path),
+            wal_bytes: size(&wal_of(&inner.path)),
         }
     }
 
@@ -322,11 +354,10 @@ impl Store {
     /// Takes no more, writes what waits, and leaves the database as one file. Waits for that as long as `deadline`, and
     /// blocks its thread meanwhile.
     pub fn close(&self, deadline: Duration) {
-        let Ok(database) = &self.inner.database else { return };
-        let until = Instant::now() + deadline;
-        database.closing.send_replace(Some(until));
+        let inner = &*self.inner;
+        inner.closing.send_replace(Some(Instant::now() + deadline));
         // Nothing is ever sent: the end is that the other side hangs up.
-        let ended = database.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = inner.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.recv_timeout(deadline) == Err(std_mpsc::RecvTimeoutError::Timeout) {
             tracing::error!("the store did not end in time");
         }

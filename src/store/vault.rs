@@ -140,10 +140,15 @@ impl Vault {
         Ok(Self { keys: Arc::new(ArcSwap::from_pointee(keys)), path: Arc::new(path) })
     }
 
-    /// A vault with a random key that is kept nowhere.
-    pub(super) fn passing() -> Result<Self, StoreError> {
+    /// A vault with a random key that is kept nowhere, for a data folder whose key cannot be read yet.
+    pub(super) fn passing(dir: &Path) -> Result<Self, StoreError> {
         let keys = Keys::random().and_then(Keys::new).map_err(StoreError::Key)?;
-        Ok(Self { keys: Arc::new(ArcSwap::from_pointee(keys)), path: Arc::default() })
+        Ok(Self { keys: Arc::new(ArcSwap::from_pointee(keys)), path: Arc::new(dir.join(FILE)) })
+    }
+
+    /// Takes the keys of `other`, for all clones.
+    pub(super) fn adopt(&self, other: &Self) {
+        self.keys.store(other.keys.load_full());
     }
 
     /// Seals `secret` for one place.

@@ -152,6 +152,13 @@ impl Gauges {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// From now on a row waits, if none has before.
+    pub(super) fn waits(&self) {
+        if self.since.load(Ordering::Relaxed) == 0 {
+            self.since.store(self.now() + 1, Ordering::Relaxed);
+        }
+    }
+
     /// How long the oldest row that was taken has been waiting.
     pub(super) fn lag(&self) -> Duration {
         let since = self.since.load(Ordering::Relaxed);
@@ -178,8 +185,6 @@ pub(super) struct Parts {
     pub(super) path: PathBuf,
     /// How long a command waits for another program's lock.
     pub(super) busy: Duration,
-    /// The open connection.
-    pub(super) conn: Connection,
     /// What callers want.
     pub(super) commands: mpsc::Receiver<Command>,
     /// What exchanges used.
@@ -192,6 +197,18 @@ pub(super) struct Parts {
     pub(super) upkeep: Upkeep,
     /// The readers' connections.
     pub(super) readers: Slots,
+}
+
+impl Parts {
+    /// Ends without a database: takes no more rows, and counts those that wait as lost.
+    pub(super) fn give_up(mut self) {
+        self.rows.close();
+        let lost = self.rows.len();
+        self.gauges.lost.fetch_add(lost as u64, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::error!(lost, "usage rows could not be written: there is no database");
+        }
+    }
 }
 
 /// Everything that the thread owns.
@@ -220,8 +237,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(parts: Parts) -> Self {
-        let Parts { path, busy, conn, commands, rows, closing, gauges, upkeep, readers } = parts;
+    pub(super) fn new(parts: Parts, conn: Connection) -> Self {
+        let Parts { path, busy, commands, rows, closing, gauges, upkeep, readers } = parts;
         Self {
             path,
             busy,
@@ -302,9 +319,7 @@ impl Writer {
 
     fn count_held(&self) {
         self.gauges.held.store(self.held.len() as u64, Ordering::Relaxed);
-        if self.gauges.since.load(Ordering::Relaxed) == 0 {
-            self.gauges.since.store(self.gauges.now() + 1, Ordering::Relaxed);
-        }
+        self.gauges.waits();
     }
 
     /// The connection, opened again if an error closed it.
@@ -364,7 +379,7 @@ impl Writer {
     /// Gives the connection up after errors that a new one may not have: a file that became writable again, a folder that
     /// was mounted again.
     fn doubt<T>(&mut self, result: &Result<T, StoreError>) {
-        if matches!(result, Err(StoreError::ReadOnly | StoreError::Other(_) | StoreError::Corrupt(_))) {
+        if matches!(result, Err(StoreError::ReadOnly | StoreError::Disk(_) | StoreError::Other(_) | StoreError::Corrupt(_))) {
             self.conn = None;
             self.dims.forget();
         }

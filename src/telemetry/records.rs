@@ -77,6 +77,7 @@ mod tests {
     use prometheus_client::{encoding::text::encode, registry::Registry};
 
     use super::*;
+    use crate::store::Options;
 
     #[test]
     fn the_store_has_its_numbers() {
@@ -89,7 +90,11 @@ mod tests {
             text
         };
         assert_eq!(shown(&registry), "# EOF\n");
-        records.watch(Store::degraded("there is none").unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path());
+        std::fs::create_dir(dir.path().join("db")).unwrap();
+        std::fs::write(options.database(), "no database").unwrap();
+        records.watch(Store::open_or_wait(&options).unwrap());
         let text = shown(&registry);
         for line in [
             "# TYPE flow_router_usage_rows_waiting gauge",
@@ -98,7 +103,7 @@ mod tests {
             "flow_router_usage_rows_written_total 0",
             "flow_router_usage_lag_seconds 0.0",
             "flow_router_store_degraded 1",
-            "flow_router_store_size_bytes{file=\"database\"} 0",
+            "flow_router_store_size_bytes{file=\"database\"} 11",
             "flow_router_store_size_bytes{file=\"log\"} 0",
         ] {
             assert!(text.lines().any(|own| own == line), "`{line}` is not in\n{text}");

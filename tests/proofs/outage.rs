@@ -2,6 +2,9 @@
 //! a metric shows what waits, and it is written when the cause is gone, without anybody's doing.
 
 use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -81,7 +84,13 @@ async fn until(router: &Router, what: &str, wanted: impl Fn(&str) -> bool) -> St
 }
 
 /// Loads the gateway before and during an outage, and waits for what was kept back.
-async fn survives(router: &Router, begin: impl FnOnce() -> Box<dyn FnOnce()>, reason: &str) {
+async fn survives(
+    router: &Router,
+    data_dir: &Path,
+    begin: impl FnOnce() -> Box<dyn FnOnce()>,
+    reason: &str,
+    code: &str,
+) {
     let off = Arc::new(AtomicBool::new(false));
     load(router, 100, &off).await;
     let before = load(router, BEFORE, &off).await;
@@ -103,7 +112,11 @@ async fn survives(router: &Router, begin: impl FnOnce() -> Box<dyn FnOnce()>, re
         assert!(database.json()["backlog"].as_u64().unwrap() > 0, "{}", database.text());
         // Nothing is promised that is not kept.
         let refused = manage(router, "PATCH", "/api/settings", &[], &json!({"maxAttempts": 3})).await;
-        assert!([503, 507].contains(&refused.status) || refused.status == 500, "{}", refused.text());
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        assert!(refused.header("retry-after").is_some(), "{refused:?}");
+        let error = &refused.json()["error"];
+        assert!(error["code"].as_str().unwrap().starts_with(code), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(reason), "{error}");
         // Not to wait for something, but to have the outage last.
         tokio::time::sleep(OUTAGE.saturating_sub(began.elapsed())).await;
         let text = metrics(router).await;
@@ -120,7 +133,7 @@ async fn survives(router: &Router, begin: impl FnOnce() -> Box<dyn FnOnce()>, re
     assert_eq!(metric(&text, "flow_router_store_degraded"), 0.0);
     assert_eq!(metric(&text, "flow_router_usage_rows_waiting"), 0.0);
     assert_eq!(metric(&text, "flow_router_usage_rows_dropped_total"), 0.0);
-    let file = router.data_dir().join("db/data.sqlite");
+    let file = data_dir.join("db/data.sqlite");
     let conn = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let rows: i64 = conn.query_row("SELECT count(*) FROM request_log", [], |row| row.get(0)).unwrap();
     assert_eq!(usize::try_from(rows), Ok(asked));
@@ -158,30 +171,148 @@ async fn a_locked_database_costs_no_request() {
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         Box::new(move || other.execute_batch("ROLLBACK").unwrap())
     };
-    survives(&router, lock, "lock").await;
+    survives(&router, &router.data_dir(), lock, "lock", "store_locked").await;
 }
 
-/// No file may grow or be written beyond its first byte: what the program sees is a disk that takes nothing more, for its
-/// database as well as for its log.
+/// How a disk is made full.
+#[cfg(target_os = "linux")]
+enum Disk {
+    /// A small file system of the program's own, in memory: it is full, with all that the system says then.
+    Own(Vec<&'static str>),
+    /// No file may grow or be written beyond its first byte: a disk that takes nothing more, for the database as well as
+    /// for its log. Where nobody may mount.
+    Limit,
+}
+
+#[cfg(target_os = "linux")]
+impl Disk {
+    /// The best that this machine allows.
+    fn here() -> Self {
+        let ways = [vec!["unshare", "--mount"], vec!["unshare", "--mount", "--user", "--map-root-user"]];
+        let may = |way: &Vec<&str>| {
+            let script = ["/bin/sh", "-c", "mount -t tmpfs -o size=64k tmpfs /tmp"];
+            let done = Command::new(way[0]).args(&way[1..]).args(script).output();
+            done.is_ok_and(|done| done.status.success())
+        };
+        let disk = ways.into_iter().find(may).map_or(Disk::Limit, Disk::Own);
+        println!(
+            "the disk is {}",
+            match &disk {
+                Disk::Own(way) => format!("a file system of 16 MiB in memory ({})", way.join(" ")),
+                Disk::Limit => "a limit on the size of files (RLIMIT_FSIZE): nobody may mount here".to_owned(),
+            }
+        );
+        disk
+    }
+
+    /// The command that runs the program on it, with its data folder below `dir`. `full` from the start.
+    fn command(&self, dir: &Path, full: bool) -> Command {
+        let plain = command(dir);
+        let program = match self {
+            Disk::Own(way) => [way.as_slice(), &["/bin/sh", "-c"]].concat(),
+            // The signal that comes with the limit would end the program; with a disk that is full there is none.
+            Disk::Limit => vec!["/bin/sh", "-c"],
+        };
+        let fill = "dd if=/dev/zero of=$FLOW_ROUTER_DATA_DIR/filler bs=4k 2>/dev/null;";
+        let script = match (self, full) {
+            (Disk::Own(_), _) => format!(
+                "mkdir -p $FLOW_ROUTER_DATA_DIR; mount -t tmpfs -o size=16m,mode=700 tmpfs $FLOW_ROUTER_DATA_DIR;{} exec \"$0\" \"$@\"",
+                if full { fill } else { "" }
+            ),
+            (Disk::Limit, true) => "trap '' XFSZ; prlimit --pid $$ --fsize=0:; exec \"$0\" \"$@\"".to_owned(),
+            (Disk::Limit, false) => "trap '' XFSZ; exec \"$0\" \"$@\"".to_owned(),
+        };
+        let mut shell = Command::new(program[0]);
+        shell.args(&program[1..]).arg(script).arg(plain.get_program()).env_clear();
+        shell.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(std::process::Stdio::null());
+        shell.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        shell
+    }
+
+    /// The program's data folder as this test sees it.
+    fn data_dir(&self, router: &Router) -> PathBuf {
+        match self {
+            Disk::Own(_) => {
+                let root = PathBuf::from(format!("/proc/{}/root", router.pid()));
+                root.join(router.data_dir().strip_prefix("/").unwrap())
+            }
+            Disk::Limit => router.data_dir(),
+        }
+    }
+
+    /// Fills it; what is returned makes room again.
+    fn fill(&self, router: &Router) -> Box<dyn FnOnce()> {
+        let make_room = self.room(router);
+        match self {
+            Disk::Own(_) => {
+                let mut filler = fs::File::create(self.data_dir(router).join("filler")).unwrap();
+                let page = [0; 4096];
+                let full = std::iter::repeat_with(|| filler.write_all(&page)).find_map(Result::err).unwrap();
+                assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+            }
+            Disk::Limit => limit(router.pid(), "1"),
+        }
+        make_room
+    }
+
+    /// Makes room on one that is full.
+    fn room(&self, router: &Router) -> Box<dyn FnOnce()> {
+        match self {
+            Disk::Own(_) => {
+                let filler = self.data_dir(router).join("filler");
+                Box::new(move || fs::remove_file(filler).unwrap())
+            }
+            Disk::Limit => {
+                let pid = router.pid();
+                Box::new(move || limit(pid, "unlimited"))
+            }
+        }
+    }
+}
+
+/// Limits the size of the files that a program may write.
+#[cfg(target_os = "linux")]
+fn limit(pid: u32, size: &str) {
+    let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--fsize={size}:")]).status();
+    assert!(done.unwrap().success(), "prlimit is needed (util-linux)");
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_costs_no_request() {
     let upstream = upstream().await;
     let dir = tempfile::tempdir().unwrap();
-    // The signal that comes with the limit would end the program; with a disk that is full there is none.
-    let plain = command(dir.path());
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(plain.get_program()).env_clear();
-    shell.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(std::process::Stdio::null());
-    let router = Router::start_as(shell, dir, &provider("up", CHAT, &upstream), &[]);
-    let pid = router.pid();
-    let limit = move |size: &str| {
-        let done = Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--fsize={size}:")]).status();
-        assert!(done.unwrap().success(), "prlimit is needed (util-linux)");
-    };
-    let fill = move || -> Box<dyn FnOnce()> {
-        limit("1");
-        Box::new(move || limit("unlimited"))
-    };
-    survives(&router, fill, "I/O").await;
+    let disk = Disk::here();
+    let router = Router::start_as(disk.command(dir.path(), false), dir, &provider("up", CHAT, &upstream), &[]);
+    survives(&router, &disk.data_dir(&router), || disk.fill(&router), "disk", "store_").await;
+}
+
+/// The program starts where it can write nothing: it serves what the file says, and takes the database up by itself as
+/// soon as there is room for one.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_on_a_full_disk_costs_no_request_and_no_row() {
+    let upstream = upstream().await;
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::here();
+    let router = Router::start_as(disk.command(dir.path(), true), dir, &provider("up", CHAT, &upstream), &[]);
+    let asked = load(&router, 400, &Arc::new(AtomicBool::new(false))).await.len() as f64;
+    let text = metrics(&router).await;
+    for (name, value) in [("store_degraded", 1.0), ("usage_rows_waiting", asked), ("usage_rows_dropped_total", 0.0)] {
+        assert_eq!(metric(&text, &format!("flow_router_{name}")), value, "{name}\n{text}");
+    }
+    // Nobody knows whether a login is asked for, and there is no token to be read.
+    let refused = manage(&router, "GET", "/api/settings", &[], &json!(null)).await;
+    assert_eq!(refused.status, 401, "{}", refused.text());
+    assert_eq!(Client::get(router.addr, "/api/health").await.json()["status"], "degraded");
+
+    disk.room(&router)();
+    let text = until(&router, "the rows", |text| metric(text, "flow_router_usage_rows_written_total") == asked).await;
+    assert_eq!(metric(&text, "flow_router_store_degraded"), 0.0);
+    let token = fs::read_to_string(disk.data_dir(&router).join("run/admin.token")).unwrap();
+    let bearer = format!("Bearer {}", token.trim());
+    for fields in [&[][..], &[("authorization", bearer.as_str())]] {
+        let changed = manage(&router, "PATCH", "/api/settings", fields, &json!({"maxAttempts": 3})).await;
+        assert_eq!(changed.status, 200, "{}\n{}", changed.text(), router.log());
+    }
 }

@@ -97,7 +97,7 @@ impl Auth {
     /// Makes the token of this run in `data_dir` and takes over the sessions that the store has.
     ///
     /// # Errors
-    /// The token's file cannot be written, or the system has no randomness.
+    /// The system has no randomness.
     pub async fn open(data_dir: &Path, store: &Store, now_ms: i64) -> std::io::Result<Self> {
         let auth = Self {
             token: AdminToken::create(data_dir)?,
@@ -106,11 +106,27 @@ impl Auth {
             hasher: Hasher::default(),
             provider: oidc::Provider::new().ok_or_else(|| std::io::Error::other("the system has no randomness"))?,
         };
+        auth.remember(store, now_ms).await;
+        Ok(auth)
+    }
+
+    /// Does what could not be done at the start, because the data folder could not be used: makes the token, and takes
+    /// over the sessions that the store has.
+    ///
+    /// # Errors
+    /// As [`Auth::open`].
+    pub async fn again(&self, data_dir: &Path, store: &Store, now_ms: i64) -> std::io::Result<()> {
+        self.token.again(data_dir)?;
+        self.remember(store, now_ms).await;
+        Ok(())
+    }
+
+    /// Takes over the sessions that the store has, beside those that have begun since.
+    async fn remember(&self, store: &Store, now_ms: i64) {
         match store.read(move |connection| sessions::list(connection, now_ms)).await {
-            Ok(rows) => auth.sessions.load(rows, now_ms),
+            Ok(rows) => self.sessions.load(rows, now_ms),
             Err(error) => warn!(%error, "sessions of earlier runs are not known: people have to log in again"),
         }
-        Ok(auth)
     }
 
     /// Logs somebody in who knows the password. There is one user; a name may be given and has to be hers.

@@ -173,7 +173,8 @@ impl Sessions {
     pub(super) fn load(&self, rows: impl IntoIterator<Item = SessionRow>, now_ms: i64) {
         let mut map = self.map();
         let alive = rows.into_iter().map(Session::new).filter(|session| session.is_alive(now_ms));
-        map.extend(alive.take(SESSIONS).map(|session| (session.row.token_hash, Arc::new(session))));
+        let room = SESSIONS.saturating_sub(map.len());
+        map.extend(alive.take(room).map(|session| (session.row.token_hash, Arc::new(session))));
     }
 
     /// Begins a session. `None`: the system has no randomness.
