@@ -7,7 +7,7 @@ use tokio::{runtime::Runtime, sync::watch};
 use tracing::{error, info, warn};
 
 use crate::{
-    api::{Api, Management},
+    api::{Api, Management, auth::Ways},
     boot::{self, Refused},
     front::Front,
     gateway::{Gateway, Snapshot},
@@ -64,19 +64,21 @@ impl App {
             let listener = listen(addr, layout.lanes > 1).map_err(|error| bind_error(addr, &error))?;
             // Port 0: the first lane finds a port, the others share it.
             addr = listener.local_addr()?;
-            let client = Client::new(ClientConfig {
+            let config = ClientConfig {
                 limits: limits.clone(),
                 timeouts: timeouts.clone(),
                 egress: egress.clone(),
                 roots: roots.clone(),
                 refuse: vendor::is_forbidden,
                 ..ClientConfig::default()
-            })
-            .map_err(io::Error::other)?;
+            };
+            let outside = ClientConfig { refuse: vendor::is_inside, ..config.clone() };
+            let client = Client::new(config).map_err(io::Error::other)?;
+            let outside = Client::new(outside).map_err(io::Error::other)?;
             let server = Server::new(limits.clone(), timeouts.clone());
             shared.metrics.lanes.add(server.monitor(), client.clone());
             management.listens_at(addr);
-            let api = Api::new(&management, client.clone());
+            let api = Api::new(&management, Ways { any: client.clone(), outside });
             let front = Arc::new(Front::new(Gateway::new(shared.clone(), client), api));
             let mut drained = drained.clone();
             let told = async move {

@@ -10,7 +10,7 @@ use std::{collections::HashSet, net::SocketAddr};
 use codecs::dialect::Dialect;
 use flow_router::store::{Options, Store, usage::UsageRow};
 use serde_json::{Value, json};
-use support::{Answer, Client, PATIENCE, Router, Upstream, router::provider, speech, within};
+use support::{Answer, Client, PATIENCE, Router, Upstream, h2::H2, router::provider, speech, within};
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 const CHAT: &str = "/v1/chat/completions";
@@ -417,6 +417,59 @@ async fn those_who_watch_see_requests_and_changes_and_find_their_place_again() {
     ] {
         let answer = Client::once(addr, method, target, JSON, body).await;
         assert_eq!(answer.status, status, "{method} {target} {body}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn those_who_watch_over_http2_see_the_same() {
+    let scene = scene().await;
+    let addr = scene.router.addr;
+    let listeners = async || get(addr, "/api/health").await["listeners"].clone();
+    let mut connection = H2::connect(addr).await;
+    // Several watch on one connection, by both methods, while it carries other requests.
+    let mut all = connection.ask("GET", "/api/events?topics=requests", &[], b"").await.head().await;
+    assert_eq!(all.head.status, 200);
+    assert_eq!(all.head.headers["content-type"], "text/event-stream; charset=utf-8");
+    assert_eq!(all.head.headers["cache-control"], "no-store, no-transform");
+    let filter = json!({"topics": ["requests"], "filter": {"provider": "other"}}).to_string();
+    let mut none = connection.ask("POST", "/api/events", JSON, filter.as_bytes()).await.head().await;
+    let mut usage = connection.ask("GET", "/api/usage/stream", &[], b"").await.head().await;
+    for stream in [&mut all, &mut none, &mut usage] {
+        stream.until(": hello\n\n").await;
+    }
+    assert_eq!(listeners().await, 3);
+    let body = speech::request(Dialect::OpenAiChat, "openai/gpt-5", true);
+    let answer = connection.ask("POST", CHAT, JSON, body.as_bytes()).await.answer().await;
+    assert_eq!((answer.status, answer.complete), (200, true), "{}", answer.text());
+    let id = answer.header("x-flow-router-request-id").unwrap();
+    let mut told = all.until("event: request.end").await;
+    while !told.ends_with("\n\n") {
+        told += &all.until("\n\n").await;
+    }
+    let names: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    assert_eq!(names, ["request.start", "request.route", "request.first", "request.end"]);
+    assert_eq!(told.matches(id).count(), 4, "{told}");
+    assert!(usage.until("event: usage").await.contains("event: ready"), "it began with its place");
+    // A stream that is reset ends alone; the others go with their connection.
+    none.reset();
+    let since = std::time::Instant::now();
+    while listeners().await != 2 {
+        assert!(since.elapsed() < PATIENCE, "the stream that was reset still listens");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    connection.ask("POST", CHAT, JSON, body.as_bytes()).await.answer().await;
+    all.until("event: request.end").await;
+    // The place is found again on another connection.
+    let last = told.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    let mut other = H2::connect(addr).await;
+    let mut again = other.ask("GET", "/api/events", &[("last-event-id", last)], b"").await.head().await;
+    assert!(!again.until("event: request.end").await.contains("event: request.start\nid: {last}"));
+    connection.cut();
+    drop((all, usage));
+    let since = std::time::Instant::now();
+    while listeners().await != 1 {
+        assert!(since.elapsed() < PATIENCE, "streams outlive their connection");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
 

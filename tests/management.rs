@@ -172,8 +172,10 @@ async fn what_is_wrong_is_said_and_nothing_is_kept() {
         let error = refused(&answer, status, code);
         assert_eq!(error["param"], param, "{body}");
     }
-    let own = json!({"baseUrl": format!("http://{}/v1", router.addr), "apiKey": "k"});
-    refused(&ask(&router, "POST", "/api/providers/validate", own).await, 403, "blocked_target");
+    for host in ["127.0.0.1", "localhost", "x.localhost", "LOCALHOST.", "[::ffff:127.0.0.1]", "0.0.0.0", "0x7f.1"] {
+        let own = json!({"baseUrl": format!("http://{host}:{}/v1", router.addr.port()), "apiKey": "k"});
+        refused(&ask(&router, "POST", "/api/providers/validate", own).await, 403, "blocked_target");
+    }
     assert_eq!(get(&router, "/api/providers").await["total"], 0);
     assert_eq!(audit(&router).await.len(), 0);
 
@@ -718,11 +720,21 @@ async fn a_damaged_database_stops_changes_and_not_requests() {
     let router = Router::start_in(dir, "", &[]);
     let health = get(&router, "/api/health").await;
     assert_eq!(health["status"], "degraded");
-    refused(&ask(&router, "POST", "/api/tags", json!({"name": "t"})).await, 503, "store_unavailable");
-    assert_eq!(get(&router, "/api/providers").await["total"], 0);
-    assert_eq!(get(&router, "/api/settings").await["maxAttempts"], 6);
-    assert_eq!(get(&router, "/api/settings/database").await["schemaVersion"], 0);
-    assert!(get(&router, "/api/tags").await.get("tags").is_none());
+    // Whether a login is asked for is in the database: only who can read our files is let in.
+    refused(&ask(&router, "GET", "/api/settings", Value::Null).await, 401, "login_required");
+    let token = fs::read_to_string(router.data_dir().join("run/admin.token")).unwrap();
+    let bearer = format!("Bearer {}", token.trim());
+    let ask = async |method: &str, path: &str, body: &str| {
+        let fields = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        Client::once(router.addr, method, path, &fields, body).await
+    };
+    let answer = ask("POST", "/api/tags", r#"{"name": "t"}"#).await;
+    refused(&answer, 503, "store_unavailable");
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(ask("GET", "/api/providers", "").await.json()["total"], 0);
+    assert_eq!(ask("GET", "/api/settings", "").await.json()["maxAttempts"], 6);
+    assert_eq!(ask("GET", "/api/settings/database", "").await.json()["schemaVersion"], 0);
+    assert!(ask("GET", "/api/tags", "").await.json().get("tags").is_none());
     let chat = json!({"model": "demo", "messages": [{"role": "user", "content": "hi"}]}).to_string();
     assert_eq!(Client::post(router.addr, "/v1/chat/completions", &chat).await.status, 200);
 }

@@ -177,7 +177,11 @@ async fn a_damaged_file_is_told_and_a_store_without_database_answers() {
     assert_eq!((status.backlog_rows, status.dropped_rows), (3, 0), "rows wait");
     assert_eq!(status.state, State::Degraded(error.to_string()));
     store.close(CLOSE);
-    assert_eq!((store.status().backlog_rows, store.status().dropped_rows), (0, 3), "and are counted when none will come");
+    assert_eq!(
+        (store.status().backlog_rows, store.status().dropped_rows),
+        (0, 3),
+        "and are counted when none will come"
+    );
     assert!(!store.usage().try_push(usage_row(1)));
     assert_eq!(store.status().dropped_rows, 4);
 

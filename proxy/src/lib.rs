@@ -35,7 +35,10 @@ mod tls;
 pub use body::Body;
 pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
 pub use net::egress::Egress;
-pub use pool::{PoolLoad, key::Origin};
+pub use pool::{
+    PoolLoad,
+    key::{Origin, is_loopback},
+};
 pub use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.

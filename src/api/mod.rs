@@ -54,7 +54,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Api {
     shared: Arc<Shared>,
-    client: Client,
+    ways: auth::Ways,
 }
 
 /// What all lanes share. Cheap to clone.
@@ -118,9 +118,9 @@ impl Management {
 }
 
 impl Api {
-    /// The API of a lane whose upstream connections are `client`'s.
-    pub fn new(management: &Management, client: Client) -> Self {
-        Self { shared: Arc::clone(&management.0), client }
+    /// The API of a lane whose upstream connections are those of `ways`.
+    pub fn new(management: &Management, ways: auth::Ways) -> Self {
+        Self { shared: Arc::clone(&management.0), ways }
     }
 
     /// The configuration.
@@ -135,7 +135,12 @@ impl Api {
 
     /// The lane's upstream connections.
     pub fn client(&self) -> &Client {
-        &self.client
+        &self.ways.any
+    }
+
+    /// The same, and those to the open internet alone.
+    fn ways(&self) -> &auth::Ways {
+        &self.ways
     }
 
     /// Changes the configuration and writes down who did it, in one transaction. `row.target` names what is changed as

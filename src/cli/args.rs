@@ -57,7 +57,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Say how the router is: version, health, providers, what was spent today
     Status,
-    /// Services that answer requests: list, add, test, enable, disable, remove, models
+    /// Services that answer requests: list, presets, add, test, enable, disable, remove, models
     #[command(visible_alias = "provider")]
     Providers {
         #[command(subcommand)]
@@ -77,7 +77,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<combos::Action>,
     },
-    /// Keys for callers: list, new, revoke, rotate
+    /// Keys for callers: list, new, revoke, rotate, remove
     #[command(visible_alias = "key")]
     Keys {
         #[command(subcommand)]
@@ -144,6 +144,41 @@ mod tests {
     #[test]
     fn the_parser_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Every command, with those below it, by its words.
+    fn all(command: &clap::Command, before: &str) -> Vec<(String, clap::Command)> {
+        let mut found = Vec::new();
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            let words = format!("{before}{} ", inner.get_name());
+            found.push((words.trim_end().to_owned(), inner.clone()));
+            found.extend(all(inner, &words));
+        }
+        found
+    }
+
+    #[test]
+    fn the_overview_names_every_command_and_help_says_what_each_thing_is() {
+        let commands = all(&Cli::command(), "");
+        assert!(commands.len() > 40, "{}", commands.len());
+        for (words, command) in &commands {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(!about.is_empty(), "`{words}` does not say what it does");
+            let named: Vec<_> = about.split([':', ',', ' ']).collect();
+            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+                assert!(named.contains(&inner.get_name()), "`{words}` does not name `{}`: {about}", inner.get_name());
+            }
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "`{words}` does not explain `{}`", argument.get_id());
+            }
+        }
+        // What takes an entry away has the same two names everywhere.
+        for (words, command) in
+            commands.iter().filter(|(words, _)| words.ends_with(" rm") || words.ends_with(" remove"))
+        {
+            let names: Vec<_> = std::iter::once(command.get_name()).chain(command.get_visible_aliases()).collect();
+            assert!(names.contains(&"rm") && names.contains(&"remove"), "{words}: {names:?}");
+        }
     }
 
     #[test]

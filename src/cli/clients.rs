@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::{
-    http::{Router, is_loopback, url_of},
+    http::{Router, url_of},
     place,
 };
 
@@ -56,7 +56,7 @@ impl Target {
         let Ok(url) = url_of(self.address.trim()) else { return false };
         let (host, port) = router.host_and_port();
         let theirs = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let same = theirs.eq_ignore_ascii_case(host) || (is_loopback(theirs) && is_loopback(host));
+        let same = theirs.eq_ignore_ascii_case(host) || (proxy::is_loopback(theirs) && proxy::is_loopback(host));
         same && url.port_or_known_default() == Some(port)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The token for administrators is only ever sent to loopback. A key that was given goes where the user said.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use proxy::{Body, Client, ClientConfig, Egress, Kind, Method, Origin, Outbound};
 use serde_json::Value;
@@ -75,7 +75,7 @@ impl Router {
         let origin_text = format!("{}://{host}{port}", url.scheme());
         let origin = Origin::parse(&origin_text).map_err(|_| bad("its host cannot be used"))?;
         let prefix = url.path().trim_end_matches('/').to_owned();
-        let loopback = is_loopback(origin.host());
+        let loopback = origin.is_loopback();
         let credential = key.or_else(|| loopback.then(token).flatten());
         if credential.as_deref().is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(Failure::Usage("the key holds characters that no key has".to_owned()));
@@ -210,11 +210,6 @@ impl Router {
 /// An address as people write it, also without `http://`.
 pub(crate) fn url_of(address: &str) -> Result<Url, url::ParseError> {
     if address.contains("://") { Url::parse(address) } else { Url::parse(&format!("http://{address}")) }
-}
-
-/// Whether a host is this machine.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Text as a segment of a path or a value of a query.

@@ -21,7 +21,6 @@ use super::{
     clients::{self, Tool},
     context::Context,
     failure::Failure,
-    http::is_loopback,
     place,
 };
 
@@ -183,7 +182,7 @@ async fn ready(context: &Context) -> Result<Vec<String>, Failure> {
 
 /// `NO_PROXY` with the router in it, where a proxy is set that would get its requests otherwise.
 fn no_proxy(host: &str) -> Option<(&'static str, String)> {
-    if !is_loopback(host) || place::proxies().is_empty() {
+    if !proxy::is_loopback(host) || place::proxies().is_empty() {
         return None;
     }
     match place::no_proxy() {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use codecs::hub::{ApiError, ErrorKind};
-use proxy::RequestHead;
+use proxy::{RequestHead, is_loopback};
 
 use super::{forwarded::was_forwarded, paths::query_value};
 use crate::store::digest;
@@ -156,8 +156,7 @@ impl Admission {
             None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
         };
         host.parse::<IpAddr>().is_ok()
-            || host.eq_ignore_ascii_case("localhost")
-            || host.to_ascii_lowercase().ends_with(".localhost")
+            || is_loopback(host)
             || self.hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host))
     }
 }

@@ -98,12 +98,7 @@ pub(super) fn faults(settings: &Settings, told: &Told) -> Vec<(Source, Fault)> {
 /// Whether an issuer is reached by https, or on this machine.
 fn is_safe_issuer(issuer: &str) -> bool {
     let Ok(url) = url::Url::parse(issuer) else { return false };
-    let here = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
+    let here = url.host_str().is_some_and(proxy::is_loopback);
     url.scheme() == "https" || (url.scheme() == "http" && here)
 }
 

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -34,16 +34,29 @@ type Slot = Mutex<Option<Connection>>;
 
 /// The readers' connections, for whoever must close them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Slots(Arc<[Slot; READERS]>);
+pub(super) struct Slots {
+    conns: Arc<[Slot; READERS]>,
+    /// No connection is opened any more.
+    closed: Arc<AtomicBool>,
+}
 
 impl Slots {
     /// Closes the connections of readers that rest; each opens a new one for its next query. All connections of a program
     /// share what they know of the file: as long as one is open, none notices that it can be written again.
     pub(super) fn close_idle(&self) {
-        for slot in self.0.iter() {
+        for slot in self.conns.iter() {
             if let Ok(mut conn) = slot.try_lock() {
                 *conn = None;
             }
+        }
+    }
+
+    /// Closes them for good, once the queries that run have ended. The connection that is closed last takes the log beside
+    /// the database away, and that must be one that may write.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        for slot in self.conns.iter() {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 }
@@ -61,7 +74,7 @@ impl Readers {
         let waiting = Arc::new(Mutex::new(waiting));
         for number in 0..READERS {
             let (path, waiting, slots) = (path.clone(), Arc::clone(&waiting), slots.clone());
-            let run = move || read(&path, &waiting, &slots.0[number]);
+            let run = move || read(&path, &waiting, &slots.conns[number], &slots.closed);
             thread::Builder::new().name(format!("store-reader-{number}")).spawn(run)?;
         }
         Ok(Self { queries })
@@ -99,13 +112,18 @@ impl Clock {
     }
 }
 
-fn read(path: &Path, waiting: &Mutex<mpsc::Receiver<Query>>, slot: &Slot) {
+fn read(path: &Path, waiting: &Mutex<mpsc::Receiver<Query>>, slot: &Slot, closed: &AtomicBool) {
     let clock = Clock { began: Instant::now(), limit: Arc::default() };
     loop {
         // The other reader waits for the lock while this one waits for a query: one of them is woken per query.
         let query = waiting.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(query) = query else { return };
         let mut conn = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the slot's lock: who closed it has seen to the connection that was there.
+        if closed.load(Ordering::Relaxed) {
+            query(Err(StoreError::Closed));
+            continue;
+        }
         if conn.is_none() {
             match open(path, &clock) {
                 Ok(opened) => *conn = Some(opened),

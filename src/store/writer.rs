@@ -379,7 +379,10 @@ impl Writer {
     /// Gives the connection up after errors that a new one may not have: a file that became writable again, a folder that
     /// was mounted again.
     fn doubt<T>(&mut self, result: &Result<T, StoreError>) {
-        if matches!(result, Err(StoreError::ReadOnly | StoreError::Disk(_) | StoreError::Other(_) | StoreError::Corrupt(_))) {
+        if matches!(
+            result,
+            Err(StoreError::ReadOnly | StoreError::Disk(_) | StoreError::Other(_) | StoreError::Corrupt(_))
+        ) {
             self.conn = None;
             self.dims.forget();
         }
@@ -510,6 +513,8 @@ impl Writer {
                 }
             }
         }
+        // Before the writer's, which takes the log beside the database away if it is the last one.
+        self.readers.close();
         let Some(conn) = self.conn.take() else { return };
         let closed = (|| {
             schema::note(&conn, "last_clean_shutdown", &super::now_ms().to_string())?;

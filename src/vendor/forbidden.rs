@@ -29,6 +29,42 @@ pub fn is_forbidden(address: IpAddr) -> bool {
     }
 }
 
+/// Whether an address is not one of the open internet: this machine, local networks, and blocks that are set aside (IANA's
+/// registries of special-purpose addresses). Where an address comes from somebody who is not trusted with what answers
+/// there. IPv4 that comes dressed as IPv6 is judged as IPv4.
+pub fn is_inside(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            matches!(
+                (a, b, c),
+                (0 | 10 | 127 | 224.., _, _)
+                    | (100, 64..=127, _)
+                    | (169, 254, _)
+                    | (172, 16..=31, _)
+                    | (192, 0, 0 | 2)
+                    | (192, 88, 99)
+                    | (192, 168, _)
+                    | (198, 18 | 19, _)
+                    | (198, 51, 100)
+                    | (203, 0, 113)
+            ) || is_forbidden(ip.into())
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, e, f, g, h] = ip.segments();
+            let four = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)).into();
+            match (a, b) {
+                (0x64, 0xff9b) if (c, d, e, f) == (0, 0, 0, 0) => is_inside(four(g, h)),
+                (0x2002, _) => is_inside(four(b, c)),
+                // Teredo and its neighbours; documentation.
+                (0x2001, ..0x200 | 0xdb8) => true,
+                // What the internet has been given so far.
+                _ => a & 0xe000 != 0x2000,
+            }
+        }
+    }
+}
+
 /// Whether a host name is one that is never asked.
 pub fn is_forbidden_name(host: &str) -> bool {
     let host = host.trim_end_matches('.');
@@ -63,5 +99,72 @@ mod tests {
             assert!(!is_forbidden(text.parse().unwrap()), "{text}");
         }
         assert!(is_forbidden_name("Metadata.Google.Internal.") && !is_forbidden_name("example.org"));
+    }
+    #[test]
+    fn the_open_internet_is_outside() {
+        for text in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "169.254.1.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.0.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.1.1.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "168.63.129.16",
+            "100.100.100.200",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:10::1",
+            "2001:db8::1",
+            "2002:a00:1::1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "ff02::1",
+            "::10.0.0.1",
+        ] {
+            assert!(is_inside(text.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "1.1.1.1",
+            "9.255.255.255",
+            "11.0.0.1",
+            "100.63.255.255",
+            "100.128.0.1",
+            "128.0.0.1",
+            "169.253.1.1",
+            "172.15.255.255",
+            "172.32.0.1",
+            "192.0.1.1",
+            "192.167.1.1",
+            "198.17.0.1",
+            "198.20.0.1",
+            "223.255.255.255",
+            "64:ff9b::808:808",
+            "2002:808:808::1",
+            "2001:4860:4860::8888",
+            "2606:4700::1111",
+            "::ffff:8.8.8.8",
+        ] {
+            assert!(!is_inside(text.parse().unwrap()), "{text}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use codecs::{
     dialect::{Dialect, Placeholder, Target},
     patch::{RequestEdits, is_deepseek_alias, placeholder_for},
 };
-pub use forbidden::{is_forbidden, is_forbidden_name};
+pub use forbidden::{is_forbidden, is_forbidden_name, is_inside};
 use memchr::memmem;
 use proxy::{Headers, Origin};
 
@@ -314,7 +314,7 @@ fn place(host: &str) -> Place {
     let near = match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
         Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-        Err(_) => !host.contains('.') || host.ends_with(".localhost") || host.ends_with(".local"),
+        Err(_) => !host.contains('.') || proxy::is_loopback(host) || host.ends_with(".local"),
     };
     if near { Place::Local } else { Place::Remote }
 }

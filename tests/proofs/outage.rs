@@ -228,7 +228,9 @@ impl Disk {
         };
         let mut shell = Command::new(program[0]);
         shell.args(&program[1..]).arg(script).arg(plain.get_program()).env_clear();
-        shell.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(std::process::Stdio::null());
+        shell
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(std::process::Stdio::null());
         shell.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         shell
     }

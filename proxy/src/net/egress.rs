@@ -161,7 +161,7 @@ impl Egress {
             Scheme::Http => self.http.as_ref(),
             Scheme::Https => self.https.as_ref(),
         }?;
-        let exempt = is_loopback(origin) || self.exempt.iter().any(|e| e.matches(origin));
+        let exempt = origin.is_loopback() || self.exempt.iter().any(|e| e.matches(origin));
         (!exempt).then_some(proxy)
     }
 }
@@ -216,14 +216,6 @@ fn in_net(ip: IpAddr, base: IpAddr, bits: u8) -> bool {
             ip.to_bits().checked_shr(shift) == base.to_bits().checked_shr(shift)
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-    }
-}
-
-fn is_loopback(origin: &Origin) -> bool {
-    match origin.ip() {
-        Some(IpAddr::V6(v6)) => v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
-        Some(IpAddr::V4(v4)) => v4.is_loopback(),
-        None => origin.host() == "localhost" || origin.host().ends_with(".localhost"),
     }
 }
 

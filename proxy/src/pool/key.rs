@@ -103,6 +103,11 @@ impl Origin {
         &self.0.authority
     }
 
+    /// Whether the host can only be this machine: see [`is_loopback`].
+    pub fn is_loopback(&self) -> bool {
+        self.0.ip.map_or_else(|| is_loopback(&self.0.host), |ip| ip.to_canonical().is_loopback())
+    }
+
     /// The host, when it is an address.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.0.ip
@@ -113,6 +118,21 @@ impl Origin {
         match self.0.ip {
             Some(IpAddr::V6(_)) => format!("[{}]:{}", self.0.host, self.0.port),
             Some(IpAddr::V4(_)) | None => format!("{}:{}", self.0.host, self.0.port),
+        }
+    }
+}
+
+/// Whether a host can only be this machine: a loopback address, also IPv4 dressed as IPv6; `localhost`; and every name
+/// below it (RFC 6761 §6.3). The host has no port, and brackets around IPv6 or none. Nothing is looked up: a name that
+/// leads here by chance is another matter.
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback(),
+        Err(_) => {
+            let name = bare.strip_suffix('.').unwrap_or(bare);
+            let last = name.rsplit('.').next().unwrap_or_default();
+            last.eq_ignore_ascii_case("localhost")
         }
     }
 }
@@ -195,6 +215,29 @@ mod tests {
         assert_eq!((v6.host(), v6.port(), v6.authority().as_ref()), ("::1", 8080, b"[::1]:8080".as_ref()));
         assert_eq!(v6.ip(), Some("::1".parse().unwrap()));
         assert_eq!(v6.to_string(), "http://[::1]:8080");
+    }
+
+    #[test]
+    fn this_machine_has_many_names() {
+        for host in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "localhost",
+            "LocalHost",
+            "x.localhost",
+            "a.b.localhost",
+            "localhost.",
+            "x.localhost.",
+        ] {
+            assert!(is_loopback(host), "{host}");
+            assert!(Origin::parse(&format!("http://{host}:2402")).unwrap().is_loopback(), "{host}");
+        }
+        for host in ["128.0.0.1", "0.0.0.0", "[::2]", "localhost.example", "notlocalhost", "x-localhost", "10.0.0.1"] {
+            assert!(!is_loopback(host), "{host}");
+            assert!(!Origin::parse(&format!("http://{host}:2402")).unwrap().is_loopback(), "{host}");
+        }
     }
 
     #[test]

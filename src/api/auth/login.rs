@@ -5,7 +5,6 @@
 
 use std::{path::Path, time::Instant};
 
-use proxy::Client;
 use serde_json::json;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
@@ -280,26 +279,26 @@ impl Auth {
     pub(super) async fn depart(
         &self,
         visit: &Visit<'_>,
-        client: &Client,
+        ways: &oidc::Ways,
     ) -> Result<(oidc::Departure, Option<String>), oidc::Failure> {
         if visit.settings().auth_mode != AuthMode::Oidc {
             return Err(oidc::Failure::Disabled);
         }
-        let departure = self.provider.start(client, visit.settings(), &visit.caller, visit.now_ms).await?;
+        let departure = self.provider.start(ways, visit.settings(), &visit.caller, visit.now_ms).await?;
         let sealed = departure.sealed.as_deref();
         let cookie = sealed.map(|sealed| cookie::set_oidc(sealed, oidc::LIFE_S, visit.is_https()));
         Ok((departure, cookie))
     }
 
     /// Ends a login at the identity provider. The cookie of the way there is to be deleted in any case.
-    pub(super) async fn arrive(&self, visit: &Visit<'_>, client: &Client) -> Result<LoggedIn, oidc::Failure> {
+    pub(super) async fn arrive(&self, visit: &Visit<'_>, ways: &oidc::Ways) -> Result<LoggedIn, oidc::Failure> {
         let settings = visit.settings();
         let head = visit.caller.head;
         let result = match settings.auth_mode {
             AuthMode::Oidc => {
                 let sealed = cookie::oidc(&head.headers, visit.is_https());
                 let query = head.query().unwrap_or_default();
-                self.provider.finish(client, settings, query, sealed, visit.now_ms).await
+                self.provider.finish(ways, settings, query, sealed, visit.now_ms).await
             }
             AuthMode::None | AuthMode::Password => Err(oidc::Failure::Disabled),
         };

@@ -35,6 +35,7 @@ pub mod token;
 pub use caller::Caller;
 pub use limiter::Locked;
 pub use login::{LoggedIn, Refused, Visit};
+pub use oidc::Ways;
 pub use pages::{Login, LoginRules};
 pub use password::{Unfit, hash_password};
 pub use principal::{Capability, Denied, Principal, mode_name, scope_name};

@@ -2,14 +2,13 @@
 //!
 //! Nothing here decides who may call; by the time that one of these runs, [`Auth::decide`] has let the caller in.
 
-use proxy::Client;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::{
     Auth, LoggedIn, Principal, Refused, Unfit, Visit, mode_name,
-    oidc::{CALLBACK, Failure, Provider, START},
+    oidc::{CALLBACK, Failure, Provider, START, Ways},
     session,
 };
 use crate::{
@@ -182,8 +181,8 @@ impl Auth {
     }
 
     /// `GET /api/auth/oidc/start`: browsers are sent on, programs are told where to.
-    pub async fn oidc_start_page(&self, visit: &Visit<'_>, client: &Client) -> Result<Reply, Problem> {
-        let (departure, cookie) = self.depart(visit, client).await.map_err(|failure| failed(&failure))?;
+    pub async fn oidc_start_page(&self, visit: &Visit<'_>, ways: &Ways) -> Result<Reply, Problem> {
+        let (departure, cookie) = self.depart(visit, ways).await.map_err(|failure| failed(&failure))?;
         let accepts = visit.caller.head.headers.text("accept").unwrap_or_default();
         let answer = match accepts.contains("application/json") {
             true => Reply::json(json!({"authUrl": departure.url, "state": departure.state})),
@@ -196,9 +195,9 @@ impl Auth {
     }
 
     /// `GET /api/auth/oidc/callback`: back to the first page, with a session or with the reason why there is none.
-    pub async fn oidc_callback_page(&self, visit: &Visit<'_>, client: &Client) -> Reply {
+    pub async fn oidc_callback_page(&self, visit: &Visit<'_>, ways: &Ways) -> Reply {
         let home = &visit.snapshot.settings.public_url;
-        let answer = match self.arrive(visit, client).await {
+        let answer = match self.arrive(visit, ways).await {
             Ok(logged_in) => moved(format!("{home}/")).with("set-cookie", logged_in.cookie),
             Err(failure) => moved(format!("{home}/?login_error={failure}")),
         };
@@ -206,9 +205,9 @@ impl Auth {
     }
 
     /// `GET /api/auth/oidc/test`: asks the provider anew.
-    pub async fn oidc_test_page(&self, visit: &Visit<'_>, client: &Client) -> Result<Reply, Problem> {
+    pub async fn oidc_test_page(&self, visit: &Visit<'_>, ways: &Ways) -> Result<Reply, Problem> {
         self.provider().forget();
-        let found = self.provider().document(client, &visit.snapshot.settings.oidc).await;
+        let found = self.provider().document(ways, &visit.snapshot.settings.oidc).await;
         let document = found.map_err(|failure| failed(&failure))?;
         Ok(Reply::json(json!({
             "issuer": document.issuer,

@@ -238,7 +238,7 @@ pub const ROUTES: &[Route] = &[
         summary: "Begin a login at the identity provider: browsers are sent there",
         replies: &[(302, Content::Empty), (200, Content::Json(Schema::Object(&DEPARTURE)))],
         errors: &[422, 502],
-        handler: |api, request| Box::pin(async { api.auth().oidc_start_page(&request.visit(api), api.client()).await }),
+        handler: |api, request| Box::pin(async { api.auth().oidc_start_page(&request.visit(api), api.ways()).await }),
         ..LOGINS
     },
     Route {
@@ -255,7 +255,7 @@ pub const ROUTES: &[Route] = &[
         any_query: true,
         replies: &[(302, Content::Empty)],
         handler: |api, request| {
-            Box::pin(async { Ok(api.auth().oidc_callback_page(&request.visit(api), api.client()).await) })
+            Box::pin(async { Ok(api.auth().oidc_callback_page(&request.visit(api), api.ways()).await) })
         },
         ..LOGINS
     },
@@ -266,7 +266,7 @@ pub const ROUTES: &[Route] = &[
         tag: TAG,
         replies: &[(200, Content::Json(Schema::Object(&PROVIDER)))],
         errors: &[502],
-        handler: |api, request| Box::pin(async { api.auth().oidc_test_page(&request.visit(api), api.client()).await }),
+        handler: |api, request| Box::pin(async { api.auth().oidc_test_page(&request.visit(api), api.ways()).await }),
         ..ROUTE
     },
     Route {

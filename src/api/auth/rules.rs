@@ -70,8 +70,7 @@ fn is_ours(authority: &Authority, settings: &Settings) -> bool {
     let host = authority.host.as_str();
     // An address cannot be made to point elsewhere.
     host.parse::<std::net::IpAddr>().is_ok()
-        || host == "localhost"
-        || host.ends_with(".localhost")
+        || proxy::is_loopback(host)
         || settings.allowed_hosts.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(host))
         || Url::parse(&settings.public_url).is_ok_and(|url| url.host_str().is_some_and(|name| name == host))
 }

@@ -4,11 +4,14 @@
 //! clouds' metadata are refused when the connection is made, and here in words; so is our own address, which would ask
 //! itself.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use codecs::dialect::{ChatFlavour, Dialect};
-use proxy::{Kind, Method, Outbound, Response};
+use proxy::{Kind, Method, Outbound, Response, is_loopback};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -106,12 +109,25 @@ pub(super) fn allowed(api: &Api, base_url: &str) -> Result<(), Problem> {
     if is_forbidden_name(host) {
         return Err(blocked(format!("{host} serves a cloud's metadata and is never asked")));
     }
-    let own = api.shared.addr.get().is_some_and(|addr| Some(addr.port()) == url.port_or_known_default());
-    let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if own && here {
+    let port = url.port_or_known_default();
+    if api.shared.addr.get().is_some_and(|addr| port == Some(addr.port()) && leads_to(*addr, host)) {
         return Err(blocked("this is the gateway's own address: it would ask itself".to_owned()));
     }
     Ok(())
+}
+
+/// Whether a host, at the port where we listen, is where we listen. Names other than this machine's are not looked up.
+fn leads_to(listener: SocketAddr, host: &str) -> bool {
+    let own = listener.ip().to_canonical();
+    match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        // Whoever asks for "any address" asks this machine.
+        Ok(ip) if ip.is_unspecified() => own.is_loopback() || own.is_unspecified(),
+        Ok(ip) if ip == own => true,
+        Ok(ip) if ip.is_loopback() => own.is_loopback() || own.is_unspecified(),
+        // One can bind to addresses of this machine only. Nothing is sent.
+        Ok(ip) => own.is_unspecified() && UdpSocket::bind((ip, 0)).is_ok(),
+        Err(_) => is_loopback(host) && (own.is_loopback() || own.is_unspecified()),
+    }
 }
 
 /// Asks for the list of models; where there is none, asks a model for one token.
@@ -304,6 +320,23 @@ mod tests {
         }
         assert_eq!(models(b"<html>"), None);
         assert_eq!(models(br#"{"data": 1}"#), None);
+    }
+
+    #[test]
+    fn our_own_address_has_many_names() {
+        let at = |listener: &str, host: &str| leads_to(listener.parse().unwrap(), host);
+        for listener in ["127.0.0.1:2402", "[::1]:2402", "0.0.0.0:2402", "[::]:2402"] {
+            for host in ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "localhost", "x.localhost", "localhost."]
+            {
+                assert!(at(listener, host), "{listener} {host}");
+            }
+            assert!(at(listener, "0.0.0.0") && at(listener, "::"), "{listener}");
+            // Documentation addresses are nobody's, and names are not looked up.
+            for host in ["192.0.2.1", "2001:db8::1", "example.org", "localhost.example.org"] {
+                assert!(!at(listener, host), "{listener} {host}");
+            }
+        }
+        assert!(at("192.0.2.7:2402", "192.0.2.7") && !at("192.0.2.7:2402", "localhost"));
     }
 
     #[test]

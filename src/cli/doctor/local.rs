@@ -3,10 +3,7 @@
 use std::{fs, path::Path};
 
 use super::{Finding, Grade};
-use crate::{
-    http::{Router, is_loopback},
-    place,
-};
+use crate::{http::Router, place};
 
 /// Length of the vault's key, in bytes.
 const KEY_BYTES: u64 = 32;
@@ -75,7 +72,7 @@ pub(super) fn proxies(router: &Router) -> Vec<Finding> {
     let set = set.join(", ");
     vec![if spared {
         Finding::new(Grade::Ok, "proxies", format!("{set} is set, and NO_PROXY spares {host}"))
-    } else if is_loopback(host) {
+    } else if proxy::is_loopback(host) {
         // Values may hold passwords: only names are shown.
         let detail = format!("{set} is set: some clients send requests for {host} there; add {host} to NO_PROXY");
         Finding::new(Grade::Warn, "proxies", detail)

@@ -4,7 +4,10 @@ use proxy::Client;
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::{Failure, fetch};
+use super::{
+    Failure,
+    fetch::{self, Ways},
+};
 
 /// The parts of a provider's document that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,10 @@ pub(in crate::api::auth) struct Document {
     pub(in crate::api::auth) basic: bool,
     /// Whether answers name the provider (RFC 9207).
     pub(super) names_itself: bool,
+    /// Host of the issuer.
+    host: String,
+    /// Whether the issuer is on a local network, and so may be what it names.
+    inside: bool,
 }
 
 #[derive(Deserialize)]
@@ -35,15 +42,26 @@ struct Raw {
 }
 
 /// Asks the provider at `issuer`.
-pub(super) async fn fetch(client: &Client, issuer: &str) -> Result<Document, Failure> {
+pub(super) async fn fetch(ways: &Ways, issuer: &str) -> Result<Document, Failure> {
     let url = Url::parse(&format!("{issuer}/.well-known/openid-configuration"));
     let url = url.map_err(|_| Failure::Unusable("the issuer is no address".to_owned()))?;
-    Document::read(&fetch::get(client, &url).await?, issuer)
+    match fetch::get(&ways.outside, &url).await {
+        // The administrator typed it, so that it may be on a local network.
+        Err(Failure::Forbidden(_)) => Document::read(&fetch::get(&ways.any, &url).await?, issuer, true),
+        answer => Document::read(&answer?, issuer, false),
+    }
 }
 
 impl Document {
+    /// The way to an address that the provider names. Names are judged by where they lead when they are used: one of the
+    /// internet must not make us ask a machine beside us.
+    pub(super) fn way<'w>(&self, ways: &'w Ways, url: &Url) -> &'w Client {
+        let own = url.host_str() == Some(self.host.as_str());
+        if own || self.inside { &ways.any } else { &ways.outside }
+    }
+
     /// Reads a document that was found at `issuer`.
-    pub(super) fn read(bytes: &[u8], issuer: &str) -> Result<Self, Failure> {
+    pub(super) fn read(bytes: &[u8], issuer: &str, inside: bool) -> Result<Self, Failure> {
         let unusable = |what: &str| Failure::Unusable(what.to_owned());
         let raw: Raw = serde_json::from_slice(bytes).map_err(|_| unusable("this is no provider's document"))?;
         // Settings hold the issuer without a final slash, with which some providers name themselves.
@@ -63,6 +81,8 @@ impl Document {
             // §3 of the discovery standard: basic, if nothing is said.
             basic: methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic")),
             names_itself: raw.authorization_response_iss_parameter_supported,
+            host: base.host_str().unwrap_or_default().to_owned(),
+            inside,
             issuer: raw.issuer,
         })
     }
@@ -82,10 +102,7 @@ fn may_be_asked(url: &Url, issuer: &Url) -> bool {
     }
     match url.host() {
         Some(Host::Domain(name)) => {
-            url.scheme() == "https"
-                && name.contains('.')
-                && !name.ends_with(".localhost")
-                && !name.ends_with(".internal")
+            url.scheme() == "https" && name.contains('.') && !proxy::is_loopback(name) && !name.ends_with(".internal")
         }
         // Providers have names.
         Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => false,
@@ -109,7 +126,7 @@ mod tests {
     fn read(name: &str, value: Value) -> Result<Document, Failure> {
         let mut document = document();
         document[name] = value;
-        Document::read(document.to_string().as_bytes(), "https://id.example/realm")
+        Document::read(document.to_string().as_bytes(), "https://id.example/realm", false)
     }
 
     #[test]
@@ -127,7 +144,7 @@ mod tests {
             assert!(matches!(read("issuer", json!(wrong)), Err(Failure::Unusable(_))), "{wrong}");
         }
         for wrong in [&b""[..], b"{}", b"<html>", b"[]"] {
-            assert!(Document::read(wrong, "https://id.example/realm").is_err());
+            assert!(Document::read(wrong, "https://id.example/realm", false).is_err());
         }
     }
 
@@ -157,7 +174,7 @@ mod tests {
         // On a local network everything is at the issuer's own host.
         let lan = json!({"issuer": "https://10.0.0.5", "authorization_endpoint": "https://10.0.0.5/a",
             "token_endpoint": "https://10.0.0.5:8443/t", "jwks_uri": "https://10.0.0.5/k"});
-        assert!(Document::read(lan.to_string().as_bytes(), "https://10.0.0.5").is_ok());
+        assert!(Document::read(lan.to_string().as_bytes(), "https://10.0.0.5", true).is_ok());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! One request to the identity provider: bounded in time and size, without redirects.
+//! One request to the identity provider: bounded in time and size, without redirects, and never to where nobody is to be
+//! asked, whatever its name leads to.
 
 use std::time::Duration;
 
@@ -13,6 +14,15 @@ const TIME: Duration = Duration::from_secs(10);
 
 /// Most bytes of an answer.
 const BYTES_MAX: usize = 256 * 1024;
+
+/// The ways out to a provider. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ways {
+    /// Everywhere but to clouds' metadata: for what the administrator typed.
+    pub any: Client,
+    /// To the open internet: for what a provider there names besides its own host.
+    pub outside: Client,
+}
 
 /// Fetches a document.
 pub(super) async fn get(client: &Client, url: &Url) -> Result<Bytes, Failure> {
@@ -48,15 +58,18 @@ async fn send(client: &Client, request: Outbound, url: &Url) -> Result<Bytes, Fa
     let place = &url[..Position::AfterPath];
     let unreachable = |why: String| Failure::Unreachable(format!("{place}: {why}"));
     let answer = tokio::time::timeout(TIME, async {
-        let mut response = client.send(request).await.map_err(|error| error.to_string())?;
+        let mut response = client.send(request).await.map_err(|error| match error.kind {
+            Kind::Refused(_) => Failure::Forbidden(format!("{place}: {error}")),
+            _ => unreachable(error.to_string()),
+        })?;
         let body = response.body.collect(BYTES_MAX).await.map_err(|error| match error.kind {
-            Kind::TooLarge { .. } => format!("the answer has more than {BYTES_MAX} bytes"),
-            _ => error.to_string(),
+            Kind::TooLarge { .. } => unreachable(format!("the answer has more than {BYTES_MAX} bytes")),
+            _ => unreachable(error.to_string()),
         })?;
         Ok((response.head.status, body))
     });
     let (status, body) = match answer.await {
-        Ok(answer) => answer.map_err(unreachable)?,
+        Ok(answer) => answer?,
         Err(_) => return Err(unreachable(format!("no answer within {} s", TIME.as_secs()))),
     };
     match status {

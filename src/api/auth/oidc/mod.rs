@@ -23,11 +23,11 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use proxy::Client;
 use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 pub(super) use discovery::Document;
+pub use fetch::Ways;
 pub(super) use pending::LIFE_S;
 use pending::{Pending, Seal, Used};
 
@@ -79,6 +79,9 @@ pub(super) enum Failure {
     /// The provider could not be asked; why is on the log.
     #[error("provider_unreachable")]
     Unreachable(String),
+    /// It is, or names, a place that must not be asked.
+    #[error("provider_forbidden")]
+    Forbidden(String),
     /// The provider's document is not one that we can work with.
     #[error("provider_unusable")]
     Unusable(String),
@@ -97,7 +100,10 @@ impl Failure {
     /// What is behind it, for the log.
     pub(super) fn detail(&self) -> &str {
         match self {
-            Failure::Refused(detail) | Failure::Unreachable(detail) | Failure::Unusable(detail) => detail,
+            Failure::Refused(detail)
+            | Failure::Unreachable(detail)
+            | Failure::Forbidden(detail)
+            | Failure::Unusable(detail) => detail,
             _ => "",
         }
     }
@@ -159,7 +165,7 @@ impl Provider {
     /// The provider is not configured, cannot be asked, or there is no way back.
     pub(super) async fn start(
         &self,
-        client: &Client,
+        ways: &Ways,
         settings: &Settings,
         caller: &Caller<'_>,
         now_ms: i64,
@@ -170,7 +176,7 @@ impl Provider {
             let url = redirect_uri.replace(CALLBACK, START);
             return Ok(Departure { url, state: None, sealed: None });
         }
-        let document = self.document(client, &settings.oidc).await?;
+        let document = self.document(ways, &settings.oidc).await?;
         let pending = Pending::new(document.issuer.clone(), redirect_uri, now_ms).ok_or(Failure::System)?;
         let mut url = document.authorization.clone();
         let mut scopes: Vec<&str> = settings.oidc.scopes.iter().map(String::as_str).collect();
@@ -196,7 +202,7 @@ impl Provider {
     /// Everything that is wrong with the answer, the token or the person.
     pub(super) async fn finish(
         &self,
-        client: &Client,
+        ways: &Ways,
         settings: &Settings,
         query: &[u8],
         sealed: Option<&str>,
@@ -209,7 +215,7 @@ impl Provider {
         if !self.used.first(&pending.state, now_ms) {
             return Err(Failure::Replayed);
         }
-        let document = self.document(client, &settings.oidc).await?;
+        let document = self.document(ways, &settings.oidc).await?;
         // The provider that was asked is the one that answers (RFC 9207), and the one that is configured now.
         let named = answer.issuer.as_deref();
         if pending.issuer != document.issuer
@@ -222,8 +228,8 @@ impl Provider {
             return Err(Failure::Refused(error));
         }
         let code = answer.code.ok_or_else(|| Failure::Refused("no code".to_owned()))?;
-        let token = exchange(client, &document, &settings.oidc, &pending, &code).await?;
-        let claims = self.verify(client, settings, &document, &token, &pending.nonce, now_ms / 1000).await?;
+        let token = exchange(ways, &document, &settings.oidc, &pending, &code).await?;
+        let claims = self.verify(ways, settings, &document, &token, &pending.nonce, now_ms / 1000).await?;
         admit(&settings.oidc, &claims).ok_or(Failure::NotAdmitted)
     }
 
@@ -231,11 +237,11 @@ impl Provider {
     ///
     /// # Errors
     /// It is not configured, cannot be asked, or says nothing that we can work with.
-    pub(super) async fn document(&self, client: &Client, oidc: &Oidc) -> Result<Arc<Document>, Failure> {
-        Ok(self.known(client, oidc).await?.document)
+    pub(super) async fn document(&self, ways: &Ways, oidc: &Oidc) -> Result<Arc<Document>, Failure> {
+        Ok(self.known(ways, oidc).await?.document)
     }
 
-    async fn known(&self, client: &Client, oidc: &Oidc) -> Result<Known, Failure> {
+    async fn known(&self, ways: &Ways, oidc: &Oidc) -> Result<Known, Failure> {
         if oidc.missing().is_some() {
             return Err(Failure::Disabled);
         }
@@ -243,8 +249,8 @@ impl Provider {
         if let Some(known) = known.filter(|known| known.issuer == oidc.issuer && known.fetched.elapsed() < FRESH) {
             return Ok(known);
         }
-        let document = Arc::new(discovery::fetch(client, &oidc.issuer).await?);
-        let keys = Arc::new(fetch_keys(client, &document).await?);
+        let document = Arc::new(discovery::fetch(ways, &oidc.issuer).await?);
+        let keys = Arc::new(fetch_keys(ways, &document).await?);
         let known = Known { issuer: oidc.issuer.clone(), document, keys, fetched: Instant::now(), refetched: None };
         *self.memory() = Some(known.clone());
         Ok(known)
@@ -257,7 +263,7 @@ impl Provider {
 
     async fn verify(
         &self,
-        client: &Client,
+        ways: &Ways,
         settings: &Settings,
         document: &Document,
         token: &str,
@@ -265,11 +271,11 @@ impl Provider {
         now: i64,
     ) -> Result<Claims, Failure> {
         let expected = Expected { issuer: &document.issuer, client_id: &settings.oidc.client_id, nonce, now };
-        let known = self.known(client, &settings.oidc).await?;
+        let known = self.known(ways, &settings.oidc).await?;
         match jwt::verify(token, &known.keys, &expected) {
             // Providers change their keys, and announce that only in their set.
             Err(Flaw::UnknownKey) if self.may_refetch() => {
-                let keys = Arc::new(fetch_keys(client, document).await?);
+                let keys = Arc::new(fetch_keys(ways, document).await?);
                 if let Some(known) = self.memory().as_mut() {
                     known.keys = Arc::clone(&keys);
                 }
@@ -329,21 +335,21 @@ fn same_host(address: &str, caller: &Caller<'_>) -> bool {
     url.host_str().is_some_and(|host| host.trim_start_matches('[').trim_end_matches(']') == authority.host)
 }
 
-async fn fetch_keys(client: &Client, document: &Document) -> Result<Keys, Failure> {
-    let bytes = fetch::get(client, &document.jwks).await?;
+async fn fetch_keys(ways: &Ways, document: &Document) -> Result<Keys, Failure> {
+    let bytes = fetch::get(document.way(ways, &document.jwks), &document.jwks).await?;
     Keys::parse(&bytes).ok_or_else(|| Failure::Unusable("the key set cannot be read".to_owned()))
 }
 
 /// Exchanges the code for an id token.
 async fn exchange(
-    client: &Client,
+    ways: &Ways,
     document: &Document,
     oidc: &Oidc,
     pending: &Pending,
     code: &str,
 ) -> Result<String, Failure> {
     let (form, authorization) = grant(document, oidc, pending, code);
-    let bytes = fetch::post(client, &document.token, form, authorization).await?;
+    let bytes = fetch::post(document.way(ways, &document.token), &document.token, form, authorization).await?;
     let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     match answer.get("id_token").and_then(Value::as_str) {
         Some(token) => Ok(token.to_owned()),

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -15,6 +15,7 @@ use super::*;
 use crate::{
     api::auth::testing::{Signer, call, head},
     settings::{AuthMode, Secret},
+    vendor::{is_forbidden, is_inside},
 };
 
 const NOW: i64 = 1_700_000_000_000;
@@ -100,10 +101,17 @@ impl Handler for Idp {
     }
 }
 
+/// Ways out that lead names to fixed addresses, and refuse some.
+fn ways(pins: &[(&str, &str)], never: fn(IpAddr) -> bool, inside: fn(IpAddr) -> bool) -> Ways {
+    let pins: Vec<_> = pins.iter().map(|(name, ip)| ((*name).to_owned(), vec![ip.parse().unwrap()])).collect();
+    let client = |refuse| Client::new(ClientConfig { pins: pins.clone(), refuse, ..ClientConfig::default() }).unwrap();
+    Ways { any: client(never), outside: client(inside) }
+}
+
 struct Stage {
     idp: Arc<Idp>,
     provider: Provider,
-    client: Client,
+    ways: Ways,
     settings: Settings,
     _end: oneshot::Sender<()>,
 }
@@ -139,17 +147,17 @@ impl Stage {
             ..Oidc::default()
         };
         let settings = Settings { auth_mode: AuthMode::Oidc, require_login: true, oidc, ..Settings::default() };
-        let client = Client::new(ClientConfig::default()).unwrap();
-        Self { idp, provider: Provider::new().unwrap(), client, settings, _end: end }
+        let ways = ways(&[], |_| false, is_inside);
+        Self { idp, provider: Provider::new().unwrap(), ways, settings, _end: end }
     }
 
     async fn start(&self, host: &str) -> Result<Departure, Failure> {
         let head = head("GET", START, host, &[]);
-        self.provider.start(&self.client, &self.settings, &call(&head, PEER, US), NOW).await
+        self.provider.start(&self.ways, &self.settings, &call(&head, PEER, US), NOW).await
     }
 
     async fn finish(&self, query: &str, sealed: Option<&str>) -> Result<String, Failure> {
-        self.provider.finish(&self.client, &self.settings, query.as_bytes(), sealed, NOW).await
+        self.provider.finish(&self.ways, &self.settings, query.as_bytes(), sealed, NOW).await
     }
 
     /// One whole login.
@@ -178,6 +186,32 @@ fn changed(claims: &Value, name: &str, value: Value) -> Value {
 
 fn rs256(signer: &Signer, claims: &Value) -> String {
     signer.token("RS256", &json!({"alg": "RS256", "kid": "rsa"}), claims)
+}
+
+#[tokio::test]
+async fn names_are_judged_by_where_they_lead() {
+    // One of the internet's providers: 127.0.0.1 stands for an address there, 127.0.0.2 for one beside us.
+    let mut stage = Stage::new();
+    let port = stage.idp.addr.port();
+    let inside: fn(IpAddr) -> bool = |ip| ip == IpAddr::from([127, 0, 0, 2]);
+    stage.ways = ways(&[("router.example", "127.0.0.2")], is_forbidden, inside);
+    assert!(stage.login().await.is_ok());
+    for name in ["jwks_uri", "token_endpoint"] {
+        stage.provider.forget();
+        *stage.idp.document.lock().unwrap() = json!({name: format!("https://router.example:{port}/token")});
+        let failure = stage.login().await.unwrap_err();
+        assert!(matches!(&failure, Failure::Forbidden(why) if why.contains("router.example")), "{name}: {failure:?}");
+    }
+    // A provider beside us may name others there. That nothing speaks TLS here is another matter.
+    stage.provider.forget();
+    stage.ways.outside = ways(&[], |_| true, |_| true).outside;
+    assert!(matches!(stage.login().await, Err(Failure::Unreachable(_))));
+    // What clouds say of themselves is asked in no case, also where the issuer itself leads there.
+    stage.provider.forget();
+    stage.settings.oidc.issuer = format!("http://id.example:{port}");
+    stage.ways = ways(&[("id.example", "169.254.169.254")], is_forbidden, is_inside);
+    assert!(matches!(stage.login().await, Err(Failure::Forbidden(_))));
+    assert_eq!(Failure::Forbidden(String::new()).to_string(), "provider_forbidden");
 }
 
 #[tokio::test]
@@ -319,7 +353,7 @@ async fn the_answer_is_by_the_provider_that_was_asked() {
     let other = Stage::new();
     let back = stage.idp.visit(&departure.url);
     let sealed = departure.sealed.as_deref();
-    let result = stage.provider.finish(&stage.client, &other.settings, back.as_bytes(), sealed, NOW).await;
+    let result = stage.provider.finish(&stage.ways, &other.settings, back.as_bytes(), sealed, NOW).await;
     assert_eq!(result, Err(Failure::Issuer));
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy::ClientConfig;
+use proxy::{Client, ClientConfig};
 
 use super::*;
 use crate::api::Payload;
@@ -147,19 +147,20 @@ async fn a_login_answers_with_a_cookie_and_a_token_only_where_it_is_asked_for() 
 async fn the_way_back_from_a_provider_ends_on_the_first_page() {
     let stage = Stage::new().await;
     let client = Client::new(ClientConfig::default()).unwrap();
-    let answer = stage.as_session("", async |visit| stage.auth.oidc_callback_page(visit, &client).await).await;
+    let ways = Ways { any: client.clone(), outside: client };
+    let answer = stage.as_session("", async |visit| stage.auth.oidc_callback_page(visit, &ways).await).await;
     assert_eq!((answer.status, field(&answer, "location")), (302, vec!["/?login_error=oidc_disabled"]));
     assert!(field(&answer, "set-cookie")[0].starts_with("flow_router_oidc=; "));
-    let start = stage.as_session("", async |visit| stage.auth.oidc_start_page(visit, &client).await).await;
+    let start = stage.as_session("", async |visit| stage.auth.oidc_start_page(visit, &ways).await).await;
     assert_eq!(plain(start.unwrap_err()), (403, "oidc_disabled", None));
 
     let oidc = json!({"issuer": "http://127.0.0.1:1", "clientId": "flow", "allowedSubjects": ["u"]});
     stage.set("", json!({"authMode": "oidc", "oidcConfig": oidc})).await.unwrap();
-    let answer = stage.as_session("", async |visit| stage.auth.oidc_callback_page(visit, &client).await).await;
+    let answer = stage.as_session("", async |visit| stage.auth.oidc_callback_page(visit, &ways).await).await;
     assert_eq!(field(&answer, "location"), ["/?login_error=no_login_under_way"]);
-    let start = stage.as_session("", async |visit| stage.auth.oidc_start_page(visit, &client).await).await;
+    let start = stage.as_session("", async |visit| stage.auth.oidc_start_page(visit, &ways).await).await;
     assert_eq!(plain(start.unwrap_err()), (502, "upstream_error", None));
-    let test = stage.as_session("", async |visit| stage.auth.oidc_test_page(visit, &client).await).await;
+    let test = stage.as_session("", async |visit| stage.auth.oidc_test_page(visit, &ways).await).await;
     assert_eq!(plain(test.unwrap_err()), (502, "upstream_error", None));
 }
 
