@@ -1,6 +1,6 @@
 //! Composition root: builds every part once, and owns the order in which they start and stop.
 
-use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{fs, io, io::Write as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use proxy::{Client, ClientConfig, Egress, Limits, Roots, Server, Timeouts, listen};
 use tokio::{runtime::Runtime, sync::watch};
@@ -242,7 +242,8 @@ fn greet(snapshot: &Snapshot, addr: SocketAddr, layout: Layout) {
     if snapshot.catalog.demo_only() {
         warn!("no provider is configured: the embedded demo answers every request, with no model behind it");
     }
-    println!("flow-router listening on http://{addr}");
+    // Whether anybody reads it is nothing to end for.
+    let _ = writeln!(io::stdout().lock(), "flow-router listening on http://{addr}");
 }
 
 /// What there is to do.

@@ -1,6 +1,10 @@
 //! The `flow-router` program.
 
-use std::process::ExitCode;
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use flow_router::{
     app::App,
@@ -51,7 +55,7 @@ fn main() -> ExitCode {
         Action::ResetPassword { stdin } => reset_password(&sources, &settings, stdin),
         Action::Database(action) => match database::run(&action, &settings.data_dir) {
             Ok(said) => {
-                println!("{said}");
+                say!("{said}");
                 ExitCode::SUCCESS
             }
             Err(why) => {
@@ -60,6 +64,24 @@ fn main() -> ExitCode {
             }
         },
         Action::Settings | Action::HashPassword => ExitCode::SUCCESS,
+    }
+}
+
+/// A line on the standard output.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::line(format_args!($($text)*)) };
+}
+use say;
+
+/// See [`say`]. Who has seen enough, as `head` has, ends the program without a word: that is no failure.
+fn line(text: fmt::Arguments<'_>) {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("error: the standard output: {error}");
+            std::process::exit(1);
+        }
     }
 }
 
@@ -93,7 +115,7 @@ fn serve(sources: Sources, settings: &Settings) -> ExitCode {
 fn key(settings: &Settings, name: &str) -> ExitCode {
     match boot::make_key(&settings.data_dir, name) {
         Ok(key) => {
-            println!("{key}");
+            say!("{key}");
             eprintln!(
                 "This key is shown once; only its digest is kept. A running gateway lets it in after a SIGHUP or a restart."
             );
@@ -109,14 +131,14 @@ fn key(settings: &Settings, name: &str) -> ExitCode {
 /// A password from the first line of the standard input.
 fn typed_password() -> Option<Zeroizing<String>> {
     // The line's end is no part of it; blanks are.
-    std::io::stdin().lines().next().and_then(Result::ok).map(Zeroizing::new)
+    io::stdin().lines().next().and_then(Result::ok).map(Zeroizing::new)
 }
 
 fn hash_password() -> ExitCode {
-    let hashed = typed_password().ok_or_else(|| std::io::Error::other("there is no password")).and_then(recover::hash);
+    let hashed = typed_password().ok_or_else(|| io::Error::other("there is no password")).and_then(recover::hash);
     match hashed {
         Ok(hash) => {
-            println!("{hash}");
+            say!("{hash}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -135,7 +157,7 @@ fn reset_password(sources: &Sources, settings: &Settings, stdin: bool) -> ExitCo
     match recover::reset_password(sources, settings, password.clone()) {
         Ok(through) => {
             if !stdin {
-                println!("{}", password.as_str());
+                say!("{}", password.as_str());
             }
             eprintln!(
                 "{}",
@@ -156,14 +178,14 @@ fn reset_password(sources: &Sources, settings: &Settings, stdin: bool) -> ExitCo
 
 fn print_check(merged: &Merged) {
     let settings = &merged.settings;
-    println!("the configuration is valid");
-    println!("  address    {}", settings.addr);
-    println!("  data       {}", settings.data_dir.display());
-    println!("  keys       {} ({})", settings.keys.len(), if settings.require_key { "required" } else { "optional" });
+    say!("the configuration is valid");
+    say!("  address    {}", settings.addr);
+    say!("  data       {}", settings.data_dir.display());
+    say!("  keys       {} ({})", settings.keys.len(), if settings.require_key { "required" } else { "optional" });
     for provider in &settings.providers {
         let key = if provider.api_key.is_some() { "with a key" } else { "without a key" };
         let models = if provider.models.is_empty() { "-".to_owned() } else { provider.models.join(", ") };
-        println!(
+        say!(
             "  provider   {} ({}, {key}) at {}: {models} (from the {})",
             provider.name,
             provider.dialect.name(),
@@ -172,37 +194,37 @@ fn print_check(merged: &Merged) {
         );
     }
     for alias in &settings.aliases {
-        println!("  alias      {} → {}", alias.name, alias.models.join(", "));
+        say!("  alias      {} → {}", alias.name, alias.models.join(", "));
     }
     if settings.providers.is_empty() {
-        println!("  provider   demo (embedded; answers while no other provider is configured)");
+        say!("  provider   demo (embedded; answers while no other provider is configured)");
     }
     for note in &merged.notes {
-        println!("  note       {note}");
+        say!("  note       {note}");
     }
 }
 
 /// The page docs/settings.md: every setting, every key of a provider, every preset.
 fn print_settings() {
-    println!(
+    say!(
         "# Settings\n\nMade by `flow-router settings`; [configuration.md](configuration.md) explains.\n\n## Settings\n"
     );
-    println!("| key | flag | variable | value | default | change | meaning |\n|---|---|---|---|---|---|---|");
+    say!("| key | flag | variable | value | default | change | meaning |\n|---|---|---|---|---|---|---|");
     for row in TABLE {
         let (flag, variable, value) = (row.flag(), row.variable(), row.value.replace('|', "\\|"));
         let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };
         let life = row.life.name();
-        println!("| `{}` | `--{flag}` | `{variable}` | {value} | {default} | {life} | {} |", row.name, row.help);
+        say!("| `{}` | `--{flag}` | `{variable}` | {value} | {default} | {life} | {} |", row.name, row.help);
     }
-    println!("\n## Keys of `[providers.NAME]`\n\n| key | meaning |\n|---|---|");
+    say!("\n## Keys of `[providers.NAME]`\n\n| key | meaning |\n|---|---|");
     for field in PROVIDER_KEYS {
-        println!("| `{}` | {} |", field.name, field.help);
+        say!("| `{}` | {} |", field.name, field.help);
     }
-    println!("\n## Presets\n\n| preset | dialect | address | key from | plain model names |\n|---|---|---|---|---|");
+    say!("\n## Presets\n\n| preset | dialect | address | key from | plain model names |\n|---|---|---|---|---|");
     for preset in PRESETS {
         let code = |list: &[&str]| list.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ");
         let key = if preset.keyless { "no key needed".to_owned() } else { code(preset.env) };
         let (dialect, models) = (preset.dialect.name(), code(preset.models));
-        println!("| `{}` | {dialect} | {} | {key} | {models} |", preset.id, preset.base_url);
+        say!("| `{}` | {dialect} | {} | {key} | {models} |", preset.id, preset.base_url);
     }
 }

@@ -71,3 +71,20 @@ fn a_wrong_configuration_does_not_bar_the_way_to_the_database() {
     let (good, said) = run(dir.path(), &["db", "migrate", "--config", file.to_str().unwrap()]);
     assert!(good, "{said}");
 }
+
+#[test]
+fn who_has_seen_enough_ends_the_output_without_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["settings"][..], &["check"], &["db", "backups"], &["key", "laptop"]] {
+        let mut child = router::command(dir.path())
+            .args(args)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&ended.stderr).matches("panicked").count(), 0, "{args:?}: {ended:?}");
+        assert!(ended.status.success(), "{args:?}: {ended:?}");
+    }
+}
