@@ -69,7 +69,7 @@ fn main() -> ExitCode {
 
 /// A line on the standard output.
 macro_rules! say {
-    ($($text:tt)*) => { $crate::line(format_args!($($text)*)) };
+    ($($text:tt)*) => { line(format_args!($($text)*)) };
 }
 use say;
 

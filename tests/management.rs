@@ -738,3 +738,77 @@ async fn a_damaged_database_stops_changes_and_not_requests() {
     let chat = json!({"model": "demo", "messages": [{"role": "user", "content": "hi"}]}).to_string();
     assert_eq!(Client::post(router.addr, "/v1/chat/completions", &chat).await.status, 200);
 }
+
+#[tokio::test]
+async fn models_are_disabled_and_tested() {
+    let upstream = Upstream::start(|mut conn| async move {
+        while let Some(asked) = conn.asked().await {
+            let broken = String::from_utf8_lossy(&asked.body).contains("m-broken");
+            let answer = speech::reply(Dialect::OpenAiChat);
+            let json = [("content-type", "application/json")];
+            match broken {
+                true => conn.answer(400, &json, r#"{"error":{"message":"no such model"}}"#.to_owned()).await,
+                false => conn.answer(200, &json, answer).await,
+            }
+        }
+    })
+    .await;
+    let file = support::router::provider("up", Dialect::OpenAiChat, &upstream);
+    let router = Router::start(&file);
+    let chat = async |model: &str| {
+        let body = speech::request(Dialect::OpenAiChat, model, false);
+        Client::post(router.addr, "/v1/chat/completions", body).await
+    };
+    assert_eq!(chat("m-1").await.status, 200);
+    let rule = json!({"provider": "UP", "model": "m-*"});
+    let made = ask(&router, "POST", "/api/models/disabled", rule.clone()).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    assert_eq!(made.json(), json!({"provider": "up", "model": "m-*", "source": "store", "readOnly": false}));
+    let place = made.header("location").unwrap().to_owned();
+    assert_eq!(ask(&router, "POST", "/api/models/disabled", rule).await.status, 200, "it is there already");
+    let refusal = chat("m-1").await;
+    assert_eq!(refusal.status, 403, "{}", refusal.text());
+    assert!(refusal.text().contains("disabled_models"), "{}", refusal.text());
+    assert_eq!(chat("n-1").await.status, 200);
+    assert_eq!(get(&router, "/api/models/disabled").await["total"], 1);
+    assert_eq!(get(&router, "/api/settings").await["disabledModels"], json!(["up/m-*"]));
+    for (body, param) in [
+        (json!({"provider": "nobody", "model": "m"}), "provider"),
+        (json!({"provider": "up", "model": "a,b"}), "model"),
+        (json!({"provider": "up", "model": " "}), "model"),
+    ] {
+        let error = refused(&ask(&router, "POST", "/api/models/disabled", body).await, 422, "invalid_value");
+        assert_eq!(error["param"], param);
+    }
+    assert_eq!(ask(&router, "DELETE", &place, Value::Null).await.status, 204);
+    refused(&ask(&router, "DELETE", &place, Value::Null).await, 404, "not_found");
+    refused(&ask(&router, "DELETE", "/api/models/disabled?provider=up", Value::Null).await, 400, "bad_query");
+    assert_eq!(chat("m-1").await.status, 200);
+    assert_eq!(audit(&router).await, ["model.disable", "model.disable", "model.enable"]);
+
+    // A model is asked where it would be asked first, or where one wants.
+    let test = async |body: Value| ask(&router, "POST", "/api/models/test", body).await;
+    let up = test(json!({"model": "m-1"})).await.json();
+    assert_eq!(json!([up["provider"], up["model"], up["status"], up["httpCode"]]), json!(["up", "m-1", "up", 200]));
+    let down = test(json!({"model": "m-broken", "provider": "name:up"})).await.json();
+    assert_eq!(json!([down["status"], down["httpCode"]]), json!(["down", 400]));
+    assert!(down["error"].as_str().unwrap().contains("no such model"), "{down}");
+    refused(&test(json!({"model": "m", "provider": "name:nobody"})).await, 404, "not_found");
+    ask(&router, "POST", "/api/providers/name:up/test-models", json!({"models": ["m-2"]})).await;
+    let known = get(&router, "/api/models/availability").await;
+    let known: Vec<_> =
+        known["data"].as_array().unwrap().iter().map(|row| json!([row["model"], row["status"]])).collect();
+    assert_eq!(known, [json!(["m-1", "up"]), json!(["m-2", "up"]), json!(["m-broken", "down"])]);
+    assert_eq!(get(&router, "/api/models/availability?q=broken").await["count"], 1);
+
+    // What the file says is the file's to change.
+    let router = Router::start(&format!("disabled_models = [\"*/m-1\"]\n{file}"));
+    let row = get(&router, "/api/models/disabled").await["data"][0].clone();
+    assert_eq!(row, json!({"provider": "*", "model": "m-1", "source": "file", "readOnly": true}));
+    for (method, path, body) in [
+        ("POST", "/api/models/disabled", json!({"provider": "up", "model": "x"})),
+        ("DELETE", "/api/models/disabled?provider=*&model=m-1", Value::Null),
+    ] {
+        refused(&ask(&router, method, path, body).await, 423, "pinned_by_config");
+    }
+}

@@ -70,6 +70,7 @@ struct Shared {
     limits: limits::Limits,
     repeats: idempotency::Repeats,
     catalogues: resources::providers::Catalogues,
+    availability: resources::providers::Availability,
     started: Instant,
     started_ms: i64,
     /// Where we listen.
@@ -93,6 +94,7 @@ impl Management {
             limits: limits::Limits::default(),
             repeats: idempotency::Repeats::default(),
             catalogues: resources::providers::Catalogues::default(),
+            availability: resources::providers::Availability::default(),
             started: Instant::now(),
             started_ms: now_ms(),
             addr: OnceLock::new(),

@@ -107,6 +107,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     resources::presets::ROUTES,
     resources::combos::ROUTES,
     resources::models::ROUTES,
+    resources::disabled::ROUTES,
     resources::keys::ROUTES,
     resources::settings::ROUTES,
     resources::database::ROUTES,

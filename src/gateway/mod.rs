@@ -281,7 +281,8 @@ impl Gateway {
         let mut candidates = match snapshot.catalog.plan(&exchange.model, &shared.health, Instant::now()) {
             Ok(candidates) => candidates,
             Err(miss) => {
-                let mut error = ApiError::new(ErrorKind::NotFound, miss.message);
+                let kind = if miss.disabled { ErrorKind::Permission } else { ErrorKind::NotFound };
+                let mut error = ApiError::new(kind, miss.message);
                 error.param = Some("model".to_owned());
                 exchange.ledger.fault(&error);
                 return reply::error(call, dialect, &error, &exchange.id).await;

@@ -16,7 +16,7 @@ use list::List;
 
 use crate::{
     health::Health,
-    settings::{Demo, Provider, Settings},
+    settings::{Demo, Disabled, Provider, Settings},
     usage::{RateCard, pricing::Place},
     vendor::Upstream,
 };
@@ -38,6 +38,8 @@ pub struct Candidate {
 pub struct NotFound {
     /// What and what to do.
     pub message: String,
+    /// Whether it would lead somewhere, were it not for `disabled_models`.
+    pub disabled: bool,
 }
 
 /// A served model, for lists.
@@ -57,6 +59,8 @@ pub struct Catalog {
     /// Answers any name, while nothing else is configured.
     catch_all: Option<Arc<Upstream>>,
     default_model: String,
+    /// What is not to be used.
+    disabled: Vec<Disabled>,
 }
 
 impl Catalog {
@@ -85,8 +89,8 @@ impl Catalog {
             }
             upstreams.push(demo);
         }
-        let mut catalog =
-            Self { upstreams, lists: Vec::new(), catch_all, default_model: settings.default_model.clone() };
+        let (default_model, disabled) = (settings.default_model.clone(), settings.disabled_models.clone());
+        let mut catalog = Self { upstreams, lists: Vec::new(), catch_all, default_model, disabled };
         let cost = |model: &str| catalog.cost(model, prices);
         catalog.lists = settings.aliases.iter().map(|alias| List::new(alias, cost)).collect();
         catalog
@@ -113,9 +117,9 @@ impl Catalog {
     pub fn plan(&self, model: &str, health: &Health, now: Instant) -> Result<Vec<Candidate>, NotFound> {
         let model = if model.is_empty() { self.default_model.as_str() } else { model };
         let mut candidates = Vec::new();
-        match self.lists.iter().find(|list| list.name == model) {
-            Some(list) => list.ordered(|model| self.resolve(model, &mut candidates)),
-            None => self.resolve(model, &mut candidates),
+        self.collect(model, &mut candidates);
+        if !self.disabled.is_empty() {
+            candidates.retain(|candidate| !self.is_disabled(&candidate.upstream, &candidate.model));
         }
         if candidates.is_empty() {
             return Err(self.not_found(model));
@@ -132,6 +136,18 @@ impl Catalog {
         self.lists.iter().any(|list| list.name == model)
     }
 
+    /// The candidates for a name, in the order of its list if it has one.
+    fn collect(&self, model: &str, candidates: &mut Vec<Candidate>) {
+        match self.lists.iter().find(|list| list.name == model) {
+            Some(list) => list.ordered(|model| self.resolve(model, candidates)),
+            None => self.resolve(model, candidates),
+        }
+    }
+
+    fn is_disabled(&self, upstream: &Upstream, model: &str) -> bool {
+        self.disabled.iter().any(|rule| rule.covers(&upstream.provider, model))
+    }
+
     fn resolve(&self, model: &str, candidates: &mut Vec<Candidate>) {
         if let Some((name, rest)) = model.split_once('/')
             && let Some(upstream) = self.upstreams.iter().find(|upstream| &*upstream.name == name)
@@ -140,7 +156,9 @@ impl Catalog {
             candidates.push(Candidate { upstream: upstream.clone(), model: rest.into() });
             return;
         }
-        let matches = || self.upstreams.iter().filter_map(|u| u.provider.serves(model).map(|class| (class, u)));
+        // Those that may be used compete; if there is none, those that may not are found, and left out by who asks.
+        let serving = |u: &Upstream| u.provider.serves(model).map(|class| (!self.is_disabled(u, model), class));
+        let matches = || self.upstreams.iter().filter_map(|u| serving(u).map(|class| (class, u)));
         if let Some(best) = matches().map(|(class, _)| class).max() {
             let model: Arc<str> = model.into();
             let chosen = matches().filter(|(class, _)| *class == best);
@@ -151,7 +169,12 @@ impl Catalog {
     }
 
     fn not_found(&self, model: &str) -> NotFound {
-        let message = if model.is_empty() {
+        let mut without = Vec::new();
+        self.collect(model, &mut without);
+        let disabled = !without.is_empty();
+        let message = if disabled {
+            format!("the model `{model}` is disabled (`disabled_models`)")
+        } else if model.is_empty() {
             "the request names no model, and no default_model is configured".to_owned()
         } else if let Some((prefix, _)) = model.split_once('/') {
             let names: Vec<_> = self.upstreams.iter().map(|upstream| &*upstream.name).collect();
@@ -162,7 +185,7 @@ impl Catalog {
         } else {
             format!("no provider serves the model `{model}`: use provider/model, or add it to a provider's `models`")
         };
-        NotFound { message }
+        NotFound { message, disabled }
     }
 
     /// The models that have names of their own: aliases, then listed models without patterns.
@@ -170,7 +193,8 @@ impl Catalog {
         let lists = self.lists.iter().map(|list| Listed { id: list.name.clone(), provider: "alias".to_owned() });
         let mut all: Vec<Listed> = lists.collect();
         for upstream in &self.upstreams {
-            for model in upstream.provider.models.iter().filter(|model| !model.ends_with('*')) {
+            let named = upstream.provider.models.iter().filter(|model| !model.ends_with('*'));
+            for model in named.filter(|model| !self.is_disabled(upstream, model)) {
                 if all.iter().all(|listed| listed.id != *model) {
                     all.push(Listed { id: model.clone(), provider: upstream.name.to_string() });
                 }
@@ -249,6 +273,58 @@ mod tests {
             plan(&catalog, &Health::default(), "cheap"),
             ["here/any", "there/gpt-5-mini", "there/claude-opus-4-5", "there/unheard-of"]
         );
+    }
+
+    #[test]
+    fn disabled_models_are_passed_over() {
+        let with = |rules: &[&str]| {
+            let settings = Settings {
+                providers: vec![provider("b", 2, &["gpt-*", "*"]), provider("a", 1, &["gpt-*", "x"])],
+                aliases: vec![Alias::new("fast", vec!["b/one".into(), "x".into()], String::new(), Source::File)],
+                disabled_models: rules.iter().map(|rule| Disabled::parse(rule).unwrap()).collect(),
+                ..Settings::default()
+            };
+            Catalog::new(&settings, &RateCard::default(), None)
+        };
+        let health = Health::default();
+        let plans = |rules: &[&str], model: &str| plan(&with(rules), &health, model);
+        assert_eq!(plans(&[], "x"), ["a/x"]);
+        assert_eq!(plans(&["a/x"], "x"), ["b/x"], "a wider pattern elsewhere counts then");
+        assert_eq!(plans(&["a/gpt-*"], "gpt-5"), ["b/gpt-5"]);
+        assert_eq!(plans(&["b/gpt-4"], "gpt-5"), ["a/gpt-5", "b/gpt-5"]);
+        assert_eq!(plans(&["b/*"], "fast"), ["a/x"]);
+        for (rules, model) in [
+            (&["*/x"][..], "x"),
+            (&["a/x", "b/x"], "x"),
+            (&["*/x"], "a/x"),
+            (&["*/*"], "fast"),
+            (&["b/one", "*/x"], "fast"),
+        ] {
+            let miss = with(rules).plan(model, &health, Instant::now()).unwrap_err();
+            assert!(miss.disabled && miss.message.contains("disabled_models"), "{rules:?} {model}: {miss:?}");
+        }
+        let miss = Catalog::new(&Settings::default(), &RateCard::default(), None);
+        assert!(miss.plan("x", &health, Instant::now()).is_ok(), "the demo answers");
+        let listed = |rules: &[&str]| with(rules).listed().into_iter().map(|l| l.id).collect::<Vec<_>>();
+        assert_eq!((listed(&[]), listed(&["a/x"])), (vec!["fast".to_owned(), "x".to_owned()], vec!["fast".to_owned()]));
+    }
+
+    #[test]
+    fn a_rule_names_a_provider_or_its_service() {
+        let mut provider = Provider::new("work", Dialect::OpenAiChat, "https://h");
+        provider.id = "01a2".into();
+        provider.preset = Some("openai");
+        let covers = |rule: &str, model: &str| Disabled::parse(rule).unwrap().covers(&provider, model);
+        for rule in ["work/gpt-4", "01a2/gpt-4", "openai/gpt-4", "*/gpt-4", "work/gpt-*", "work/*"] {
+            assert!(covers(rule, "gpt-4"), "{rule}");
+        }
+        for rule in ["Work/gpt-4", "w/gpt-4", "openai/gpt-5", "work/gpt", "wo*/gpt-4"] {
+            assert!(!covers(rule, "gpt-4"), "{rule}");
+        }
+        assert!(covers("work/org/model", "org/model"));
+        for wrong in ["", "gpt-4", "/gpt-4", "work/"] {
+            assert!(Disabled::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

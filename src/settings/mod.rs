@@ -24,7 +24,7 @@ pub use cidr::Cidr;
 use jiff::tz::TimeZone;
 pub use keys::{KeyHash, SCOPES, Scope, Scopes};
 pub use merge::{Merged, Stored, StoredProvider, draft, draft_source, load, merge, provider_of};
-pub use provider::{Alias, Provider, Secret, Strategy};
+pub use provider::{Alias, Disabled, Provider, Secret, Strategy};
 pub use sources::{KEYS_FILE, Sources};
 pub use table::{Life, Row, TABLE};
 pub use told::{Effective, Source};
@@ -120,6 +120,8 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// Model for requests that name none.
     pub default_model: String,
+    /// Models that are not to be used.
+    pub disabled_models: Vec<Disabled>,
     /// When the demo provider answers.
     pub demo: Demo,
     /// How long the beginning of a stream without content is held back for a fallback; zero = not at all.
@@ -220,6 +222,7 @@ impl Default for Settings {
             require_key: false,
             allowed_hosts: Vec::new(),
             default_model: String::new(),
+            disabled_models: Vec::new(),
             demo: Demo::Auto,
             hold_prologue: Duration::ZERO,
             connect_timeout: Duration::ZERO,

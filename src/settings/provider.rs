@@ -1,6 +1,6 @@
 //! Providers, aliases and keys as configured.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use codecs::dialect::{ChatFlavour, Dialect, Placeholder, ThinkingForm};
 
@@ -100,6 +100,43 @@ impl Provider {
     /// Whether one of its patterns covers `model`, and how well: exact before long prefix before `*`.
     pub fn serves(&self, model: &str) -> Option<Match> {
         self.models.iter().filter_map(|pattern| matches(pattern, model)).max()
+    }
+}
+
+/// A model that is not to be used, at one provider, at all of a service, or everywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disabled {
+    /// Name or id of a provider, id of a preset, or `*`.
+    pub scope: String,
+    /// Its name there, `prefix*` or `*`.
+    pub model: String,
+}
+
+impl Disabled {
+    /// Reads `SCOPE/MODEL`.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().split_once('/') {
+            Some((scope, model)) if !scope.is_empty() && !model.is_empty() => {
+                Ok(Self { scope: scope.to_owned(), model: model.to_owned() })
+            }
+            _ => Err(format!("`{text}` is not PROVIDER/MODEL; */MODEL stands for all providers")),
+        }
+    }
+
+    /// Whether it is said of `model` at `provider`.
+    pub fn covers(&self, provider: &Provider, model: &str) -> bool {
+        let scope = self.scope.as_str();
+        let here = scope == "*" || scope == provider.name || scope == &*provider.id || provider.preset == Some(scope);
+        here && matches(&self.model, model).is_some()
+    }
+}
+
+impl fmt::Display for Disabled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.scope, self.model)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::{AuthMode, Demo, LogFormat, Secret, Settings, Unsupported, login, value};
+use super::{AuthMode, Demo, Disabled, LogFormat, Secret, Settings, Unsupported, login, value};
 
 /// When a change of a setting takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +160,18 @@ pub const TABLE: &[Row] = &[
         help: "Model for requests that name none",
         set: |s, text| {
             s.default_model = text.trim().to_owned();
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "disabled_models",
+        value: "PROVIDER/MODEL,…",
+        default: "",
+        help: "Models that are not used, by provider or preset and name; gpt-4* and * stand for several",
+        set: |s, text| {
+            s.disabled_models =
+                value::list(text).iter().map(|entry| Disabled::parse(entry)).collect::<Result<_, _>>()?;
             Ok(())
         },
         ..PLAIN

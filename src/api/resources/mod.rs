@@ -2,6 +2,7 @@
 
 pub(super) mod combos;
 pub(super) mod database;
+pub(super) mod disabled;
 pub(super) mod events;
 mod export;
 pub(super) mod keys;

@@ -1,4 +1,4 @@
-//! Names for models: aliases, and the list of all that clients may ask for.
+//! Names for models: aliases, the list of all that clients may ask for, and whether they answer.
 
 use std::time::Instant;
 
@@ -8,13 +8,18 @@ use serde_json::{Value, json};
 use super::{
     SOURCE,
     combos::{PRICE, fixed, price},
-    pinned, place, stored,
+    pinned, place, probe,
+    providers::{Tested, shown_test, try_model, upstream},
+    stored,
 };
 use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
-        schema::{COUNT_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME_OR_NULL, name, needed, optional},
+        schema::{
+            COUNT, COUNT_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME, TIME_OR_NULL, line, name, needed,
+            optional,
+        },
         table::{Body, Content, ROUTE, Route},
     },
     gateway::Snapshot,
@@ -61,6 +66,27 @@ const MODEL: Object = Object {
         needed("maxOutput", COUNT_OR_NULL, "likewise"),
     ],
 };
+const TEST: Object = Object {
+    name: "ModelTest",
+    members: &[
+        needed("model", name(256), "as clients ask for it; with `provider`, its name there"),
+        optional("provider", Schema::Nullable(&name(80)), "only at this one, by id or `name:` and its name"),
+        optional("prompt", line(1_000), "what it is asked; Hi unless said"),
+    ],
+};
+const TESTED: Object = Object {
+    name: "ModelAvailability",
+    members: &[
+        needed("provider", TEXT, "who was asked"),
+        needed("model", TEXT, "its name there"),
+        needed("status", Schema::Word(&["up", "down"]), "whether it answered"),
+        needed("latencyMs", COUNT, ""),
+        needed("httpCode", COUNT_OR_NULL, "the status of its answer; null if there was none"),
+        needed("error", TEXT_OR_NULL, "what was wrong"),
+        needed("checkedAt", TIME, ""),
+    ],
+};
+const AVAILABILITY: Schema = list_of!("ModelAvailabilityList", Schema::Object(&TESTED));
 const MODELS: Schema = list_of!("ModelList", Schema::Object(&MODEL));
 
 pub(in crate::api) const ROUTES: &[Route] = &[
@@ -72,6 +98,28 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         query: &[Q_PARAM, LIMIT_PARAM, CURSOR_PARAM],
         replies: &[(200, Content::Json(MODELS))],
         handler: |api, request| Box::pin(models(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/models/test",
+        operation: "testModel",
+        summary: "Asks a model for one token at the provider that would be asked first",
+        tag: "models",
+        body: Body::Json(&TEST),
+        replies: &[(200, Content::Json(Schema::Object(&TESTED)))],
+        errors: &[404],
+        handler: |api, request| Box::pin(test(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/models/availability",
+        operation: "listModelAvailability",
+        summary: "How models answered when they were last tested, since the start",
+        tag: "models",
+        query: &[Q_PARAM, LIMIT_PARAM, CURSOR_PARAM],
+        replies: &[(200, Content::Json(AVAILABILITY))],
+        handler: |api, request| Box::pin(availability(api, request)),
         ..ROUTE
     },
     Route {
@@ -154,6 +202,39 @@ fn shown(api: &Api, snapshot: &Snapshot, model: &Listed) -> Value {
         "contextWindow": or_null(context),
         "maxOutput": or_null(output),
     })
+}
+
+fn shown_tested(tested: &Tested) -> Value {
+    let mut entry = shown_test(tested);
+    entry["provider"] = tested.provider.as_str().into();
+    entry["checkedAt"] = rfc3339(tested.at_ms).into();
+    entry
+}
+
+async fn test(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let (model, prompt) = (request.text("model").unwrap_or_default(), request.text("prompt"));
+    let tested = match request.text("provider") {
+        Some(id) => {
+            let (_, upstream) = upstream(api, id).await?;
+            try_model(api, &upstream, model, prompt).await
+        }
+        None => {
+            let plan = api.live().snapshot().catalog.plan(model, &api.live().shared().health, Instant::now());
+            let plan = plan.map_err(|miss| Problem::new(404, "not_found", miss.message).param("model"))?;
+            let first = plan.into_iter().next().ok_or_else(|| Problem::not_found(format!("model {model}")))?;
+            probe::allowed(api, &first.upstream.provider.base_url)?;
+            try_model(api, &first.upstream, &first.model, prompt).await
+        }
+    };
+    Ok(Reply::json(shown_tested(&tested)))
+}
+
+async fn availability(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    let page = Page::of(request)?;
+    let all = api.shared.availability.all().into_iter();
+    let all = all.filter(|tested| page::holds(request.query("q"), &[&tested.provider, &tested.model]));
+    let entries = all.map(|tested| (format!("{}\n{}", tested.provider, tested.model), shown_tested(&tested)));
+    Ok(Reply::json(page.cut(entries.collect())))
 }
 
 fn shown_alias(row: &AliasRow, read_only: bool) -> Value {

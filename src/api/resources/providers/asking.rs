@@ -12,13 +12,13 @@ use super::{
         probe::{self, Offered, Probed},
         texts,
     },
-    apply, find,
+    Tested, apply, find,
 };
 use crate::{
     api::{Api, Problem, Reply, Request},
     live::ChangeError,
     settings::presets,
-    store::providers::ProviderRow,
+    store::{now_ms, providers::ProviderRow},
     vendor::Upstream,
 };
 
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 8;
 const MODELS_AT_ONCE: usize = 4;
 
 /// A provider, ready to be asked: one in force as it is, another one as it would be.
-async fn upstream(api: &Api, id: &str) -> Result<(String, Upstream), Problem> {
+pub(in crate::api::resources) async fn upstream(api: &Api, id: &str) -> Result<(String, Upstream), Problem> {
     let snapshot = api.live().snapshot();
     let settings = &snapshot.settings;
     let provider = match settings.providers.iter().find(|provider| ids::is(id, &provider.id, &provider.name)) {
@@ -113,18 +113,44 @@ pub(super) async fn test_models(api: &Api, request: &Request) -> Result<Reply, P
     let jobs = models.into_iter().map(|model| {
         let (api, upstream, prompt) = (api.clone(), upstream.clone(), prompt.clone());
         async move {
-            let tried = probe::chat(&api, &upstream, &model, prompt.as_deref()).await;
-            json!({
-                "model": model,
-                "status": if tried.valid { "up" } else { "down" },
-                "latencyMs": tried.latency_ms,
-                "httpCode": tried.status,
-                "error": if tried.valid { Value::Null } else { tried.detail.into() },
-            })
+            let tested = try_model(&api, &upstream, &model, prompt.as_deref()).await;
+            shown_test(&tested)
         }
     });
     let results = at_once(MODELS_AT_ONCE, jobs).await;
     Ok(Reply::json(json!({"count": results.len(), "results": results})))
+}
+
+/// Asks a model for one token, and remembers how it answered.
+pub(in crate::api::resources) async fn try_model(
+    api: &Api,
+    upstream: &Upstream,
+    model: &str,
+    prompt: Option<&str>,
+) -> Tested {
+    let tried = probe::chat(api, upstream, model, prompt).await;
+    let tested = Tested {
+        provider: upstream.name.to_string(),
+        model: model.to_owned(),
+        up: tried.valid,
+        latency_ms: tried.latency_ms,
+        status: tried.status,
+        detail: if tried.valid { String::new() } else { tried.detail },
+        at_ms: now_ms(),
+    };
+    api.shared.availability.put(tested.clone());
+    tested
+}
+
+/// How a model answered, without where it is.
+pub(in crate::api::resources) fn shown_test(tested: &Tested) -> Value {
+    json!({
+        "model": tested.model,
+        "status": if tested.up { "up" } else { "down" },
+        "latencyMs": tested.latency_ms,
+        "httpCode": tested.status,
+        "error": if tested.up { Value::Null } else { tested.detail.as_str().into() },
+    })
 }
 
 fn shown_models(models: &[Offered], source: &str) -> Value {

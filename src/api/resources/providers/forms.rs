@@ -126,26 +126,20 @@ pub(super) const TEST_MODELS: Object = Object {
         optional("prompt", line(1_000), ""),
     ],
 };
+pub(in crate::api::resources) const TESTED_MODEL: Object = Object {
+    name: "TestedModel",
+    members: &[
+        needed("model", TEXT, ""),
+        needed("status", Schema::Word(&["up", "down"]), ""),
+        needed("latencyMs", COUNT, ""),
+        needed("httpCode", COUNT_OR_NULL, ""),
+        needed("error", TEXT_OR_NULL, ""),
+    ],
+};
 pub(super) const TESTED_MODELS: Object = Object {
     name: "TestedModels",
     members: &[
-        needed(
-            "results",
-            Schema::List(
-                &Schema::Object(&Object {
-                    name: "TestedModel",
-                    members: &[
-                        needed("model", TEXT, ""),
-                        needed("status", Schema::Word(&["up", "down"]), ""),
-                        needed("latencyMs", COUNT, ""),
-                        needed("httpCode", COUNT_OR_NULL, ""),
-                        needed("error", TEXT_OR_NULL, ""),
-                    ],
-                }),
-                usize::MAX,
-            ),
-            "",
-        ),
+        needed("results", Schema::List(&Schema::Object(&TESTED_MODEL), usize::MAX), ""),
         needed("count", COUNT, ""),
     ],
 };

@@ -9,7 +9,8 @@ mod forms;
 
 use std::time::Instant;
 
-pub(in crate::api) use catalogues::Catalogues;
+pub(in crate::api::resources) use asking::{shown_test, try_model, upstream};
+pub(in crate::api) use catalogues::{Availability, Catalogues, Tested};
 use codecs::dialect::Dialect;
 use forms::{
     BATCH, BATCH_RESULT, CLIENT, MODELS, PROVIDER, PROVIDERS, REORDER, TEST_MODELS, TESTED_MODELS, VALIDATE, WRITE,
