@@ -4,6 +4,7 @@ use std::{
     fmt,
     io::{self, Write as _},
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use flow_router::{
@@ -25,6 +26,11 @@ const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     small_pages();
+    let done = run();
+    if UNSAID.load(Ordering::Relaxed) { ExitCode::FAILURE } else { done }
+}
+
+fn run() -> ExitCode {
     let args = args::understood(&args::command().get_matches());
     if args.action == Action::Settings {
         print_settings();
@@ -73,15 +79,17 @@ macro_rules! say {
 }
 use say;
 
-/// See [`say`]. Who has seen enough, as `head` has, ends the program without a word: that is no failure.
+/// Whether a line could not be printed.
+static UNSAID: AtomicBool = AtomicBool::new(false);
+
+/// See [`say`]. Who has seen enough, as `head` has, gets no more: that is no failure.
 fn line(text: fmt::Arguments<'_>) {
     match writeln!(io::stdout().lock(), "{text}") {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("error: the standard output: {error}");
-            std::process::exit(1);
+            UNSAID.store(true, Ordering::Relaxed);
         }
+        _ => {}
     }
 }
 

@@ -487,10 +487,10 @@ async fn without_a_store_requests_are_served_and_changes_say_why() {
     fs::write(&file, provider("a", CHAT, &a) + "[aliases]\nfast = [\"of-the-store/x\"]\n").unwrap();
     let flags = vec![("data_dir", dir.path().display().to_string())];
     let sources = Sources { flags, named: Some(file.clone()), ..Sources::default() }.again().unwrap();
-    let database = store::Options::new(dir.path()).database();
+    let database = Options::new(dir.path()).database();
     fs::create_dir_all(database.parent().unwrap()).unwrap();
     fs::write(&database, "this is no database, and long enough to be read as one").unwrap();
-    let store = Store::open_or_wait(&store::Options::new(dir.path())).unwrap();
+    let store = Store::open_or_wait(&Options::new(dir.path())).unwrap();
     let place = Place::serve(Live::open(sources, store).await.unwrap(), file, dir).unwrap();
     assert_eq!(place.answers().await, "a");
     assert!(place.live.unavailable().unwrap().contains("not a database"));
