@@ -136,11 +136,17 @@ async fn the_database_tells_of_itself() {
     std::fs::write(dir.path().join("data/db/data.sqlite"), "no database, and long enough to be looked at as one. ")
         .unwrap();
     let router = Router::start_in(dir, "", &[]);
-    let shown = get(&router, "/api/settings/database").await;
+    let token = std::fs::read_to_string(router.data_dir().join("run/admin.token")).unwrap();
+    let bearer = format!("Bearer {}", token.trim());
+    let ask = async |method: &str, path: &str, body: &str| {
+        let fields = [&[("authorization", bearer.as_str())], JSON].concat();
+        Client::once(router.addr, method, path, &fields, body).await
+    };
+    let shown = ask("GET", "/api/settings/database", "").await.json();
     assert!(shown["state"].as_str().unwrap().contains("not a database"), "{shown}");
-    let refused = ask(&router, "PATCH", "/api/settings", json!({"echoModel": true})).await;
+    let refused = ask("PATCH", "/api/settings", r#"{"echoModel": true}"#).await;
     assert_eq!(error(&refused), (503, "store_unavailable".to_owned(), String::new()));
-    assert_eq!(error(&ask(&router, "POST", "/api/backups", Value::Null).await).0, 503);
+    assert_eq!(error(&ask("POST", "/api/backups", "").await).0, 503);
 }
 
 #[tokio::test]

@@ -79,7 +79,9 @@ async fn rows_come_back_as_they_were_also_after_a_restart() {
         .await
         .unwrap();
     store.close(CLOSE);
-    assert_eq!(store.read(|_| Ok(())).await, Ok(()), "readers go on");
+    let left = std::fs::read_dir(dir.path().join("db")).unwrap().count();
+    assert_eq!(left, 1, "nothing lies beside the database");
+    assert_eq!(store.read(|_| Ok(())).await, Err(StoreError::Closed));
     assert_eq!(store.write(|_| Ok(())).await, Err(StoreError::Closed));
 
     let store = open(dir.path());

@@ -393,18 +393,26 @@ pub fn restore_offline(options: &Options, name: &str) -> Result<Restored, StoreE
     files::make_private(&new)?;
     File::open(&new)?.sync_all()?;
 
+    let aside = database.with_file_name(format!("damaged-{}", super::now_ms()));
     let before = if !database.exists() {
         None
     } else {
-        match settle(&database).and_then(|()| create(options, "pre-restore", None)) {
-            Ok(before) => Some(before),
+        // Beforehand: a look at a database whose log cannot be applied may take the log away.
+        let looked = set_aside(&database, &aside, &["-wal", "-shm"]).and_then(|()| settle(&database));
+        match looked.and_then(|()| create(options, "pre-restore", None)) {
+            Ok(before) => {
+                fs::remove_dir_all(&aside)?;
+                Some(before)
+            }
             Err(StoreError::Full) => {
                 fs::remove_file(&new)?;
+                // What there is of it is useless, and the database is as before.
+                let _ = fs::remove_dir_all(&aside);
                 return Err(StoreError::Full);
             }
             Err(error) => {
                 tracing::warn!(%error, "the replaced database cannot be read; its files are kept");
-                set_aside(&database)?;
+                set_aside(&database, &aside, &[""])?;
                 None
             }
         }
@@ -426,15 +434,14 @@ pub(super) fn settle(database: &Path) -> Result<(), StoreError> {
     if busy == 0 { Ok(()) } else { Err(StoreError::Locked) }
 }
 
-/// Keeps the files of a database that cannot be read. The database itself stays until it is replaced, so that there is
-/// one at every moment.
-fn set_aside(database: &Path) -> Result<(), StoreError> {
-    let aside = database.with_file_name(format!("damaged-{}", super::now_ms()));
-    files::private_dir(&aside)?;
-    for suffix in ["-wal", "-shm", ""] {
-        let from = files::with_suffix(database, suffix);
+/// Copies files of a database into the folder `aside`: those with these endings, and only those that there are. The
+/// database itself stays until it is replaced, so that there is one at every moment.
+fn set_aside(database: &Path, aside: &Path, endings: &[&str]) -> Result<(), StoreError> {
+    files::private_dir(aside)?;
+    for ending in endings {
+        let from = files::with_suffix(database, ending);
         if from.exists() {
-            fs::copy(&from, aside.join(format!("{DATA}{suffix}")))?;
+            fs::copy(&from, aside.join(format!("{DATA}{ending}")))?;
         }
     }
     Ok(())

@@ -303,8 +303,10 @@ async fn a_start_on_a_full_disk_costs_no_request_and_no_row() {
     let disk = Disk::here();
     let router = Router::start_as(disk.command(dir.path(), true), dir, &provider("up", CHAT, &upstream), &[]);
     let asked = load(&router, 400, &Arc::new(AtomicBool::new(false))).await.len() as f64;
-    let text = metrics(&router).await;
-    for (name, value) in [("store_degraded", 1.0), ("usage_rows_waiting", asked), ("usage_rows_dropped_total", 0.0)] {
+    // A row is handed over a moment after its answer.
+    let waiting = |text: &str| metric(text, "flow_router_usage_rows_waiting") == asked;
+    let text = until(&router, "rows wait", waiting).await;
+    for (name, value) in [("store_degraded", 1.0), ("usage_rows_dropped_total", 0.0)] {
         assert_eq!(metric(&text, &format!("flow_router_{name}")), value, "{name}\n{text}");
     }
     // Nobody knows whether a login is asked for, and there is no token to be read.

@@ -52,6 +52,11 @@ impl Queue {
     pub fn waiting(&self) -> usize {
         self.rows.max_capacity() - self.rows.capacity()
     }
+
+    /// A queue without a writer, for gateways without a store: every row is dropped and counted.
+    pub fn closed() -> Self {
+        bounded(1).0
+    }
 }
 
 #[cfg(test)]
@@ -70,5 +75,6 @@ mod tests {
         drop(rows);
         assert!(!queue.try_push(row(10)));
         assert_eq!(queue.dropped(), 3);
+        assert!(!Queue::closed().try_push(row(11)));
     }
 }
