@@ -264,6 +264,57 @@ fn systemd_understands_every_unit() {
     assert_eq!(units, 2);
 }
 
+/// A program that may be where only administrators look.
+#[cfg(target_os = "linux")]
+fn installed(name: &str) -> Option<Command> {
+    let folders = ["/usr/local/sbin", "/usr/sbin", "/usr/local/bin", "/usr/bin"];
+    folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists()).map(Command::new)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn reverse_proxies_understand_their_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let Some(mut openssl) = installed("openssl") else {
+        eprintln!("SKIPPED: openssl is not installed");
+        return;
+    };
+    let made = openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]).args([
+        "-subj",
+        "/CN=llm.example.com",
+        "-keyout",
+        &at("llm.key"),
+        "-out",
+        &at("llm.pem"),
+    ]);
+    assert!(made.output().unwrap().status.success());
+    let both = fs::read_to_string(at("llm.pem")).unwrap() + &fs::read_to_string(at("llm.key")).unwrap();
+    fs::write(at("llm-with-key.pem"), both).unwrap();
+    let page = fs::read_to_string(root().join("docs/reverse-proxy.md")).unwrap();
+    let mut seen = 0;
+    for block in blocks(&page) {
+        let text = block.text.replace("/etc/ssl", &dir.path().display().to_string());
+        let (name, text, args) = match block.language.as_str() {
+            "nginx" => {
+                let around = format!("pid {};\nevents {{}}\nhttp {{\naccess_log off;\n{text}}}\n", at("pid"));
+                ("nginx", around, ["-e", "stderr", "-p", ".", "-t", "-c"].as_slice())
+            }
+            "haproxy" => ("haproxy", text, ["-c", "-f"].as_slice()),
+            _ => continue,
+        };
+        seen += 1;
+        fs::write(at(name), text).unwrap();
+        let Some(mut program) = installed(name) else {
+            eprintln!("SKIPPED: {name} is not installed");
+            continue;
+        };
+        let output = program.current_dir(dir.path()).args(args).arg(at(name)).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(seen, 2);
+}
+
 #[test]
 fn the_page_of_settings_is_the_programs_own() {
     let data = tempfile::tempdir().unwrap();
