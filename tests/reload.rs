@@ -46,7 +46,13 @@ async fn sighup_reads_the_file_again() {
     // What waits for a start is said, and the log's filter does not.
     let config = format!("lanes = 3\nlog = \"warn\"\n{}", provider("b", CHAT, &b));
     reload(&router, &config, "\"applied\"} 2").await;
-    assert!(router.log().contains("wait for the next start") && router.log().contains("lanes"), "{}", router.log());
+    // A word behind the change itself.
+    let since = std::time::Instant::now();
+    while !router.log().contains("wait for the next start") {
+        assert!(since.elapsed() < support::PATIENCE, "{}", router.log());
+        tokio::task::yield_now().await;
+    }
+    assert!(router.log().contains("settings=\"lanes\""), "{}", router.log());
     let before = router.log();
     reload(&router, &config, "\"applied\"} 3").await;
     assert!(!router.log()[before.len()..].contains("the configuration has changed"), "{}", router.log());
