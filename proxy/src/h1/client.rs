@@ -203,14 +203,21 @@ fn write_fields(out: &mut BytesMut, request: &Outbound, origin: &Origin) {
     let length: u64 = request.body.iter().map(|slice| slice.len() as u64).sum();
     let expects_body = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
     let mut length_due = length > 0 || expects_body;
-    if !headers.contains("host") {
+    // A second host, an empty one or one that could be read in two ways would be the peer's to choose between.
+    let mut host_due = headers.get("host").is_none_or(|host| host.is_empty() || !head::is_host(host));
+    if host_due {
         head::write_field(out, b"host", origin.authority());
     }
+    host_due = !host_due;
     for (name, value) in headers.iter() {
         if name.eq_ignore_ascii_case(b"content-length") {
             // Ours is right by construction; theirs keeps its place.
             if std::mem::take(&mut length_due) {
                 head::write_length(out, length);
+            }
+        } else if name.eq_ignore_ascii_case(b"host") {
+            if std::mem::take(&mut host_due) {
+                head::write_field(out, name, value);
             }
         } else if !is_hop_by_hop(name, headers) {
             head::write_field(out, name, value);
