@@ -41,5 +41,5 @@ pub use rustls::pki_types::{CertificateDer, pem::PemObject};
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.
 #[doc(hidden)]
 pub mod probe {
-    pub use crate::h1::probe::{Message, Transcript, answer, requests, responses};
+    pub use crate::h1::probe::{Message, Transcript, answer, forward, requests, responses};
 }

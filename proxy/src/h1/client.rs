@@ -160,24 +160,22 @@ impl Conn {
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
+}
 
-    fn write_head(&mut self, request: &Outbound) {
-        self.out.clear();
-        self.upload = Position::default();
-        let out = &mut self.out;
-        match &self.forward {
-            Some(proxy) => {
-                let target = [b"http://", &self.origin.authority()[..], &request.target].concat();
-                head::write_request_line(out, &request.method, &target);
-                if let Some(auth) = proxy.basic_auth() {
-                    head::write_field(out, b"proxy-authorization", auth.as_bytes());
-                }
+/// Writes a request head. `forward` is the proxy that it is sent to instead of its origin.
+pub(super) fn write_head(out: &mut BytesMut, request: &Outbound, origin: &Origin, forward: Option<&Proxy>) {
+    match forward {
+        Some(proxy) => {
+            let target = [b"http://", &origin.authority()[..], &request.target].concat();
+            head::write_request_line(out, &request.method, &target);
+            if let Some(auth) = proxy.basic_auth() {
+                head::write_field(out, b"proxy-authorization", auth.as_bytes());
             }
-            None => head::write_request_line(out, &request.method, &request.target),
         }
-        write_fields(out, request, &self.origin);
-        out.extend_from_slice(b"\r\n");
+        None => head::write_request_line(out, &request.method, &request.target),
     }
+    write_fields(out, request, origin);
+    out.extend_from_slice(b"\r\n");
 }
 
 impl Position {
@@ -248,7 +246,10 @@ pub(crate) fn is_hop_by_hop(name: &[u8], headers: &Headers) -> bool {
 /// A final response that begins before the request is written out is taken: the upload stops and the connection will
 /// not be used again.
 pub(crate) async fn exchange(mut conn: Box<Conn>, request: &Outbound, config: &ClientConfig) -> Result<Answer, Error> {
-    conn.write_head(request);
+    conn.out.clear();
+    conn.upload = Position::default();
+    let Conn { out, origin, forward, .. } = &mut *conn;
+    write_head(out, request, origin, forward.as_deref());
     let mut state = Exchange {
         request,
         config,

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::framing::{Decoder, Framing, Piece, as_upstream, refuse};
 use super::head::{HeadReader, Response};
-use crate::{Headers, Kind, Limits, Method};
+use crate::{Headers, Kind, Limits, Method, Origin, Outbound};
 
 /// One message as a reader understood it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,19 @@ pub fn answer(method: &Method, pieces: &[&[u8]], limits: &Limits) -> Transcript 
             }
         }
     })
+}
+
+/// A request as the client writes it for an upstream.
+pub fn forward(message: &Message) -> Vec<u8> {
+    let origin = Origin::parse("http://upstream.test").unwrap_or_else(|_| unreachable!("a constant"));
+    let request = Outbound {
+        headers: message.headers.clone(),
+        body: vec![message.body.clone().into()],
+        ..Outbound::new(origin.clone(), message.method.clone(), message.start.clone())
+    };
+    let mut out = BytesMut::new();
+    super::client::write_head(&mut out, &request, &origin, None);
+    [&out[..], &message.body].concat()
 }
 
 struct Head {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod corpus;
+mod h11;
 mod oracle;
 mod relay;
 mod requests;

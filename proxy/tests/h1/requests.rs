@@ -469,22 +469,35 @@ fn connections() -> Vec<Case> {
     ]
 }
 
+impl Case {
+    /// What is sent: the input, where what is above ASCII stands for one byte, and what follows it.
+    fn wire(&self) -> Vec<u8> {
+        let text = String::from_utf8_lossy(&self.input);
+        let byte = |c: char| u8::try_from(u32::from(c)).map_or_else(|_| c.to_string().into_bytes(), |b| vec![b]);
+        let mut wire: Vec<u8> = text.chars().flat_map(byte).collect();
+        wire.extend_from_slice(match self.end {
+            End::Open => NEXT.as_bytes(),
+            End::Closed => SMUGGLED.as_bytes(),
+            End::HalfClosed => b"",
+        });
+        wire
+    }
+}
+
+/// Every case in bytes, by name.
+pub(crate) fn inputs() -> Vec<(String, Vec<u8>)> {
+    [lines(), request_lines(), fields(), lengths(), chunks(), connections()]
+        .into_iter()
+        .flatten()
+        .map(|case| (format!("RFC {} {}", case.section, case.name), case.wire()))
+        .collect()
+}
+
 async fn check(case: &Case) {
     let relay = Relay::start().await;
     let at = format!("RFC {} {}", case.section, case.name);
-    let (behind, asked_behind) = match case.end {
-        End::Open => (NEXT, Some("GET /next")),
-        End::Closed => (SMUGGLED, None),
-        End::HalfClosed => ("", None),
-    };
-    // What is above ASCII stands for one byte, where it can.
-    let text = String::from_utf8_lossy(&case.input);
-    let mut input: Vec<u8> = text
-        .chars()
-        .flat_map(|c| u8::try_from(u32::from(c)).map_or_else(|_| c.to_string().into_bytes(), |b| vec![b]))
-        .collect();
-    input.extend_from_slice(behind.as_bytes());
-    let answers = relay.talk(&input, case.end == End::HalfClosed).await;
+    let asked_behind = (case.end == End::Open).then_some("GET /next");
+    let answers = relay.talk(&case.wire(), case.end == End::HalfClosed).await;
     let mut wanted = case.statuses.clone();
     wanted.extend(asked_behind.map(|_| 200));
     assert_eq!(statuses(&answers), wanted, "{at}: {answers:?}");

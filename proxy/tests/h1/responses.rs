@@ -239,6 +239,15 @@ fn ends() -> Vec<Case> {
     ]
 }
 
+/// Every case in bytes, by name, with the method that is answered.
+pub(crate) fn inputs() -> Vec<(String, Method, Vec<u8>)> {
+    [heads(), bodies(), ends()]
+        .into_iter()
+        .flatten()
+        .map(|case| (format!("RFC {} {} (answer)", case.section, case.name), case.method, latin1(&case.answer)))
+        .collect()
+}
+
 /// Reads one request without a body.
 async fn head(io: &mut TcpStream) -> bool {
     let mut read = Vec::new();
