@@ -7,7 +7,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::framing::{Piece, refuse, take, too_large};
-use super::head::{Block, parse_fields};
+use super::head::{Block, is_token, parse_fields};
 use crate::{Headers, Kind, Limits};
 
 /// Hex digits of a chunk size; sixteen always fit 64 bits.
@@ -87,6 +87,14 @@ enum Quote {
 }
 
 impl Quote {
+    /// Names, values and what joins them outside; any text inside (RFC 9112 §7.1.1).
+    fn allows(self, byte: u8) -> bool {
+        match self {
+            Self::Outside => is_token(byte) || matches!(byte, b';' | b'=' | b'"' | b' ' | b'\t'),
+            Self::Inside | Self::Escaped => !matches!(byte, 0..=8 | 10..=31 | 127),
+        }
+    }
+
     fn step(self, byte: u8) -> Self {
         match (self, byte) {
             (Self::Outside, b'"') | (Self::Escaped, _) => Self::Inside,
@@ -229,8 +237,8 @@ impl Chunked {
             State::Extension { size, line, quote } => match byte {
                 b'\r' if quote == Quote::Outside => State::SizeLf { size },
                 b'\n' => return Err(refuse("bare_lf", 400)),
-                0..=8 | 11..=31 | 127 => return Err(refuse("bad_chunk_extension", 400)),
-                _ => self.extension(size, line + 1, quote.step(byte))?,
+                _ if quote.allows(byte) => self.extension(size, line + 1, quote.step(byte))?,
+                _ => return Err(refuse("bad_chunk_extension", 400)),
             },
             State::SizeLf { size } => match (byte, size) {
                 (b'\n', 0) => State::Trailers,
@@ -415,7 +423,10 @@ mod tests {
         assert_eq!(reason(b"5;a\x00\r\n"), "bad_chunk_extension");
         assert_eq!(reason(b"5;a=\"\r\nhello"), "bad_chunk_extension");
         assert_eq!(reason(b"5;a=\"\\\"\r\nhello"), "bad_chunk_extension");
-        assert_eq!(decode(b"1;a=\"\\\";\\\\\";b\\\r\na\r\n0\r\n\r\n", &Limits::default()).unwrap().0, b"a");
+        assert_eq!(decode(b"1;a=\"\\\";\\\\\";b\r\na\r\n0\r\n\r\n", &Limits::default()).unwrap().0, b"a");
+        for bad in [&b"1;\xff\r\n"[..], b"1;a\\\r\n", b"1;a,b\r\n", b"1;a:b\r\n", b"1;(a)\r\n", b"1;a=\"\x7f\"\r\n"] {
+            assert_eq!(reason(bad), "bad_chunk_extension", "{bad:?}");
+        }
         assert_eq!(reason(b"1\r\na\n0\r\n\r\n"), "chunk_data_end");
         assert_eq!(reason(b"0\r\n\n"), "bare_lf");
         assert_eq!(reason(b"0\r\nA : b\r\n\r\n"), "bad_name");

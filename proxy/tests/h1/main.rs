@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod corpus;
-mod h11;
 mod oracle;
+mod readers;
 mod relay;
 mod requests;
 mod responses;

@@ -349,6 +349,9 @@ fn chunks() -> Vec<Case> {
             "bad_chunk_extension",
             size("5;a=\"\r\nhello\r\n0\r\n\r\n\""),
         ),
+        spoilt("7.1.1", "bytes above ASCII in an extension", "bad_chunk_extension", size("5;\u{e9}")),
+        spoilt("7.1.1", "a comma in an extension", "bad_chunk_extension", size("5;a,b")),
+        served("7.1.1", "bytes above ASCII and a comma in quotes", size("5;a=\"\u{e9},\\\"\""), hello),
         spoilt("7.1.1", "NUL in an extension", "bad_chunk_extension", size("5;a\0b")),
         spoilt(
             "7.1.1",

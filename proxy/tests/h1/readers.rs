@@ -1,8 +1,9 @@
-//! The corpus and every case of the tables, read by us and by Python's `h11`, which shares no line with us or hyper: the
-//! same messages, or one of the two refuses, for a reason that stands in a list here. The list is exact: a new
-//! difference fails, and so does one that is gone.
+//! The corpus and every case of the tables, read by us and by readers that share no line with us or hyper: Python's
+//! `h11`, and `llhttp` as Node runs it. The same messages, or one of the two refuses, for a reason that stands in a list
+//! here. A new difference fails, and of h11, whose version is pinned, also one that is gone.
 //!
-//! Needs Python 3 with `venv`; installs h11 under `target/tmp/h11`. Without Python it says `SKIPPED: …` and passes.
+//! Needs Python 3 with `venv`, and installs h11 under `target/tmp/h11`; and Node. Where one is missing its test says
+//! `SKIPPED: …` and passes.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +20,7 @@ use crate::{corpus, oracle, requests, responses};
 const H11: &str = "h11==0.16.0";
 
 /// Our reason word, and why we refuse what h11 takes.
-const WE_REFUSE: &[(&str, &str)] = &[
+const WE_REFUSE_H11: List = &[
     ("bad_chunk_extension", "control characters and open quotes: another reader may find the line's end elsewhere"),
     ("bad_chunk_size", "blanks behind a size, and more than 16 digits, which overflow elsewhere"),
     ("bad_value", "ESC and DEL: RFC 9110 5.5 allows no control characters but TAB"),
@@ -50,14 +51,55 @@ const WE_REFUSE: &[(&str, &str)] = &[
     ("version", "h11 reads any version"),
 ];
 
+/// Likewise for llhttp.
+const WE_REFUSE_LLHTTP: List = &[
+    ("bad_chunk_size", "more than 16 digits"),
+    ("bare_cr", "CR in front of a request, which llhttp skips as if it were an empty line"),
+    ("bare_lf", "LF in front of a request, likewise"),
+    ("body", "our bound on bodies"),
+    ("chunk_extension_too_long", "our bound"),
+    ("expect", "llhttp leaves it to its caller"),
+    ("head", "our bound on heads"),
+    ("host_invalid", "llhttp leaves the host to its caller"),
+    ("host_mismatch", "llhttp leaves the host to its caller"),
+    ("host_missing", "llhttp leaves the host to its caller"),
+    ("host_repeated", "llhttp leaves the host to its caller"),
+    ("method", "CONNECT and TRACE: llhttp leaves them to its caller"),
+    ("request line", "our bound on the first line"),
+    ("request_line", "many empty lines in front, several spaces, HTTP/0.9, RTSP, bytes behind an offer to upgrade"),
+    ("status_line", "codes below 100, NUL in a reason, other versions, an empty line in front"),
+    ("target", "llhttp leaves forms and fragments to its caller"),
+    ("te_in_http10", "llhttp reads chunks in HTTP/1.0"),
+    ("te_invalid", "empty codings; and answers whose last coding is not chunked, which llhttp reads up to the close"),
+    ("te_unsupported", "llhttp leaves other codings to its caller"),
+    ("too_many_fields", "our bound on fields"),
+    ("too_many_interim", "our bound on interim answers"),
+    ("trailers", "our bound on trailers"),
+    ("unexpected_upgrade", "llhttp leaves it to its caller whether it asked for a tunnel"),
+    ("version", "llhttp reads 0.9 and 2.0"),
+];
+
 /// A part of h11's words, and why we take what it refuses.
-const THEY_REFUSE: &[(&str, &str)] = &[
+const H11_REFUSES: List = &[
     ("no request line received", "an empty line in front of a request, which RFC 9112 2.2 asks servers to ignore"),
     ("Only Transfer-Encoding: chunked is supported", "framing fields in trailers, which we drop unread"),
     ("closes behind HTTP/1.0", "h11 knows no keep-alive in HTTP/1.0"),
+];
+
+/// Likewise for llhttp.
+const LLHTTP_REFUSES: List = &[
     (
-        "peer unexpectedly closed connection",
-        "an answer's head cut short: an end of the connection, not a fault of its bytes",
+        "HPE_CLOSED_CONNECTION",
+        "bytes behind a message that closes, which we leave unread; it counts Proxy-Connection as well",
+    ),
+    ("Content-Length can't be present with Transfer-Encoding", "framing fields in trailers, which we drop unread"),
+    ("HPE_UNEXPECTED_CONTENT_LENGTH", "equal lengths in an answer, which RFC 9112 6.3 permits and origins send"),
+    ("Invalid character in Content-Length", "TAB around a length, which RFC 9110 5.6.3 permits"),
+    ("Request has invalid `Transfer-Encoding`", "TAB around a coding, which RFC 9110 5.6.3 permits"),
+    ("HPE_INVALID_METHOD", "methods that it does not know; ours are any tokens"),
+    (
+        "takes what is behind an offer for a tunnel",
+        "an offer that we do not take; other than HTTP/2's it closes the connection",
     ),
 ];
 
@@ -79,19 +121,20 @@ fn inputs() -> Vec<Input> {
     corpus.chain(requests).chain(responses).collect()
 }
 
+fn runs(program: &Path, flag: &str, code: &str) -> bool {
+    let status = Command::new(program).args([flag, code]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
 /// A Python with h11, if there is Python.
 fn python() -> Option<PathBuf> {
-    let runs = |program: &Path, code: &str| {
-        let status = Command::new(program).args(["-c", code]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    if !runs(Path::new("python3"), "import venv, ensurepip") {
+    if !runs(Path::new("python3"), "-c", "import venv, ensurepip") {
         return None;
     }
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("h11");
     let python = venv.join("bin/python");
     let version = H11.split("==").nth(1).unwrap();
-    if !runs(&python, &format!("import h11; assert h11.__version__ == '{version}'")) {
+    if !runs(&python, "-c", &format!("import h11; assert h11.__version__ == '{version}'")) {
         assert!(Command::new("python3").args(["-m", "venv"]).arg(&venv).status().unwrap().success());
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", H11];
         assert!(Command::new(&python).args(pip).status().unwrap().success(), "{H11} cannot be installed");
@@ -99,9 +142,9 @@ fn python() -> Option<PathBuf> {
     Some(python)
 }
 
-fn ask(python: &Path, inputs: &[Input]) -> Vec<Value> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/h1/h11_reader.py");
-    let mut child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+fn ask(program: &Path, script: &str, inputs: &[Input]) -> Vec<Value> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/h1").join(script);
+    let mut child = Command::new(program).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines: Vec<String> = inputs
         .iter()
         .map(|input| {
@@ -124,11 +167,11 @@ fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
-/// What h11 writes for a message, with the names sorted as ours are.
+/// A message of theirs, with the names sorted as ours are.
 fn shown(message: &Value) -> Value {
     let mut fields: Vec<(String, String)> = serde_json::from_value(message["fields"].clone()).unwrap();
     fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-    // h11 gives the target as it came; the origin form is ours.
+    // Others give the target as it came; the origin form is ours.
     let start = message["start"].as_str().unwrap();
     let authority = ["http://", "https://"].into_iter().find_map(|scheme| {
         start.get(..scheme.len()).filter(|s| s.eq_ignore_ascii_case(scheme)).map(|_| &start[scheme.len()..])
@@ -175,10 +218,37 @@ fn h11_frames_as_we_do_or_one_of_us_refuses() {
         // Past the capture of the harness: a green run must show it.
         return writeln!(std::io::stderr(), "SKIPPED: h11: there is no python3 with venv").unwrap();
     };
+    let (we, they) = compare(&python, "h11_reader.py", WE_REFUSE_H11, H11_REFUSES);
+    for (word, why) in WE_REFUSE_H11 {
+        assert!(we.contains(word), "no input shows any more that we refuse `{word}` and h11 does not ({why})");
+    }
+    for (part, why) in H11_REFUSES {
+        assert!(they.contains(part), "no input shows any more that h11 refuses `{part}` and we do not ({why})");
+    }
+}
+
+#[test]
+fn llhttp_frames_as_we_do_or_one_of_us_refuses() {
+    let node = Path::new("node");
+    if !runs(node, "-e", "process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)") {
+        return writeln!(std::io::stderr(), "SKIPPED: llhttp: there is no Node 20").unwrap();
+    }
+    compare(node, "node_reader.js", WE_REFUSE_LLHTTP, LLHTTP_REFUSES);
+}
+
+type List = &'static [(&'static str, &'static str)];
+
+/// Fails on differences that are in no list; gives those entries that were seen.
+fn compare(
+    program: &Path,
+    script: &str,
+    we_refuse: List,
+    they_refuse: List,
+) -> (BTreeSet<&'static str>, BTreeSet<&'static str>) {
     let inputs = inputs();
     let (mut agreed, mut failed) = (0, Vec::new());
     let (mut we, mut they) = (BTreeSet::new(), BTreeSet::new());
-    for (input, answer) in inputs.iter().zip(ask(&python, &inputs)) {
+    for (input, answer) in inputs.iter().zip(ask(program, script, &inputs)) {
         let limits = Limits::default();
         let transcript = match &input.method {
             None => probe::requests(&[&input.bytes], &limits),
@@ -191,27 +261,24 @@ fn h11_frames_as_we_do_or_one_of_us_refuses() {
         let same = mine[..both] == theirs[..both];
         match (fault, answer["fault"].as_str()) {
             (Some(_), Some(_)) | (None, None) if same && mine.len() == theirs.len() => agreed += 1,
+            // They refused a beginning whose rest we wait for, or what is behind a message that closes: nobody read more.
+            (None, Some(_)) if same && mine.len() == theirs.len() => agreed += 1,
             (Some(reason), _) if same && theirs.len() >= mine.len() => {
-                if !WE_REFUSE.iter().any(|(word, _)| *word == reason) {
+                if !we_refuse.iter().any(|(word, _)| *word == reason) {
                     failed.push(format!("we alone refuse `{reason}`: {}", input.name));
                 }
                 we.insert(reason);
             }
             (_, Some(words)) if same && mine.len() >= theirs.len() => {
-                match THEY_REFUSE.iter().find(|(part, _)| words.contains(part)) {
+                match they_refuse.iter().find(|(part, _)| words.contains(part)) {
                     Some((part, _)) => drop(they.insert(*part)),
-                    None => failed.push(format!("h11 alone refuses `{words}`: {}", input.name)),
+                    None => failed.push(format!("they alone refuse `{words}`: {}", input.name)),
                 }
             }
-            _ => failed.push(format!("{}: we read {mine:?} and {fault:?}, h11 {answer}", input.name)),
+            _ => failed.push(format!("{}: we read {mine:?} and {fault:?}, they {answer}", input.name)),
         }
     }
     assert!(failed.is_empty(), "{} differences:\n{}", failed.len(), failed.join("\n"));
-    for (word, why) in WE_REFUSE {
-        assert!(we.contains(word), "no input shows any more that we refuse `{word}` and h11 does not ({why})");
-    }
-    for (part, why) in THEY_REFUSE {
-        assert!(they.contains(part), "no input shows any more that h11 refuses `{part}` and we do not ({why})");
-    }
     assert!(agreed > 200, "{agreed} of {}", inputs.len());
+    (we, they)
 }
