@@ -183,12 +183,12 @@ async fn upstreams_that_break_the_protocol_are_failures() {
     for (name, bytes) in [
         ("101", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nEVIL".to_owned()),
         ("CL and TE", framed(&format!("Content-Length: {}\r\nTransfer-Encoding: chunked\r\n", reply.len()), &chunk)),
-        ("two lengths", framed(&format!("Content-Length: {}\r\nContent-Length: 3\r\n", reply.len()), &reply)),
-        ("a folded field", framed(&format!("X: 1\r\n EVIL\r\nContent-Length: {}\r\n", reply.len()), &reply)),
-        ("bare LF", framed(&format!("X: 1\nEVIL: 1\r\nContent-Length: {}\r\n", reply.len()), &reply)),
-        ("bare CR", framed(&format!("X: 1\rEVIL: 1\r\nContent-Length: {}\r\n", reply.len()), &reply)),
+        ("two lengths", framed(&format!("Content-Length: {}\r\nContent-Length: 3\r\n", reply.len()), reply)),
+        ("a folded field", framed(&format!("X: 1\r\n EVIL\r\nContent-Length: {}\r\n", reply.len()), reply)),
+        ("bare LF", framed(&format!("X: 1\nEVIL: 1\r\nContent-Length: {}\r\n", reply.len()), reply)),
+        ("bare CR", framed(&format!("X: 1\rEVIL: 1\r\nContent-Length: {}\r\n", reply.len()), reply)),
         ("HTTP/0.9", "EVIL".to_owned()),
-        ("a body cut short", framed(&format!("Content-Length: {}\r\n", reply.len() + 1), &reply)),
+        ("a body cut short", framed(&format!("Content-Length: {}\r\n", reply.len() + 1), reply)),
         ("a chunk size of nonsense", framed("Transfer-Encoding: chunked\r\n", "0xEVIL\r\n")),
     ] {
         let upstream = Upstream::start(move |mut conn| {
@@ -213,6 +213,16 @@ async fn upstreams_that_break_the_protocol_are_failures() {
     }
 }
 
+#[tokio::test]
+async fn what_an_upstream_says_to_its_connection_stays_there() {
+    let fields = [("content-type", "application/json"), ("Connection", "X-Hop"), ("X-Hop", "1"), ("X-End", "2")];
+    let upstream = Upstream::always(200, &fields, speech::reply(Dialect::OpenAiChat)).await;
+    let router = Router::start(&provider("a", Dialect::OpenAiChat, &upstream));
+    let body = speech::request(Dialect::OpenAiChat, "m", false);
+    let answer = Client::post(router.addr, "/v1/chat/completions", body).await;
+    assert_eq!((answer.header("x-hop"), answer.header("connection"), answer.header("x-end")), (None, None, Some("2")));
+}
+
 /// A second answer in the same breath is nobody's.
 #[tokio::test]
 async fn a_surplus_answer_is_not_given_to_the_next_request() {
@@ -220,7 +230,7 @@ async fn a_surplus_answer_is_not_given_to_the_next_request() {
     let whole = |body: &str| {
         format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     };
-    let both = [whole(&reply), whole(&reply.replace(speech::TEXT, "EVIL"))].concat();
+    let both = [whole(reply), whole(&reply.replace(speech::TEXT, "EVIL"))].concat();
     let upstream = Upstream::start(move |mut conn| {
         let both = both.clone();
         async move {

@@ -178,15 +178,10 @@ impl Upstream {
     pub fn forwarded(&self, client: &Headers) -> Headers {
         let mut headers = Headers::with_capacity(client.len() + 4);
         let keep_credential = self.provider.client_auth;
-        // What `connection` names is for us alone (RFC 9110 §7.6.1). Nearly always it names no field at all.
-        let names = |value: &Bytes| {
-            let plain = [&b"keep-alive"[..], b"close", b"upgrade"];
-            !value.split(|&b| b == b',').all(|n| plain.iter().any(|plain| plain.eq_ignore_ascii_case(n.trim_ascii())))
-        };
-        let named = client.all("connection").any(names);
+        let named = client.names_fields();
         for (name, value) in client.iter() {
             let stays = if is_credential(name) { keep_credential } else { !is_ours(name) };
-            if stays && !(named && is_named(name, client)) {
+            if stays && !(named && client.is_named(name)) {
                 headers.append(name.clone(), value.clone());
             }
         }
@@ -365,12 +360,6 @@ fn is_credential(name: &[u8]) -> bool {
     ["authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"]
         .iter()
         .any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
-}
-
-/// Whether a `connection` field names this one.
-fn is_named(name: &[u8], headers: &Headers) -> bool {
-    let mut all = headers.all("connection").flat_map(|value| value.split(|&b| b == b','));
-    all.any(|named| named.trim_ascii().eq_ignore_ascii_case(name))
 }
 
 /// Fields that belong to the client's connection to us, or that we write ourselves.

@@ -237,8 +237,7 @@ pub(crate) fn is_hop_by_hop(name: &[u8], headers: &Headers) -> bool {
         19 => name.eq_ignore_ascii_case(b"proxy-authorization"),
         _ => false,
     };
-    let named = |value: &Bytes| value.split(|b| *b == b',').any(|n| n.trim_ascii().eq_ignore_ascii_case(name));
-    other || head::is_framing(name) || headers.all("connection").any(named)
+    other || head::is_framing(name) || headers.is_named(name)
 }
 
 /// Sends `request` and waits for the head of its answer.

@@ -96,6 +96,7 @@ const LLHTTP_REFUSES: List = &[
     ("HPE_UNEXPECTED_CONTENT_LENGTH", "equal lengths in an answer, which RFC 9112 6.3 permits and origins send"),
     ("Invalid character in Content-Length", "TAB around a length, which RFC 9110 5.6.3 permits"),
     ("Request has invalid `Transfer-Encoding`", "TAB around a coding, which RFC 9110 5.6.3 permits"),
+    ("Invalid character in chunk extensions", "blanks in an extension, which RFC 9112 7.1.1 permits"),
     ("HPE_INVALID_METHOD", "methods that it does not know; ours are any tokens"),
     (
         "takes what is behind an offer for a tunnel",
