@@ -202,11 +202,10 @@ fn write_fields(out: &mut BytesMut, request: &Outbound, origin: &Origin) {
     let expects_body = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
     let mut length_due = length > 0 || expects_body;
     // A second host, an empty one or one that could be read in two ways would be the peer's to choose between.
-    let mut host_due = headers.get("host").is_none_or(|host| host.is_empty() || !head::is_host(host));
-    if host_due {
+    let mut host_due = headers.get("host").is_some_and(|host| !host.is_empty() && head::is_host(host));
+    if !host_due {
         head::write_field(out, b"host", origin.authority());
     }
-    host_due = !host_due;
     for (name, value) in headers.iter() {
         if name.eq_ignore_ascii_case(b"content-length") {
             // Ours is right by construction; theirs keeps its place.
