@@ -1,6 +1,7 @@
 //! What stands behind a listener: management requests go to the API, everything else to the gateway.
 
-use proxy::{Call, Fresh, Handler};
+use bytes::Bytes;
+use proxy::{Call, Fresh, Handler, Method, StatusCode};
 
 use crate::{
     api::{Api, auth::Caller},
@@ -35,5 +36,9 @@ impl Handler for Front {
         } else {
             self.gateway.handle(call).await;
         }
+    }
+
+    fn refusal(&self, method: &Method, path: &str, status: StatusCode, told: &str) -> Option<(&'static str, Bytes)> {
+        self.gateway.refusal(method, path, status, told)
     }
 }

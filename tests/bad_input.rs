@@ -226,8 +226,15 @@ async fn broken_chunks_are_told_and_end_the_connection() {
         } else {
             400
         };
-        assert_eq!((answer.status, answer.header("content-type")), (status, Some("text/plain")), "{raw:?}");
-        assert!(answer.text().starts_with(&format!("{status} ")), "{raw:?}: {}", answer.text());
+        assert_eq!(answer.status, status, "{raw:?}");
+        // Where the path is one of chat, its SDK gets what it can show.
+        let words = if raw.starts_with("POST /v1/chat/completions HTTP/1.1\r\n") {
+            speech::error_of(Dialect::OpenAiChat, &answer.json())
+        } else {
+            assert_eq!(answer.header("content-type"), Some("text/plain"), "{raw:?}");
+            answer.text()
+        };
+        assert!(words.contains(&format!("{status} ")), "{raw:?}: {words}");
         assert!(client.closed().await, "{raw:?}");
     }
 }

@@ -15,13 +15,22 @@ use bytes::Bytes;
 
 use crate::h1::server::Conn;
 use crate::h2::server::Stream;
-use crate::{Error, Headers, Kind, RequestHead, ResponseHead, Retry, Side};
+use crate::{Error, Headers, Kind, Method, RequestHead, ResponseHead, Retry, Side, StatusCode};
 
 /// What a server calls for every request.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one call. The future is polled inside the connection's own task, one at a time on HTTP/1; it is dropped
     /// when the connection dies under HTTP/2 or when a drain has waited long enough. A panic ends this exchange only.
     fn handle<'a>(&'a self, call: Call<'a, Fresh>) -> impl Future<Output = ()> + Send + 'a;
+
+    /// Content type and body in which the client of this path is told that its request could not be read; `None` for
+    /// plain text. Only HTTP/1 asks, for a request whose first line is good and whose head is not.
+    ///
+    /// `status` is sent whatever is said here, and `told` is what plain text would say.
+    fn refusal(&self, method: &Method, path: &str, status: StatusCode, told: &str) -> Option<(&'static str, Bytes)> {
+        let _ = (method, path, status, told);
+        None
+    }
 }
 
 /// Nothing has been answered yet.

@@ -88,6 +88,22 @@ impl Headers {
         self.fields.retain(|(n, v)| keep(n, v));
     }
 
+    /// Whether `connection` names fields that are for the next hop alone (RFC 9110 §7.6.1). Nearly always it names none,
+    /// and [`Headers::is_named`] need not be asked.
+    pub fn names_fields(&self) -> bool {
+        let plain = [&b"keep-alive"[..], b"close", b"upgrade"];
+        self.named().any(|name| !name.is_empty() && !plain.iter().any(|plain| plain.eq_ignore_ascii_case(name)))
+    }
+
+    /// Whether `connection` names this field.
+    pub fn is_named(&self, name: &[u8]) -> bool {
+        self.named().any(|named| named.eq_ignore_ascii_case(name))
+    }
+
+    fn named(&self) -> impl Iterator<Item = &[u8]> {
+        self.all("connection").flat_map(|value| value.split(|&b| b == b',')).map(<[u8]>::trim_ascii)
+    }
+
     /// All fields in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
         self.fields.iter().map(|(n, v)| (n, v))
@@ -139,6 +155,15 @@ mod tests {
         assert_eq!(names[1], (Bytes::from("X-A"), Bytes::from("3")));
         headers.set("x-b", "4");
         assert_eq!(headers.text("X-B"), Some("4"));
+    }
+
+    #[test]
+    fn connection_names_fields() {
+        let mut headers = sample();
+        headers.append("Connection", "Keep-Alive,, close");
+        assert!(!headers.names_fields() && headers.is_named(b"close") && !headers.is_named(b"x-a"));
+        headers.append("connection", " X-A ");
+        assert!(headers.names_fields() && headers.is_named(b"x-a"));
     }
 
     #[test]

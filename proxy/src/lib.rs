@@ -44,5 +44,5 @@ pub use rustls::pki_types::{CertificateDer, pem::PemObject};
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.
 #[doc(hidden)]
 pub mod probe {
-    pub use crate::h1::probe::{Message, Transcript, requests, responses};
+    pub use crate::h1::probe::{Message, Transcript, answer, forward, requests, responses};
 }

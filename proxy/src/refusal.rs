@@ -20,6 +20,12 @@ pub(crate) fn answer(kind: &Kind) -> Option<(ResponseHead, Bytes)> {
     Some((head, Bytes::from(text)))
 }
 
+/// The answer where there may be nobody left to read it: the request ended before it was complete.
+pub(crate) fn cut_off() -> (ResponseHead, Bytes) {
+    let head = ResponseHead::new(StatusCode::BAD_REQUEST).with("content-type", "text/plain");
+    (head, Bytes::from_static(b"400 Bad Request: the request ended before it was complete\n"))
+}
+
 /// The reason word in a sentence.
 fn words(reason: &str) -> &'static str {
     match reason {
@@ -47,6 +53,7 @@ fn words(reason: &str) -> &'static str {
         "bad_chunk_size" | "bad_chunk_extension" | "chunk_extension_too_long" | "chunk_data_end" => {
             "the chunks of the body are malformed"
         }
+        "unanswered" => "the request was understood, but something broke here before it was answered",
         _ => "the request is malformed",
     }
 }

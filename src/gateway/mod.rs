@@ -43,7 +43,7 @@ use exchange::{Exchange, Ledger, Scanned};
 pub use forwarded::was_forwarded;
 pub use models::OLLAMA_VERSION;
 use paths::{Miss, Operation};
-use proxy::{Call, Client, Fresh, Handler, Kind, RequestHead, ResponseHead, StatusCode};
+use proxy::{Call, Client, Fresh, Handler, Kind, Method, RequestHead, ResponseHead, StatusCode};
 use record::{Asked, Record, Sinks};
 use tracing::debug;
 
@@ -405,6 +405,20 @@ struct Incoming {
 impl Handler for Gateway {
     fn handle<'a>(&'a self, call: Call<'a, Fresh>) -> impl Future<Output = ()> + Send + 'a {
         self.serve(call)
+    }
+
+    fn refusal(&self, method: &Method, path: &str, status: StatusCode, told: &str) -> Option<(&'static str, Bytes)> {
+        let operation = paths::operation(method, path, Dialect::OpenAiChat, false).ok()?;
+        let chats = matches!(operation, Operation::Chat(..) | Operation::Generate | Operation::CountTokens(..));
+        chats.then(|| {
+            // A version or coding that we do not speak is answered with 5xx and is the client's choice all the same.
+            let kind =
+                if status.is_server_error() { ErrorKind::Invalid } else { ErrorKind::of_status(status.as_u16()) };
+            let mut body = Vec::with_capacity(256);
+            let error = ApiError::new(kind, format!("the request cannot be read: {told}"));
+            operation.dialect().encode_error(&error, &exchange::unique(), &mut body);
+            ("application/json", body.into())
+        })
     }
 }
 

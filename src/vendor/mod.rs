@@ -178,9 +178,10 @@ impl Upstream {
     pub fn forwarded(&self, client: &Headers) -> Headers {
         let mut headers = Headers::with_capacity(client.len() + 4);
         let keep_credential = self.provider.client_auth;
+        let named = client.names_fields();
         for (name, value) in client.iter() {
             let stays = if is_credential(name) { keep_credential } else { !is_ours(name) };
-            if stays {
+            if stays && !(named && client.is_named(name)) {
                 headers.append(name.clone(), value.clone());
             }
         }
@@ -336,10 +337,13 @@ fn base_path(base_url: &str, dialect: Dialect) -> String {
     format!("{path}{version}")
 }
 
-/// Appends a model name as a path segment; slashes stay (`tunedModels/x`), what would end the path is escaped.
+/// Appends a model name as a path segment; slashes stay (`tunedModels/x`), what would end the path is escaped. A name that
+/// climbs (`../files/x`) gets no slashes: with our credential it would ask for something else than a model.
 fn push_model(target: &mut String, model: &str) {
+    let climbs = model.split('/').any(|segment| matches!(segment, "." | ".."));
     for c in model.chars() {
         match c {
+            '/' if climbs => target.push_str("%2F"),
             'A'..='Z' | 'a'..='z' | '0'..='9' | '-' | '_' | '.' | '~' | '/' | ':' | '@' => target.push(c),
             _ => {
                 let mut buffer = [0; 4];
@@ -418,6 +422,33 @@ mod tests {
             let target = upstream(dialect, base).target(ask, "m x", query.map(str::as_bytes));
             assert_eq!(target, expected, "{dialect:?} {base} {ask:?}");
         }
+    }
+
+    #[test]
+    fn a_models_name_asks_for_a_model_only() {
+        for (model, expected) in [
+            ("a/b", "/v1beta/models/a/b:generateContent"),
+            ("a..b/.c", "/v1beta/models/a..b/.c:generateContent"),
+            ("../files", "/v1beta/models/..%2Ffiles:generateContent"),
+            ("a/./b", "/v1beta/models/a%2F.%2Fb:generateContent"),
+            ("a?b#c\r\nd", "/v1beta/models/a%3Fb%23c%0D%0Ad:generateContent"),
+        ] {
+            let target = upstream(Dialect::Gemini, "http://h").target(Ask::Chat { stream: false }, model, None);
+            assert_eq!(target, expected, "{model:?}");
+        }
+    }
+
+    #[test]
+    fn what_connection_names_is_for_us_alone() {
+        let mut client = Headers::new();
+        for (name, value) in
+            [("Connection", "keep-alive, X-Hop"), ("connection", "x-api-key , close"), ("X-Hop", "1"), ("X-End", "1")]
+        {
+            client.append(name, value);
+        }
+        let sent = upstream(Dialect::Anthropic, "http://h").forwarded(&client);
+        assert!(!sent.contains("x-hop") && sent.contains("x-end"));
+        assert_eq!(sent.text("x-api-key"), Some("key-1"), "our own fields are not the client's to strip");
     }
 
     #[test]

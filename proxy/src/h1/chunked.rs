@@ -7,7 +7,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::framing::{Piece, refuse, take, too_large};
-use super::head::{Block, parse_fields};
+use super::head::{Block, is_token, parse_fields};
 use crate::{Headers, Kind, Limits};
 
 /// Hex digits of a chunk size; sixteen always fit 64 bits.
@@ -61,7 +61,7 @@ enum State {
     /// Reading hex digits of a chunk size.
     Size { size: u64, digits: u8 },
     /// Skipping an extension; `line` bytes of it so far.
-    Extension { size: u64, line: usize },
+    Extension { size: u64, line: usize, quote: Quote },
     /// The CR of a chunk line was seen.
     SizeLf { size: u64 },
     /// Inside chunk data.
@@ -74,6 +74,35 @@ enum State {
     Trailers,
     /// The empty line was seen.
     Done,
+}
+
+/// Whether an extension is inside a quoted string (RFC 9110 §5.6.4). A line must not end there: a reader who looks for the
+/// closing quote first would find the end of the chunk elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Quote {
+    Outside,
+    Inside,
+    /// Behind a backslash inside.
+    Escaped,
+}
+
+impl Quote {
+    /// Names, values and what joins them outside; any text inside (RFC 9112 §7.1.1).
+    fn allows(self, byte: u8) -> bool {
+        match self {
+            Self::Outside => is_token(byte) || matches!(byte, b';' | b'=' | b'"' | b' ' | b'\t'),
+            Self::Inside | Self::Escaped => !matches!(byte, 0..=8 | 10..=31 | 127),
+        }
+    }
+
+    fn step(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Outside, b'"') | (Self::Escaped, _) => Self::Inside,
+            (Self::Inside, b'"') => Self::Outside,
+            (Self::Inside, b'\\') => Self::Escaped,
+            (state, _) => state,
+        }
+    }
 }
 
 /// Decodes one chunked body.
@@ -201,15 +230,15 @@ impl Chunked {
                 (_, Some(_)) if digits == SIZE_DIGITS => return Err(refuse("bad_chunk_size", 400)),
                 (_, Some(digit)) => State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 },
                 (b'\n', _) => return Err(refuse("bare_lf", 400)),
-                (b';', _) if digits > 0 => self.extension(size, 1)?,
+                (b';', _) if digits > 0 => self.extension(size, 1, Quote::Outside)?,
                 (b'\r', _) if digits > 0 => State::SizeLf { size },
                 _ => return Err(refuse("bad_chunk_size", 400)),
             },
-            State::Extension { size, line } => match byte {
-                b'\r' => State::SizeLf { size },
+            State::Extension { size, line, quote } => match byte {
+                b'\r' if quote == Quote::Outside => State::SizeLf { size },
                 b'\n' => return Err(refuse("bare_lf", 400)),
-                0..=8 | 11..=31 | 127 => return Err(refuse("bad_chunk_extension", 400)),
-                _ => self.extension(size, line + 1)?,
+                _ if quote.allows(byte) => self.extension(size, line + 1, quote.step(byte))?,
+                _ => return Err(refuse("bad_chunk_extension", 400)),
             },
             State::SizeLf { size } => match (byte, size) {
                 (b'\n', 0) => State::Trailers,
@@ -226,12 +255,12 @@ impl Chunked {
         })
     }
 
-    fn extension(&mut self, size: u64, line: usize) -> Result<State, Kind> {
+    fn extension(&mut self, size: u64, line: usize, quote: Quote) -> Result<State, Kind> {
         self.extensions += 1;
         if line > EXTENSION_LINE || self.extensions > self.extension_limit {
             return Err(refuse("chunk_extension_too_long", 400));
         }
-        Ok(State::Extension { size, line })
+        Ok(State::Extension { size, line, quote })
     }
 
     fn trailer_section(&mut self, buf: &mut BytesMut) -> Result<Piece, Kind> {
@@ -392,6 +421,12 @@ mod tests {
         assert_eq!(reason(b"5 \r\nhello"), "bad_chunk_size");
         assert_eq!(reason(b"5\rhello"), "bare_cr");
         assert_eq!(reason(b"5;a\x00\r\n"), "bad_chunk_extension");
+        assert_eq!(reason(b"5;a=\"\r\nhello"), "bad_chunk_extension");
+        assert_eq!(reason(b"5;a=\"\\\"\r\nhello"), "bad_chunk_extension");
+        assert_eq!(decode(b"1;a=\"\\\";\\\\\";b\r\na\r\n0\r\n\r\n", &Limits::default()).unwrap().0, b"a");
+        for bad in [&b"1;\xff\r\n"[..], b"1;a\\\r\n", b"1;a,b\r\n", b"1;a:b\r\n", b"1;(a)\r\n", b"1;a=\"\x7f\"\r\n"] {
+            assert_eq!(reason(bad), "bad_chunk_extension", "{bad:?}");
+        }
         assert_eq!(reason(b"1\r\na\n0\r\n\r\n"), "chunk_data_end");
         assert_eq!(reason(b"0\r\n\n"), "bare_lf");
         assert_eq!(reason(b"0\r\nA : b\r\n\r\n"), "bad_name");

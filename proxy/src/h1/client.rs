@@ -160,24 +160,22 @@ impl Conn {
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
+}
 
-    fn write_head(&mut self, request: &Outbound) {
-        self.out.clear();
-        self.upload = Position::default();
-        let out = &mut self.out;
-        match &self.forward {
-            Some(proxy) => {
-                let target = [b"http://", &self.origin.authority()[..], &request.target].concat();
-                head::write_request_line(out, &request.method, &target);
-                if let Some(auth) = proxy.basic_auth() {
-                    head::write_field(out, b"proxy-authorization", auth.as_bytes());
-                }
+/// Writes a request head. `forward` is the proxy that it is sent to instead of its origin.
+pub(super) fn write_head(out: &mut BytesMut, request: &Outbound, origin: &Origin, forward: Option<&Proxy>) {
+    match forward {
+        Some(proxy) => {
+            let target = [b"http://", &origin.authority()[..], &request.target].concat();
+            head::write_request_line(out, &request.method, &target);
+            if let Some(auth) = proxy.basic_auth() {
+                head::write_field(out, b"proxy-authorization", auth.as_bytes());
             }
-            None => head::write_request_line(out, &request.method, &request.target),
         }
-        write_fields(out, request, &self.origin);
-        out.extend_from_slice(b"\r\n");
+        None => head::write_request_line(out, &request.method, &request.target),
     }
+    write_fields(out, request, origin);
+    out.extend_from_slice(b"\r\n");
 }
 
 impl Position {
@@ -203,7 +201,9 @@ fn write_fields(out: &mut BytesMut, request: &Outbound, origin: &Origin) {
     let length: u64 = request.body.iter().map(|slice| slice.len() as u64).sum();
     let expects_body = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
     let mut length_due = length > 0 || expects_body;
-    if !headers.contains("host") {
+    // A second host, an empty one or one that could be read in two ways would be the peer's to choose between.
+    let mut host_due = headers.get("host").is_some_and(|host| !host.is_empty() && head::is_host(host));
+    if !host_due {
         head::write_field(out, b"host", origin.authority());
     }
     for (name, value) in headers.iter() {
@@ -211,6 +211,10 @@ fn write_fields(out: &mut BytesMut, request: &Outbound, origin: &Origin) {
             // Ours is right by construction; theirs keeps its place.
             if std::mem::take(&mut length_due) {
                 head::write_length(out, length);
+            }
+        } else if name.eq_ignore_ascii_case(b"host") {
+            if std::mem::take(&mut host_due) {
+                head::write_field(out, name, value);
             }
         } else if !is_hop_by_hop(name, headers) {
             head::write_field(out, name, value);
@@ -232,8 +236,7 @@ pub(crate) fn is_hop_by_hop(name: &[u8], headers: &Headers) -> bool {
         19 => name.eq_ignore_ascii_case(b"proxy-authorization"),
         _ => false,
     };
-    let named = |value: &Bytes| value.split(|b| *b == b',').any(|n| n.trim_ascii().eq_ignore_ascii_case(name));
-    other || head::is_framing(name) || headers.all("connection").any(named)
+    other || head::is_framing(name) || headers.is_named(name)
 }
 
 /// Sends `request` and waits for the head of its answer.
@@ -241,7 +244,10 @@ pub(crate) fn is_hop_by_hop(name: &[u8], headers: &Headers) -> bool {
 /// A final response that begins before the request is written out is taken: the upload stops and the connection will
 /// not be used again.
 pub(crate) async fn exchange(mut conn: Box<Conn>, request: &Outbound, config: &ClientConfig) -> Result<Answer, Error> {
-    conn.write_head(request);
+    conn.out.clear();
+    conn.upload = Position::default();
+    let Conn { out, origin, forward, .. } = &mut *conn;
+    write_head(out, request, origin, forward.as_deref());
     let mut state = Exchange {
         request,
         config,

@@ -105,6 +105,12 @@ impl Facts {
         self.upgrade.as_ref().filter(|_| self.upgrade_named)
     }
 
+    /// Whether the peer offers a protocol that is not HTTP/2 over this connection. Offers of HTTP/2 are made by ordinary
+    /// clients with every first request, and mean nothing when they are not taken.
+    pub(crate) fn offers_tunnel(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"))
+    }
+
     /// Framing of a request. No framing field means no body, whatever the method.
     pub(crate) fn request(&self, version: Version) -> Result<Framing, Kind> {
         self.coded(version, 400)?;

@@ -32,6 +32,9 @@ pub(crate) struct Request {
     /// Protocol that the client offers to switch to: GET without body only, RFC 9110 §7.8.
     #[cfg_attr(not(test), expect(dead_code, reason = "no route switches protocols yet; the vectors check it"))]
     pub(crate) upgrade: Option<Bytes>,
+    /// The client offers another protocol than HTTP/2, in whatever way. Someone between us and the client may take the
+    /// connection for a tunnel whatever we answer, and what the client then says in it must not be read as requests.
+    pub(crate) tunnel_offered: bool,
 }
 
 /// A response head and what follows from it for its connection.
@@ -111,6 +114,8 @@ impl Block {
 pub(crate) struct HeadReader {
     block: Block,
     empty_lines: u8,
+    /// The first line of the request head that was refused last.
+    refused: Bytes,
 }
 
 impl HeadReader {
@@ -123,6 +128,24 @@ impl HeadReader {
     ///
     /// `buf` must keep its beginning between calls. After an error the connection is of no use for reading.
     pub(crate) fn request(&mut self, buf: &mut BytesMut, limits: &Limits) -> Result<Option<Request>, Kind> {
+        let Some(head) = self.request_block(buf, limits).inspect_err(|_| self.refused = line_of(buf, limits))? else {
+            return Ok(None);
+        };
+        parse_request(&head, limits).map(Some).inspect_err(|_| self.refused = first_line(&head).0)
+    }
+
+    /// Method and path of the request that was refused last, as far as its first line can be trusted.
+    pub(crate) fn refused(&self) -> Option<(Method, Bytes)> {
+        let mut words = self.refused.split(|&b| b == b' ');
+        let (method, target, protocol) = (words.next()?, words.next()?, words.next()?);
+        let whole = words.next().is_none() && version(protocol).is_some() && target.first() == Some(&b'/');
+        let end = memchr::memchr(b'?', target).unwrap_or(target.len());
+        let method = Method::from_bytes(method).ok().filter(|_| whole)?;
+        Some((method, self.refused.slice_ref(&target[..end])))
+    }
+
+    /// The next request head in bytes, with its empty line.
+    fn request_block(&mut self, buf: &mut BytesMut, limits: &Limits) -> Result<Option<Bytes>, Kind> {
         while buf.first() == Some(&b'\r') {
             match buf.get(1) {
                 None => return Ok(None),
@@ -148,8 +171,7 @@ impl HeadReader {
             return Ok(None);
         };
         self.empty_lines = 0;
-        let head = buf.split_to(end).freeze();
-        parse_request(&head, limits).map(Some)
+        Ok(Some(buf.split_to(end).freeze()))
     }
 
     /// Takes the next response head off `buf`; `None` means: read on. `method` is that of the request it answers.
@@ -210,6 +232,7 @@ fn parse_request(block: &Bytes, limits: &Limits) -> Result<Request, Kind> {
     let upgrade = facts.upgrade().filter(|_| upgradable).cloned();
     Ok(Request {
         keep_alive: facts.persistent(version),
+        tunnel_offered: facts.offers_tunnel(),
         head: RequestHead { method, target, authority, version, headers },
         framing,
         expect_continue,
@@ -241,6 +264,13 @@ fn parse_response(block: &Bytes, limits: &Limits, method: &Method) -> Result<Res
         interim: status.is_informational() && !tunnel,
         tunnel,
     })
+}
+
+/// The first line of a head that is not complete, if the line is.
+fn line_of(buf: &[u8], limits: &Limits) -> Bytes {
+    let reach = buf.len().min(limits.request_line_bytes.saturating_add(2));
+    let line = memchr::memchr(b'\n', &buf[..reach]).and_then(|lf| buf[..lf].strip_suffix(b"\r"));
+    line.map(Bytes::copy_from_slice).unwrap_or_default()
 }
 
 /// The first line without its CRLF, and where the fields start. The block is known to end in an empty line.
@@ -315,9 +345,9 @@ fn target(raw: Bytes, method: &Method, facts: &Facts, version: Version) -> Resul
     Ok((path, authority))
 }
 
-/// Whether a host and port hold nothing that could be read as another part of a URL.
+/// Whether a host and port hold only what may stand there (RFC 3986 §3.2.2), less the comma, which joins lists.
 pub(crate) fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|&b| (0x21..=0x7e).contains(&b) && !matches!(b, b'/' | b'@' | b'?' | b'#' | b',' | b'\\'))
+    host.iter().all(|&b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&b))
 }
 
 /// Cuts the field lines of `block` behind `at`. The block is known to end in an empty line and to hold no bare LF.

@@ -4,13 +4,15 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::framing::{Decoder, Piece, as_upstream};
-use super::head::HeadReader;
-use crate::{Headers, Kind, Limits, Method};
+use super::framing::{Decoder, Framing, Piece, as_upstream, refuse};
+use super::head::{HeadReader, Response};
+use crate::{Headers, Kind, Limits, Method, Origin, Outbound};
 
 /// One message as a reader understood it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
+    /// Method of a request; that of the request that a response answers.
+    pub method: Method,
     /// Target of a request, status of a response.
     pub start: Bytes,
     /// Fields of the head.
@@ -28,43 +30,103 @@ pub struct Transcript {
     pub messages: Vec<Message>,
     /// The fault that ended the reading.
     pub fault: Option<Kind>,
+    /// The last message ended the use of its connection: what lies behind it was not looked at.
+    pub closed: bool,
 }
 
-/// Reads requests that arrive in `pieces`.
+/// Reads requests that arrive in `pieces`, up to the one behind which a server closes.
 pub fn requests(pieces: &[&[u8]], limits: &Limits) -> Transcript {
-    read(pieces, limits, |heads, buf| {
-        let request = heads.request(buf, limits)?;
-        Ok(request.map(|r| (r.head.target, r.head.headers, r.framing)))
+    read(pieces, limits, false, |heads, buf| {
+        let Some(request) = heads.request(buf, limits)? else { return Ok(None) };
+        let head = request.head;
+        if matches!(head.method, Method::CONNECT | Method::TRACE) {
+            return Err(refuse("method", 405));
+        }
+        let (start, last) = (head.target, !request.keep_alive);
+        Ok(Some(Head { method: head.method, start, headers: head.headers, framing: request.framing, last }))
     })
 }
 
 /// Reads responses to GET that arrive in `pieces`.
 pub fn responses(pieces: &[&[u8]], limits: &Limits) -> Transcript {
-    read(pieces, limits, |heads, buf| {
-        let response = heads.response(buf, limits, &Method::GET)?;
-        Ok(response.map(|r| (Bytes::copy_from_slice(r.head.status.as_str().as_bytes()), r.head.headers, r.framing)))
+    read(pieces, limits, false, |heads, buf| Ok(heads.response(buf, limits, &Method::GET)?.map(Head::of_response)))
+}
+
+/// Reads the response to one request of that method, up to the end of the connection.
+pub fn answer(method: &Method, pieces: &[&[u8]], limits: &Limits) -> Transcript {
+    let mut interim = 0;
+    read(pieces, limits, true, |heads, buf| {
+        loop {
+            let Some(response) = heads.response(buf, limits, method)? else { return Ok(None) };
+            match response {
+                _ if response.tunnel => return Err(refuse("unexpected_upgrade", 502)),
+                _ if interim == limits.interim_responses => return Err(refuse("too_many_interim", 502)),
+                _ if response.interim => interim += 1,
+                _ => {
+                    let method = method.clone();
+                    return Ok(Some(Head { method, last: true, ..Head::of_response(response) }));
+                }
+            }
+        }
     })
 }
 
-type Head = (Bytes, Headers, super::framing::Framing);
+/// A request as the client writes it for an upstream.
+pub fn forward(message: &Message) -> Vec<u8> {
+    let origin = Origin::parse("http://upstream.test").unwrap_or_else(|_| unreachable!("a constant"));
+    let request = Outbound {
+        headers: message.headers.clone(),
+        body: vec![message.body.clone().into()],
+        ..Outbound::new(origin.clone(), message.method.clone(), message.start.clone())
+    };
+    let mut out = BytesMut::new();
+    super::client::write_head(&mut out, &request, &origin, None);
+    [&out[..], &message.body].concat()
+}
+
+struct Head {
+    method: Method,
+    start: Bytes,
+    headers: Headers,
+    framing: Framing,
+    /// Nothing is read behind this message.
+    last: bool,
+}
+
+impl Head {
+    fn of_response(response: Response) -> Self {
+        let start = Bytes::copy_from_slice(response.head.status.as_str().as_bytes());
+        let (headers, framing) = (response.head.headers, response.framing);
+        Self { method: Method::GET, start, headers, framing, last: false }
+    }
+}
 
 fn read(
     pieces: &[&[u8]],
     limits: &Limits,
+    eof: bool,
     mut next: impl FnMut(&mut HeadReader, &mut BytesMut) -> Result<Option<Head>, Kind>,
 ) -> Transcript {
     let (mut heads, mut buf) = (HeadReader::default(), BytesMut::new());
     let mut messages = Vec::new();
     let mut open: Option<(Message, Decoder)> = None;
-    let mut step = |buf: &mut BytesMut| -> Result<bool, Kind> {
+    let (mut last, mut closed) = (false, false);
+    let mut step = |buf: &mut BytesMut, ended: bool| -> Result<bool, Kind> {
         let Some((message, decoder)) = &mut open else {
-            let Some((start, headers, framing)) = next(&mut heads, buf)? else { return Ok(false) };
-            let message = Message { start, headers, body: Vec::new(), trailers: None };
+            if last {
+                closed = true;
+                return Ok(false);
+            }
+            let Some(head) = next(&mut heads, buf)? else { return Ok(false) };
+            last = head.last;
+            let Head { method, start, headers, framing, last: _ } = head;
+            let message = Message { method, start, headers, body: Vec::new(), trailers: None };
             open = Some((message, Decoder::new(framing, limits, limits.body_bytes as u64)?));
             return Ok(true);
         };
         match decoder.next(buf)? {
             Piece::Data(data) => message.body.extend_from_slice(&data),
+            Piece::More if ended => decoder.finish()?,
             Piece::More => return Ok(false),
             Piece::End => {
                 message.trailers = decoder.trailers();
@@ -74,10 +136,11 @@ fn read(
         Ok(true)
     };
     let mut fault = None;
-    'input: for piece in pieces {
+    let end: &[&[u8]] = if eof { &[&[]] } else { &[] };
+    'input: for (at, piece) in pieces.iter().chain(end).enumerate() {
         buf.extend_from_slice(piece);
         loop {
-            match step(&mut buf) {
+            match step(&mut buf, at == pieces.len()) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(kind) => {
@@ -87,7 +150,7 @@ fn read(
             }
         }
     }
-    Transcript { messages, fault }
+    Transcript { messages, fault, closed }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::net::accepted::Accepted;
 use crate::refusal;
 use crate::server::{Drain, Shared, Stage, catch_panic};
 use crate::timer::Timer;
-use crate::{Error, Kind, Method, Phase, RequestHead, ResponseHead, StatusCode, Version};
+use crate::{Error, Kind, Method, Phase, RequestHead, ResponseHead, Version};
 
 /// Unread request bytes that are thrown away to keep a connection; beyond it closing is cheaper.
 pub(super) const DISCARD_BYTES: u64 = 64 * 1024;
@@ -66,8 +66,8 @@ pub(super) struct Exchange {
     pub(super) version: Version,
     pub(super) keep: bool,
     pub(super) reply: Reply,
-    /// Status of the fault that the request body had.
-    pub(super) fault: Option<StatusCode>,
+    /// The fault that the request body had.
+    pub(super) fault: Option<Kind>,
 }
 
 /// One client connection.
@@ -163,7 +163,7 @@ impl Conn {
             let request = match self.next_request().await {
                 Ok(Some(request)) => request,
                 Ok(None) => return self.close().await,
-                Err(kind) => return self.refuse(kind).await,
+                Err(kind) => return self.refuse_head(handler, kind).await,
             };
             if matches!(request.head.method, Method::CONNECT | Method::TRACE) {
                 return self.refuse(refuse("method", 405)).await;
@@ -199,8 +199,8 @@ impl Conn {
 
     /// Runs the handler for one request. False: the connection is finished.
     async fn exchange<H: Handler>(&mut self, handler: &H, request: Request) -> bool {
-        let Request { head, framing, keep_alive, expect_continue, .. } = request;
-        if let Err(kind) = self.begin(&head, framing, keep_alive, expect_continue) {
+        let Request { head, framing, keep_alive, expect_continue, tunnel_offered, .. } = request;
+        if let Err(kind) = self.begin(&head, framing, keep_alive && !tunnel_offered, expect_continue) {
             self.refuse(kind).await;
             return false;
         }
@@ -215,8 +215,10 @@ impl Conn {
                     tracing::error!(peer = %self.ends.peer, "handler panicked");
                 }
                 self.exchange.keep = false;
-                let status = self.exchange.fault.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                if self.respond(ResponseHead::new(status), Bytes::new()).await.is_err() {
+                let unanswered = Kind::Protocol { reason: "unanswered", status: 500 };
+                let kind = self.exchange.fault.as_ref().unwrap_or(&unanswered);
+                let (head, text) = refusal::answer(kind).unwrap_or_else(refusal::cut_off);
+                if self.respond(head, text).await.is_err() {
                     return false;
                 }
             }
@@ -248,9 +250,29 @@ impl Conn {
         Ok(())
     }
 
-    /// Answers a request that could not be understood, and closes.
+    /// Answers a request whose head could not be understood, in the words of whoever would have got it, and closes.
+    async fn refuse_head<H: Handler>(&mut self, handler: &H, kind: Kind) {
+        let Some((head, text)) = refusal::answer(&kind) else { return };
+        let asked = self.heads.refused();
+        let asked = asked.as_ref().and_then(|(method, path)| Some((method, std::str::from_utf8(path).ok()?)));
+        let own = asked.and_then(|(method, path)| {
+            let told = std::str::from_utf8(&text).unwrap_or_default().trim_end();
+            handler.refusal(method, path, head.status, told)
+        });
+        let (head, text) = match own {
+            Some((content_type, body)) => (ResponseHead::new(head.status).with("content-type", content_type), body),
+            None => (head, text),
+        };
+        self.refuse_with(&kind, head, text).await;
+    }
+
+    /// Answers a request that will not be served, and closes.
     async fn refuse(&mut self, kind: Kind) {
         let Some((head, text)) = refusal::answer(&kind) else { return };
+        self.refuse_with(&kind, head, text).await;
+    }
+
+    async fn refuse_with(&mut self, kind: &Kind, head: ResponseHead, text: Bytes) {
         tracing::debug!(peer = %self.ends.peer, %kind, "request refused");
         self.exchange.method = Method::GET;
         self.exchange.keep = false;
@@ -370,12 +392,7 @@ impl Conn {
     /// Notes that the request body cannot be finished: the connection ends with this exchange.
     fn spoil(&mut self, error: Error) -> Error {
         self.exchange.keep = false;
-        let status = match &error.kind {
-            Kind::Protocol { status, .. } | Kind::TooLarge { status, .. } => *status,
-            Kind::Timeout(_) => 408,
-            _ => 400,
-        };
-        self.exchange.fault = StatusCode::from_u16(status).ok();
+        self.exchange.fault = Some(error.kind.clone());
         error
     }
 

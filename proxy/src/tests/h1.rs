@@ -145,7 +145,9 @@ async fn trailers_follow_the_last_chunk() {
 
 #[tokio::test]
 async fn a_dropped_call_is_never_taken_for_a_whole_answer() {
-    let failed = "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let failed = "HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/plain\r\ncontent-length: 116\r\n\
+                  connection: close\r\n\r\n500 Internal Server Error: the request was understood, but something broke \
+                  here before it was answered (unanswered)\n";
     for (path, wanted) in [
         ("/drop", failed.to_owned()),
         ("/panic", failed.to_owned()),
@@ -183,7 +185,9 @@ async fn an_unread_body_is_skipped_if_it_is_small() {
 async fn faults_in_a_body_reach_handler_and_client() {
     let mut play = Play::new();
     play.send("POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nzz").await;
-    assert_eq!(play.rest().await, "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let told = play.rest().await;
+    assert!(told.starts_with("HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n"), "{told}");
+    assert!(told.ends_with("400 Bad Request: the chunks of the body are malformed (bad_chunk_size)\n"), "{told}");
     let log = play.script.log();
     assert_eq!(log[0], "ab");
     assert!(log[1].contains("bad_chunk_size"), "{log:?}");
@@ -220,6 +224,28 @@ async fn requests_that_cannot_be_read_are_answered_and_the_connection_closed() {
         let fields = format!("content-type: text/plain\r\ncontent-length: {}\r\nconnection: close", text.len());
         assert_eq!(head, format!("HTTP/1.1 {status}\r\n{fields}"), "{input:?}");
         assert!(text.starts_with(&format!("{status}: ")) && text.ends_with('\n'), "{input:?}: {text}");
+    }
+}
+
+/// A handler's own words for a head that cannot be read: only where the first line can be trusted.
+#[tokio::test]
+async fn a_handler_may_word_the_refusal() {
+    for (input, own) in [
+        ("POST /words?q HTTP/1.1\r\n\r\n", true),
+        ("POST /words HTTP/1.1\r\nHost: a\r\nX: 1\n", true),
+        ("POST /words HTTP/2.0\r\nHost: a\r\n\r\n", true),
+        ("POST /words HTTP/1.1\nHost: a\r\n\r\n", false),
+        ("POST  /words HTTP/1.1\r\nHost: a\r\n\r\n", false),
+        ("POST http://a/words HTTP/1.1\r\n\r\n", false),
+        ("POST /other HTTP/1.1\r\n\r\n", false),
+    ] {
+        let mut play = Play::new();
+        play.send(input).await;
+        let told = play.rest().await;
+        let (head, text) = told.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("connection: close"), "{told}");
+        assert_eq!(head.contains("content-type: words"), own, "{told}");
+        assert_eq!(text.starts_with("own words for POST /words: "), own, "{told}");
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::net::accepted::Accepted;
 use crate::server::{Shared, connection};
-use crate::{Call, Error, Handler, Headers, Limits, ResponseHead, StatusCode, Timeouts};
+use crate::{Call, Error, Handler, Headers, Limits, Method, ResponseHead, StatusCode, Timeouts};
 
 /// Reads and writes that reached the pipe and did something.
 #[derive(Debug, Default)]
@@ -115,6 +115,11 @@ fn text(bytes: &[u8]) -> String {
 }
 
 impl Handler for Script {
+    fn refusal(&self, method: &Method, path: &str, status: StatusCode, told: &str) -> Option<(&'static str, Bytes)> {
+        let words = format!("own words for {method} {path}: {status} {told}");
+        (path == "/words").then(|| ("words", words.into()))
+    }
+
     async fn handle<'a>(&'a self, mut call: Call<'a>) {
         let path = text(call.head().path());
         let result = match path.as_str() {

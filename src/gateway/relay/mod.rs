@@ -80,7 +80,11 @@ pub(super) fn passed(headers: &Headers) -> Headers {
         "server",
     ];
     let mut out = Headers::with_capacity(headers.len() + 4);
+    let named = headers.names_fields();
     for (name, value) in headers.iter() {
+        if named && headers.is_named(name) {
+            continue;
+        }
         if !STAYS.iter().any(|stays| name.eq_ignore_ascii_case(stays.as_bytes())) {
             out.append(name.clone(), value.clone());
         }
