@@ -94,7 +94,8 @@ fn line(text: fmt::Arguments<'_>) {
 }
 
 /// The allocator's arena is one large mapping. Where the system backs such mappings with huge pages unasked, a handful of
-/// allocations in each of its segments costs 2 MiB: 8 MiB for an idle program that uses one.
+/// allocations in each of its segments costs 2 MiB: 8 MiB for an idle program that uses one. The allocator asks for none
+/// (feature `no_thp`), for its first pages are there before this runs.
 fn small_pages() {
     #[cfg(target_os = "linux")]
     // An old kernel that refuses only costs memory.

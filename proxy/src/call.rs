@@ -33,12 +33,22 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// Nothing has been answered yet.
+/// Nothing has been answered yet. In a box: a call moves through every future on its way to its answer, each of which has
+/// room for it twice.
 #[derive(Debug)]
-pub struct Fresh {
+pub struct Fresh(Box<Received>);
+
+#[derive(Debug)]
+struct Received {
     head: RequestHead,
     ends: Ends,
     received: Instant,
+}
+
+impl Fresh {
+    fn new(head: RequestHead, ends: Ends, received: Instant) -> Self {
+        Self(Box::new(Received { head, ends, received }))
+    }
 }
 
 /// The two addresses of a client's connection.
@@ -78,44 +88,44 @@ macro_rules! leg {
 
 impl<'a> Call<'a, Fresh> {
     pub(crate) fn h1(conn: &'a mut Conn, head: RequestHead, ends: Ends, received: Instant) -> Self {
-        Self { leg: Leg::H1(conn), state: Fresh { head, ends, received } }
+        Self { leg: Leg::H1(conn), state: Fresh::new(head, ends, received) }
     }
 
     pub(crate) fn h2(stream: Stream, head: RequestHead, ends: Ends, received: Instant) -> Self {
-        Self { leg: Leg::H2(Box::new(stream)), state: Fresh { head, ends, received } }
+        Self { leg: Leg::H2(Box::new(stream)), state: Fresh::new(head, ends, received) }
     }
 
     /// The head of the request.
     pub fn head(&self) -> &RequestHead {
-        &self.state.head
+        &self.state.0.head
     }
 
     /// Moves the head out, leaving an empty one: a caller that keeps it needs no copy.
     pub fn take_head(&mut self) -> RequestHead {
         let empty = RequestHead {
-            method: self.state.head.method.clone(),
+            method: self.state.0.head.method.clone(),
             target: Bytes::new(),
             authority: Bytes::new(),
-            version: self.state.head.version,
+            version: self.state.0.head.version,
             headers: Headers::new(),
         };
-        std::mem::replace(&mut self.state.head, empty)
+        std::mem::replace(&mut self.state.0.head, empty)
     }
 
     /// Address of the client.
     pub fn peer(&self) -> SocketAddr {
-        self.state.ends.peer
+        self.state.0.ends.peer
     }
 
     /// Our own address on the client's connection: which of our addresses the client dialled. `None` where the system
     /// does not tell.
     pub fn local(&self) -> Option<SocketAddr> {
-        self.state.ends.local
+        self.state.0.ends.local
     }
 
     /// When the head was complete.
     pub fn received(&self) -> Instant {
-        self.state.received
+        self.state.0.received
     }
 
     /// The next piece of the request body, `None` at its end. Cancel safe.

@@ -190,16 +190,14 @@ impl Client {
     /// # Errors
     /// With the failed leg's kind; `retry` says whether the same request may be sent again.
     pub async fn send(&self, request: Outbound) -> Result<Response, Error> {
-        let deadline = Instant::now() + request.connect_timeout.unwrap_or(self.inner.config.timeouts.connect);
-        let lease = self.inner.lease(&request.origin, deadline, Source::Pool).await?;
+        let lease = self.inner.lease(&request, Source::Pool).await?;
         match self.inner.exchange(lease, &request).await {
             Ok(response) => Ok(response),
             Err(Failure { error, again: Again::No }) => Err(error),
             Err(Failure { error, again: Again::OnAnother }) => {
                 tracing::debug!(origin = %request.origin, %error, "sending again on another connection");
                 // The new attempt has its own time to connect: the first one spent none on it.
-                let deadline = Instant::now() + request.connect_timeout.unwrap_or(self.inner.config.timeouts.connect);
-                let lease = self.inner.lease(&request.origin, deadline, Source::Fresh).await?;
+                let lease = self.inner.lease(&request, Source::Fresh).await?;
                 self.inner.exchange(lease, &request).await.map_err(|failure| failure.error)
             }
         }
@@ -219,15 +217,24 @@ enum Again {
 }
 
 impl Inner {
-    async fn lease(&self, origin: &Origin, deadline: Instant, source: Source) -> Result<Lease, Error> {
+    /// A lease, and when it was there.
+    async fn lease(&self, request: &Outbound, source: Source) -> Result<(Lease, Instant), Error> {
+        let (origin, now) = (&request.origin, Instant::now());
         if let Some(claim) = self.pool.claim_h2(origin) {
-            return Ok(Lease::H2(claim));
+            return Ok((Lease::H2(claim), now));
         }
         if source == Source::Pool
-            && let Some(conn) = self.pool.take_h1(origin)
+            && let Some(conn) = self.pool.take_h1(origin, now)
         {
-            return Ok(Lease::H1(conn));
+            return Ok((Lease::H1(conn), now));
         }
+        let deadline = now + request.connect_timeout.unwrap_or(self.config.timeouts.connect);
+        // Boxed, so that requests that find a connection need no room for the way to a new one.
+        let lease = Box::pin(self.connect(origin, deadline)).await?;
+        Ok((lease, Instant::now()))
+    }
+
+    async fn connect(&self, origin: &Origin, deadline: Instant) -> Result<Lease, Error> {
         let _waits = self.pool.connecting();
         let turn = self.pool.turn(origin, deadline).await?;
         if turn.is_some()
@@ -251,12 +258,11 @@ impl Inner {
         }
     }
 
-    async fn exchange(&self, lease: Lease, request: &Outbound) -> Result<Response, Failure> {
-        let connected = Instant::now();
+    async fn exchange(&self, (lease, connected): (Lease, Instant), request: &Outbound) -> Result<Response, Failure> {
         let (reused, answer) = match lease {
             Lease::H1(conn) => {
                 let reused = conn.is_reused();
-                let answer = h1::client::exchange(conn, request, &self.config).await;
+                let answer = h1::client::exchange(conn, request, &self.config, connected).await;
                 let whole = || Body::whole(Bytes::new());
                 (reused, answer.map(|a| (a.head, a.body.map_or_else(whole, Body::h1), a.sent)))
             }

@@ -308,7 +308,8 @@ pub(crate) async fn connection<H: Handler>(io: Accepted, peer: SocketAddr, share
         Sniffed::Http1 => conn.serve(&*handler).await,
         Sniffed::Http2 => {
             let (io, head) = conn.into_parts();
-            crate::h2::server::serve(Rewind::new(head, io), peer, shared, handler).await;
+            // Boxed, so that connections that speak HTTP/1 need no room for it.
+            Box::pin(crate::h2::server::serve(Rewind::new(head, io), peer, shared, handler)).await;
         }
     }
 }

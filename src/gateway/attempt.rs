@@ -99,8 +99,8 @@ struct Prepared {
     request: Outbound,
     /// How the answer comes back.
     speed: Speed,
-    /// Facts for the codecs.
-    context: Context,
+    /// Facts for the codecs, where the request has been translated.
+    context: Option<Box<Context>>,
     /// Names of what was left out.
     dropped: Vec<String>,
     /// Whether the upstream is asked for a stream.
@@ -126,11 +126,6 @@ fn prepare(
         return Err(ApiError::new(ErrorKind::Api, format!("the base URL of provider {} is invalid", upstream.name)));
     };
     let stream = exchange.stream || upstream.provider.stream_only;
-    let mut context = exchange.context();
-    // Only shown until the upstream says better.
-    context.input_tokens_estimate = exchange.assumed_input();
-    context.estimate_usage = settings.estimate_usage;
-    context.early_calls = settings.early_calls;
     let same = upstream.dialect() == exchange.client;
     let ask = if same && exchange.ask == Ask::Generate { Ask::Generate } else { Ask::Chat { stream } };
     let query = match (same, exchange.json_array) {
@@ -146,8 +141,9 @@ fn prepare(
     if same && riders == Riders::Sent && !exchange.client.holds_riders(&exchange.body) {
         request.headers = upstream.forwarded(&exchange.head.headers);
         request.body = edit::forwarded(exchange, &candidate.model, stream, upstream.quirks(&candidate.model))?;
-        return Ok(Prepared { request, speed, context, dropped: Vec::new(), stream });
+        return Ok(Prepared { request, speed, context: None, dropped: Vec::new(), stream });
     }
+    let mut context = Box::new(exchange.context(settings));
     let mut target = upstream.encode_target(&candidate.model, stream, settings.adjust_max_tokens && !same);
     target.strip_riders = riders == Riders::Stripped;
     let mut encode = || {
@@ -175,7 +171,7 @@ fn prepare(
     request.body = upstream.finishing(&candidate.model).apply(&body)?;
     context.tools = encoded.tools.into();
     context.used_ids = encoded.used_ids.into();
-    Ok(Prepared { request, speed, context, dropped: encoded.dropped, stream })
+    Ok(Prepared { request, speed, context: Some(context), dropped: encoded.dropped, stream })
 }
 
 /// Whether an upstream refused a request because of a signature that it does not accept.
@@ -270,7 +266,8 @@ async fn refused(response: Response, exchange: &Exchange, candidate: &Candidate)
     let mut failure = Failure::judged(error);
     if verbatim {
         let mut own = ResponseHead::new(head.status);
-        own.headers = relay::passed(&head.headers);
+        own.headers = head.headers;
+        relay::pass(&mut own.headers);
         own.headers.remove("content-encoding");
         failure.verbatim = Some((own, plain));
     }

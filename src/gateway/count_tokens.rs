@@ -27,7 +27,7 @@ pub(super) async fn answer(
     client: &Client,
     settings: &Settings,
 ) {
-    exchange.ledger.asked(candidate);
+    exchange.ledger.asked(candidate, exchange.complete);
     let estimate = match estimated(exchange) {
         Ok(tokens) => tokens,
         Err(error) => {

@@ -21,7 +21,10 @@ use super::{
     exchange::Exchange,
     reply,
 };
-use crate::route::{Candidate, DEMO};
+use crate::{
+    route::{Candidate, DEMO},
+    settings::Settings,
+};
 
 /// Pause between two words of a stream: slow enough to be seen, quick enough not to annoy.
 const WORD: Duration = Duration::from_millis(10);
@@ -41,12 +44,13 @@ pub(super) async fn answer<'a>(
     exchange: &mut Exchange,
     candidate: &Candidate,
     attempts: usize,
+    settings: &Settings,
 ) -> Outcome<'a> {
     let reply = match composed(exchange) {
         Ok(reply) => reply,
         Err(error) => return Err((call, Failure::judged(error))),
     };
-    let mut context = exchange.context();
+    let mut context = exchange.context(settings);
     context.input_tokens_estimate = reply.usage.input();
     context.include_usage = exchange.wants_usage();
     let head = ResponseHead::new(StatusCode::OK).with("x-flow-router-demo", "1");

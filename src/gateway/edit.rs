@@ -24,7 +24,7 @@ pub(super) fn forwarded(
         return Ok(renamed(exchange, model, stream));
     }
     let mut edits = quirks;
-    edits.model = (model != exchange.model && !exchange.model_spans.is_empty()).then(|| model.to_owned());
+    edits.model = (model != &*exchange.model && !exchange.model_spans.is_empty()).then(|| model.to_owned());
     if stream != exchange.stream {
         edits.set.push(("stream".to_owned(), stream.to_string()));
     }
@@ -34,7 +34,7 @@ pub(super) fn forwarded(
 /// The two edits that need no second look at the body: the scan has found their places.
 fn renamed(exchange: &Exchange, model: &str, stream: bool) -> Vec<Bytes> {
     let mut splice = Splice::new(&exchange.body);
-    if model != exchange.model {
+    if model != &*exchange.model {
         let mut name = Vec::with_capacity(model.len() + 2);
         Writer::new(&mut name).string(model);
         let name = Bytes::from(name);
@@ -56,6 +56,6 @@ pub(super) fn answer(exchange: &Exchange, candidate: &Candidate, settings: &Sett
     // An id of another dialect has been written anew.
     let own = speed == Speed::Forward && exchange.client == Dialect::OpenAiChat;
     let fix_id = (own && candidate.upstream.provider.fix_id).then(|| FixId::new(now_ms().unsigned_abs()));
-    let model = (settings.echo_model && !exchange.model.is_empty()).then(|| exchange.model.clone());
+    let model = (settings.echo_model && !exchange.model.is_empty()).then(|| exchange.model.as_ref().to_owned());
     ReplyEdits { model, fix_id, usage_pad: settings.usage_pad }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    ops::Range,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -16,7 +17,7 @@ use codecs::{
     json::Raw,
     translate::Observed,
 };
-use proxy::RequestHead;
+use proxy::{Headers, RequestHead};
 
 use super::{
     Snapshot,
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     route::Candidate,
-    settings::KeyHash,
+    settings::{KeyHash, Settings},
     telemetry::metrics::{FailureLabels, Gaps, Held, Metrics, RequestLabels},
     vendor::{Ask, Upstream},
 };
@@ -44,11 +45,11 @@ pub(super) struct Exchange {
     /// The body as it came; kept for every attempt.
     pub body: Bytes,
     /// Model that the client named; empty if none.
-    pub model: String,
-    /// Byte ranges of the values of `model` members at the top of the body.
-    pub model_spans: Vec<std::ops::Range<usize>>,
-    /// Byte ranges of the values of `stream` members.
-    pub stream_spans: Vec<std::ops::Range<usize>>,
+    pub model: Arc<str>,
+    /// Where the values of `model` members at the top of the body stand.
+    pub model_spans: Places,
+    /// Where the values of `stream` members stand.
+    pub stream_spans: Places,
     /// Whether the client wants a stream.
     pub stream: bool,
     /// What is asked.
@@ -69,7 +70,7 @@ impl Exchange {
     /// What the URL says besides the path.
     pub(super) fn url(&self) -> UrlParts<'_> {
         UrlParts {
-            model: (self.client == Dialect::Gemini).then_some(self.model.as_str()),
+            model: (self.client == Dialect::Gemini).then_some(&*self.model),
             stream: self.stream,
             generate: self.ask == Ask::Generate,
         }
@@ -90,6 +91,14 @@ impl Exchange {
         if self.json_array { "application/json" } else { self.client.stream_content_type() }
     }
 
+    /// Lets go of the request: the answer has begun, and nobody else will be asked.
+    pub(super) fn shed(&mut self) {
+        self.head.headers = Headers::new();
+        self.head.target = Bytes::new();
+        self.head.authority = Bytes::new();
+        self.body = Bytes::new();
+    }
+
     /// Notes what was read of the request.
     pub(super) fn begin(&mut self, snapshot: &Snapshot) {
         self.ledger.assumed_input = snapshot.settings.estimate_usage.then_some(self.assumed_input());
@@ -100,18 +109,25 @@ impl Exchange {
     }
 
     /// Facts for the codecs. `include_usage` and tool names are added by those who know them.
-    pub(super) fn context(&self) -> Context {
+    pub(super) fn context(&self, settings: &Settings) -> Context {
         Context {
+            // Only shown until the upstream says better.
+            input_tokens_estimate: self.assumed_input(),
+            estimate_usage: settings.estimate_usage,
+            early_calls: settings.early_calls,
             now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
             new_id: unique(),
             generate: self.ask == Ask::Generate,
             json_array: self.json_array,
             keep_riders: true,
-            model: self.model.clone(),
+            model: self.model.as_ref().to_owned(),
             ..Context::default()
         }
     }
 }
+
+/// The caller without a key, to the store of signatures.
+pub(super) static NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
 
 /// One caller's part of the store of signatures.
 #[derive(Debug)]
@@ -128,7 +144,9 @@ impl Memory {
 
     /// Keeps what an answer said before its calls.
     pub(super) fn keep(&self, kept: Vec<Kept>) {
-        self.store.keep(&self.caller, kept, Instant::now());
+        if !kept.is_empty() {
+            self.store.keep(&self.caller, kept, Instant::now());
+        }
     }
 }
 
@@ -137,17 +155,43 @@ pub(super) fn wants_usage(body: Raw<'_>) -> bool {
     body.at(&["stream_options", "include_usage"]).and_then(Raw::as_bool).unwrap_or(false)
 }
 
+/// Byte ranges in a body. There is mostly one, which needs no memory of its own.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    first: Option<Range<usize>>,
+    more: Vec<Range<usize>>,
+}
+
+impl Places {
+    fn push(&mut self, place: Range<usize>) {
+        match &self.first {
+            None => self.first = Some(place),
+            Some(_) => self.more.push(place),
+        }
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// All of them, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Range<usize>> {
+        self.first.iter().chain(&self.more)
+    }
+}
+
 /// What routing needs of a body: the members `model` and `stream` at its top.
 #[derive(Debug, Default)]
 pub(super) struct Scanned {
     /// Value of `model`.
-    pub model: Option<String>,
+    pub model: Option<Arc<str>>,
     /// Where its values stand.
-    pub model_spans: Vec<std::ops::Range<usize>>,
+    pub model_spans: Places,
     /// Value of `stream`.
     pub stream: Option<bool>,
     /// Where its values stand.
-    pub stream_spans: Vec<std::ops::Range<usize>>,
+    pub stream_spans: Places,
 }
 
 /// Scans the top of a body. `Err` says what is wrong with the two members, if anything.
@@ -160,14 +204,14 @@ pub(super) fn scan(raw: Raw<'_>, body: &[u8]) -> Result<Scanned, (&'static str, 
             if model.is_none() && !value.is_null() {
                 return Err(("model", format!("model must be a string, not {}", value.kind().name())));
             }
-            scanned.model = model.map(|text| text.plain().into_owned());
-            scanned.model_spans.extend(span());
+            scanned.model = model.map(|text| text.plain().into());
+            span().into_iter().for_each(|place| scanned.model_spans.push(place));
         } else if key.is("stream") {
             scanned.stream = value.as_bool();
             if scanned.stream.is_none() && !value.is_null() {
                 return Err(("stream", format!("stream must be a boolean, not {}", value.kind().name())));
             }
-            scanned.stream_spans.extend(span());
+            span().into_iter().for_each(|place| scanned.stream_spans.push(place));
         }
     }
     Ok(scanned)
@@ -176,10 +220,10 @@ pub(super) fn scan(raw: Raw<'_>, body: &[u8]) -> Result<Scanned, (&'static str, 
 /// The path's wishes over the body's, for Gemini.
 pub(super) fn gemini(path: Option<GeminiPath>, scanned: &mut Scanned) {
     if let Some(path) = path {
-        scanned.model = Some(path.model);
+        scanned.model = Some(path.model.into());
         scanned.stream = Some(path.stream);
-        scanned.model_spans.clear();
-        scanned.stream_spans.clear();
+        scanned.model_spans = Places::default();
+        scanned.stream_spans = Places::default();
     }
 }
 
@@ -235,11 +279,11 @@ impl Ledger {
         Held::on(&self.metrics.holding)
     }
 
-    /// Notes who is asked, and so who answers.
-    pub(super) fn asked(&mut self, candidate: &Candidate) {
+    /// Notes who is asked from `now` on, and so who answers.
+    pub(super) fn asked(&mut self, candidate: &Candidate, now: Instant) {
         self.upstream = Some(candidate.upstream.clone());
         if let Some(record) = &mut self.record {
-            record.asked(candidate);
+            record.asked(candidate, now);
         }
     }
 
@@ -362,6 +406,18 @@ impl Drop for Ledger {
     }
 }
 
+/// All pairs of digits of base36, the low one first: half as many divisions.
+const PAIRS: [[u8; 2]; 36 * 36] = {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut pairs = [[0; 2]; 36 * 36];
+    let mut at = 0;
+    while at < pairs.len() {
+        pairs[at] = [DIGITS[at % 36], DIGITS[at / 36]];
+        at += 1;
+    }
+    pairs
+};
+
 /// 24 characters of base36 that no other call in this process returns, and that are unlikely to be met elsewhere.
 pub(super) fn unique() -> String {
     static STATE: AtomicU64 = AtomicU64::new(0);
@@ -374,9 +430,9 @@ pub(super) fn unique() -> String {
     // Two mixed words: the second one holds the counter itself, so that two ids can never be equal.
     for (half, word) in digits.chunks_mut(12).zip([mix(seed ^ count), mix(!seed).wrapping_add(count)]) {
         let mut rest = word;
-        for digit in half {
-            *digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(rest % 36) as usize];
-            rest /= 36;
+        for pair in half.chunks_mut(2) {
+            pair.copy_from_slice(&PAIRS[(rest % (36 * 36)) as usize]);
+            rest /= 36 * 36;
         }
     }
     // Digits are ASCII.

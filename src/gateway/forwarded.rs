@@ -39,7 +39,25 @@ const NAMES: &[&str] = &[
 
 /// Whether a header says that somebody passed the request on. Underscores count as hyphens: some forwarders write them.
 pub fn was_forwarded(headers: &Headers) -> bool {
-    headers.iter().any(|(name, _)| NAMES.iter().any(|known| is(name, known)))
+    headers.iter().any(|(name, _)| may_be(name) && NAMES.iter().any(|known| is(name, known)))
+}
+
+/// Whether a name begins like one of [`NAMES`], judged by two letters alone: most names end here.
+fn may_be(name: &[u8]) -> bool {
+    /// For each first letter the second ones that occur.
+    const BEGINNINGS: [u32; 32] = {
+        let mut masks = [0; 32];
+        let mut at = 0;
+        while at < NAMES.len() {
+            let known = NAMES[at].as_bytes();
+            masks[(known[0] & 31) as usize] |= 1 << (known[1] & 31);
+            at += 1;
+        }
+        masks
+    };
+    // An underscore stands for a hyphen, which has other low bits.
+    let low = |byte: u8| if byte == b'_' { b'-' & 31 } else { byte & 31 };
+    matches!(name, [first, second, ..] if BEGINNINGS[low(*first) as usize] & (1 << low(*second)) != 0)
 }
 
 fn is(name: &[u8], known: &str) -> bool {

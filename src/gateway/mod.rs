@@ -19,6 +19,7 @@ mod paths;
 mod record;
 mod relay;
 mod reply;
+mod scratch;
 mod signatures;
 
 use std::{
@@ -37,7 +38,6 @@ use bytes::Bytes;
 use codecs::{
     dialect::Dialect,
     hub::{ApiError, ErrorKind},
-    json::{Raw, Recorder},
 };
 use exchange::{Exchange, Ledger, Scanned};
 pub use forwarded::was_forwarded;
@@ -262,7 +262,7 @@ impl Gateway {
             client: dialect,
             head,
             body,
-            model: scanned.model.unwrap_or_default(),
+            model: scanned.model.unwrap_or_else(|| exchange::NOBODY.clone()),
             model_spans: scanned.model_spans,
             stream_spans: scanned.stream_spans,
             // Ollama streams unless told otherwise (its API documentation).
@@ -272,13 +272,13 @@ impl Gateway {
             complete: Instant::now(),
             memory: exchange::Memory {
                 store: shared.signatures.clone(),
-                caller: key.as_ref().map_or_else(|| "".into(), |key| key.id.clone()),
+                caller: key.as_ref().map_or_else(|| exchange::NOBODY.clone(), |key| key.id.clone()),
             },
             key,
             ledger,
         });
         exchange.begin(snapshot);
-        let mut candidates = match snapshot.catalog.plan(&exchange.model, &shared.health, Instant::now()) {
+        let mut candidates = match snapshot.catalog.plan(&exchange.model, &shared.health, exchange.complete) {
             Ok(candidates) => candidates,
             Err(miss) => {
                 let kind = if miss.disabled { ErrorKind::Permission } else { ErrorKind::NotFound };
@@ -317,6 +317,7 @@ impl Gateway {
             key: request.key.as_ref().map(|key| key.name.clone()),
             ip: client_address(&request.head, call.peer(), &snapshot.settings.trusted_proxies),
             caller: caller::caller(&request.head.headers),
+            received: call.received(),
         };
         Some(Box::new(Record::open(sinks, asked)))
     }
@@ -334,9 +335,10 @@ impl Gateway {
         let mut attempts = 0;
         for candidate in candidates.iter().take(settings.max_attempts) {
             attempts += 1;
-            exchange.ledger.asked(candidate);
+            let now = if attempts == 1 { exchange.complete } else { Instant::now() };
+            exchange.ledger.asked(candidate, now);
             let tried = if demo::is_demo(candidate) {
-                demo::answer(call, &mut exchange, candidate, attempts).await
+                demo::answer(call, &mut exchange, candidate, attempts, settings).await
             } else {
                 attempt::attempt(call, &mut exchange, candidate, attempts, &self.client, settings).await
             };
@@ -457,13 +459,15 @@ fn wire_error(kind: &Kind) -> ApiError {
 
 /// Checks the body and finds what routing needs.
 fn understood(body: &Bytes, dialect: Dialect, path: Option<paths::GeminiPath>) -> Result<Scanned, ApiError> {
-    let mut recorder = Recorder::default();
-    let raw = Raw::parse_recorded(body, &mut recorder).map_err(|error| attempt::malformed(&error))?;
-    if !raw.is_object() {
-        let found = raw.kind().name();
-        return Err(ApiError::new(ErrorKind::Invalid, format!("the request body must be a JSON object, not {found}")));
-    }
-    let mut scanned = exchange::scan(raw, body).map_err(|(param, message)| ApiError::invalid(param, message))?;
+    let mut scanned = scratch::read(body, |raw| {
+        let raw = raw.map_err(|error| attempt::malformed(&error))?;
+        if !raw.is_object() {
+            let found = raw.kind().name();
+            let message = format!("the request body must be a JSON object, not {found}");
+            return Err(ApiError::new(ErrorKind::Invalid, message));
+        }
+        exchange::scan(raw, body).map_err(|(param, message)| ApiError::invalid(param, message))
+    })?;
     if dialect == Dialect::Gemini {
         exchange::gemini(path, &mut scanned);
     }

@@ -18,7 +18,7 @@ use codecs::{
     hub::{ApiError, ErrorKind, Usage},
 };
 
-use super::caller::Caller;
+use super::{caller::Caller, exchange::NOBODY};
 use crate::{
     health::Scope,
     route::Candidate,
@@ -51,6 +51,8 @@ pub(super) struct Asked<'a> {
     pub(super) key: Option<Arc<str>>,
     pub(super) ip: IpAddr,
     pub(super) caller: Caller,
+    /// When the head was there.
+    pub(super) received: Instant,
 }
 
 /// What an exchange leaves behind, growing with it.
@@ -95,7 +97,8 @@ impl Record {
             session: asked.caller.session,
             key: asked.key,
             provider: None,
-            model_requested: "".into(),
+            // Until the body is read.
+            model_requested: NOBODY.clone(),
             model: None,
             alias: None,
             client_ip: Some(asked.ip),
@@ -123,13 +126,13 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
         };
-        Self { sinks, row, began: Instant::now(), upstream: None, failed: Vec::new(), open: true }
+        Self { sinks, row, began: asked.received, upstream: None, failed: Vec::new(), open: true }
     }
 
     /// The body was read.
-    pub(super) fn started(&mut self, model: &str, through_alias: bool, stream: bool, bytes: usize) {
+    pub(super) fn started(&mut self, model: &Arc<str>, through_alias: bool, stream: bool, bytes: usize) {
         let row = &mut self.row;
-        row.model_requested = model.into();
+        row.model_requested = model.clone();
         row.alias = through_alias.then(|| row.model_requested.clone());
         row.stream = stream;
         row.bytes_in = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -147,10 +150,10 @@ impl Record {
         });
     }
 
-    /// A candidate is asked.
-    pub(super) fn asked(&mut self, candidate: &Candidate) {
+    /// A candidate is asked from `now` on.
+    pub(super) fn asked(&mut self, candidate: &Candidate, now: Instant) {
         let before = self.failed.last();
-        self.began = Instant::now();
+        self.began = now;
         let row = &mut self.row;
         if before.is_some() {
             row.ts_ms = now_ms();
@@ -300,6 +303,7 @@ mod tests {
             key: None,
             ip: [127, 0, 0, 1].into(),
             caller: Caller::default(),
+            received: Instant::now(),
         };
         let mut record = Record::open(Sinks { queue: None, feed, prices: Arc::default() }, asked);
         story(&mut record);
@@ -341,7 +345,7 @@ mod tests {
             let rows = rows(
                 |record| {
                     if asked {
-                        record.asked(&candidate("a"))
+                        record.asked(&candidate("a"), Instant::now())
                     }
                 },
                 &end,
@@ -355,10 +359,10 @@ mod tests {
     #[test]
     fn the_last_failure_is_the_end_of_those_who_all_failed() {
         let story = |record: &mut Record| {
-            record.started("m", false, true, 10);
-            record.asked(&candidate("a"));
+            record.started(&"m".into(), false, true, 10);
+            record.asked(&candidate("a"), Instant::now());
             record.failed(&error(ErrorKind::RateLimit, Some(429)), Scope::Model);
-            record.asked(&candidate("b"));
+            record.asked(&candidate("b"), Instant::now());
             record.failed(&error(ErrorKind::Invalid, Some(400)), Scope::Request);
         };
         let refused = error(ErrorKind::Invalid, Some(400));
@@ -377,7 +381,7 @@ mod tests {
         let end = End { outcome: "ok", usage: Some((usage, false)), ..End::default() };
         let cost = |model: &str| {
             let candidate = Candidate { model: model.into(), ..candidate("a") };
-            let rows = rows(|record| record.asked(&candidate), &end);
+            let rows = rows(|record| record.asked(&candidate, Instant::now()), &end);
             assert_eq!((rows[0].tokens_in, rows[0].tokens_cache_write, rows[0].tokens_cache_write_1h), (1_000, 10, 4));
             rows[0].cost
         };

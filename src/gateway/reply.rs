@@ -7,7 +7,7 @@ use codecs::{
     dialect::Dialect,
     hub::{ApiError, ErrorKind},
 };
-use proxy::{Call, Fresh, ResponseHead, StatusCode};
+use proxy::{Call, Fresh, ResponseHead, StatusCode, Timing};
 
 use super::exchange::Exchange;
 use crate::route::Candidate;
@@ -86,11 +86,11 @@ pub(super) fn mark(
 pub(super) fn added(
     head: ResponseHead,
     exchange: &Exchange,
-    sent: Instant,
-    answered: Instant,
+    timing: &Timing,
+    now: Instant,
 ) -> (ResponseHead, std::time::Duration) {
-    let before = sent.saturating_duration_since(exchange.complete);
-    let added = before + answered.elapsed();
+    let before = timing.sent.saturating_duration_since(exchange.complete);
+    let added = before + now.saturating_duration_since(timing.head);
     (head.with("x-flow-router-added-ms", milliseconds(added)), added)
 }
 

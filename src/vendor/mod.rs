@@ -61,6 +61,10 @@ pub struct Upstream {
     place: Place,
     /// Path part of its base URL, without a trailing slash.
     base_path: String,
+    /// Target of a chat where neither model nor query is part of it: most requests.
+    chat_target: Bytes,
+    /// The field of its credential as it is sent.
+    credential: Option<(&'static str, Bytes)>,
     /// How long a prologue is held back.
     pub hold: Duration,
     /// Limit for the response head, if any.
@@ -80,19 +84,25 @@ impl Upstream {
         };
         let limit = |duration: Duration| (!duration.is_zero()).then_some(duration);
         let origin = Origin::parse(settings::provider::origin_of(&provider.base_url)).ok();
-        Self {
+        let mut upstream = Self {
             name: provider.name.as_str().into(),
             shown: Bytes::from(provider.name.clone()),
             books: Books::new(&provider.name),
             place: origin.as_ref().map_or(Place::Embedded, |origin| place(origin.host())),
             origin,
             base_path: base_path(&provider.base_url, provider.dialect),
+            chat_target: Bytes::new(),
+            credential: provider.api_key.as_ref().map(|key| credential(provider.dialect, key.expose())),
             hold: provider.hold_prologue.unwrap_or(settings.hold_prologue),
             first_byte: limit(provider.first_byte_timeout.unwrap_or(settings.first_byte_timeout)),
             stall: limit(provider.stall_timeout.or(settings.stall_timeout).unwrap_or(by_dialect)),
             connect: settings.connect_timeout,
             provider: provider.clone(),
+        };
+        if provider.dialect != Dialect::Gemini {
+            upstream.chat_target = upstream.written_target(Ask::Chat { stream: false }, "", None);
         }
+        upstream
     }
 
     /// Whether requests to `other` would be the same ones.
@@ -113,6 +123,13 @@ impl Upstream {
 
     /// The request target for `ask`. `query` is the client's, passed on in its own dialect.
     pub fn target(&self, ask: Ask, model: &str, query: Option<&[u8]>) -> Bytes {
+        if matches!(ask, Ask::Chat { .. }) && query.is_none() && self.dialect() != Dialect::Gemini {
+            return self.chat_target.clone();
+        }
+        self.written_target(ask, model, query)
+    }
+
+    fn written_target(&self, ask: Ask, model: &str, query: Option<&[u8]>) -> Bytes {
         let mut target = String::with_capacity(self.base_path.len() + model.len() + 48);
         target.push_str(&self.base_path);
         match (self.dialect(), ask) {
@@ -195,13 +212,8 @@ impl Upstream {
         if self.dialect() == Dialect::Anthropic && !headers.contains("anthropic-version") {
             headers.append("anthropic-version", ANTHROPIC_VERSION);
         }
-        if let Some(key) = &self.provider.api_key {
-            let key = key.expose();
-            match self.dialect() {
-                Dialect::Anthropic => headers.set("x-api-key", key.to_owned()),
-                Dialect::Gemini => headers.set("x-goog-api-key", key.to_owned()),
-                _ => headers.set("authorization", format!("Bearer {key}")),
-            }
+        if let Some((name, value)) = &self.credential {
+            headers.set(name, value.clone());
         }
         for (name, value) in &self.provider.headers {
             headers.remove(name);
@@ -355,11 +367,22 @@ fn push_model(target: &mut String, model: &str) {
     }
 }
 
+/// Name and value of the field that carries a provider's key.
+fn credential(dialect: Dialect, key: &str) -> (&'static str, Bytes) {
+    match dialect {
+        Dialect::Anthropic => ("x-api-key", key.to_owned().into()),
+        Dialect::Gemini => ("x-goog-api-key", key.to_owned().into()),
+        _ => ("authorization", format!("Bearer {key}").into()),
+    }
+}
+
 /// Fields that carry a caller's credential.
 fn is_credential(name: &[u8]) -> bool {
-    ["authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"]
-        .iter()
-        .any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+    // Asked for every field of every request: most have other lengths.
+    matches!(name.len(), 6 | 7 | 9 | 13 | 14)
+        && ["authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"]
+            .iter()
+            .any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
 }
 
 /// Fields that belong to the client's connection to us, or that we write ourselves.
@@ -384,8 +407,24 @@ fn is_ours(name: &[u8]) -> bool {
         "x-forwarded-host",
         "origin",
     ];
-    OURS.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
-        || name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case(b"x-flow-router-"))
+    /// A bit for each length and first letter that one of them has: most fields end here.
+    const BEGINNINGS: [u32; 32] = {
+        let mut masks = [0; 32];
+        let mut at = 0;
+        while at < OURS.len() {
+            let own = OURS[at].as_bytes();
+            masks[own.len()] |= 1 << (own[0] & 31);
+            at += 1;
+        }
+        masks
+    };
+    let Some(first) = name.first() else { return false };
+    if BEGINNINGS.get(name.len()).is_some_and(|letters| letters & (1 << (first & 31)) != 0)
+        && OURS.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+    {
+        return true;
+    }
+    first | 32 == b'x' && name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case(b"x-flow-router-"))
 }
 
 #[cfg(test)]

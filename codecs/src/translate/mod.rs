@@ -87,6 +87,16 @@ pub fn translate_reply(
     Ok(observed)
 }
 
+/// A first look at a whole answer that is passed on as it is: what [`observe_reply`] would see, for answers that are plainly
+/// good and say what they cost. `None` says nothing: look closer. Estimates nothing and leaves id, model and length out.
+pub fn glance(upstream: Dialect, body: Raw<'_>) -> Option<Observed> {
+    let usage = match upstream {
+        Dialect::OpenAiChat => crate::dialect::openai_chat::reply::glance(body)?,
+        _ => return None,
+    };
+    Some(Observed::good(usage))
+}
+
 /// Reads a whole answer that is passed on as it is. An answer that is an error is `Err`.
 pub fn observe_reply(upstream: Dialect, body: Raw<'_>, context: &Context) -> Result<Observed, ApiError> {
     let estimate = context.estimate_usage.then_some(context.input_tokens_estimate);
@@ -116,4 +126,45 @@ pub fn replay_as_stream(reply: &Reply, client: Dialect, context: &Context, out: 
     let mut pipe = stream::Pipe::new(client, context);
     replay(reply, &mut |event| pipe.event(event, out));
     pipe.into_observed()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_glance_sees_what_a_look_sees_or_nothing() {
+        let document = |choice: &str, rest: &str| format!(r#"{{"id":"c","model":"m","choices":[{choice}]{rest}}}"#);
+        let said =
+            r#"{"index":0,"message":{"role":"assistant","content":"Hi","tool_calls":null},"finish_reason":"stop"}"#;
+        let usage =
+            r#","usage":{"prompt_tokens":12,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":2}}"#;
+        let good = document(said, usage);
+        let raw = Raw::parse_str(&good).unwrap();
+        let glanced = glance(Dialect::OpenAiChat, raw).unwrap();
+        let looked = observe_reply(Dialect::OpenAiChat, raw, &Context::default()).unwrap();
+        assert_eq!(glanced.usage, looked.usage);
+        let facts = |seen: &Observed| (seen.content, seen.finished, seen.ended, seen.error.is_some(), seen.estimated);
+        assert_eq!(facts(&glanced), facts(&looked));
+        for closer in [
+            document(said, ""),
+            document(said, r#","usage":null"#),
+            document(said, r#","usage":{"prompt_tokens":0,"completion_tokens":0}"#),
+            document(said, &format!(r#","error":{{"message":"no"}}{usage}"#)),
+            document(said, &format!(r#","detail":"no"{usage}"#)),
+            document("", usage),
+            document(&format!("{said},{said}"), usage),
+            document(&said.replace("\"stop\"", "null"), usage),
+            document(&said.replace("\"index\":0", "\"index\":1"), usage),
+            document(&said.replace("\"tool_calls\":null", "\"tool_calls\":[{\"id\":\"x\"}]"), usage),
+            document(&said.replace("message", "delta"), usage),
+            "[]".to_owned(),
+            "{}".to_owned(),
+        ] {
+            let raw = Raw::parse_str(&closer).unwrap();
+            assert!(glance(Dialect::OpenAiChat, raw).is_none(), "{closer}");
+        }
+        assert!(glance(Dialect::Anthropic, Raw::parse_str(&good).unwrap()).is_none());
+    }
 }

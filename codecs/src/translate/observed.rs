@@ -67,6 +67,11 @@ impl Observed {
         Some(Usage { uncached, output: self.output_chars.div_ceil(4), ..Usage::default() })
     }
 
+    /// What an answer that ended well has shown, as far as it must be known.
+    pub(super) fn good(usage: Usage) -> Self {
+        Self { content: true, finished: true, ended: true, usage: Some(usage), ..Self::default() }
+    }
+
     /// An observer that notes signatures if `keep` says so.
     pub(super) fn new(keep: bool) -> Self {
         Self { keeper: keep.then(Box::default), ..Self::default() }

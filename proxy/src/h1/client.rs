@@ -38,6 +38,8 @@ const VECTOR: usize = 32;
 const SPARE_MIN: usize = 2 * 1024;
 /// A block for a peer that has not filled one yet: most streams trickle, and each holds its block for minutes.
 const START_BYTES: usize = 4 * 1024;
+/// A block while a body comes in small pieces: most of an open stream's life is waiting for the next one.
+const TRICKLE_BYTES: usize = 1024;
 /// A peer that had closed a pooled connection is noticed within a round trip. A close that comes later may follow work
 /// that was done, and a second completion costs money.
 pub(crate) const STALE_WINDOW: Duration = Duration::from_secs(1);
@@ -50,6 +52,8 @@ pub(crate) struct Conn {
     read_bytes: usize,
     /// The last read filled the buffer: the next block is a large one.
     eager: bool,
+    /// The last piece of the body was a small one: so is the next block.
+    trickles: bool,
     heads: HeadReader,
     /// The encoded request head, then how much of head and body was written.
     out: BytesMut,
@@ -93,6 +97,7 @@ impl Conn {
             read: BytesMut::new(),
             read_bytes: limits.read_bytes.max(SPARE_MIN),
             eager: false,
+            trickles: false,
             heads: HeadReader::default(),
             out: BytesMut::new(),
             upload: Position::default(),
@@ -121,14 +126,29 @@ impl Conn {
     /// One read into the buffer. A read that did not fill it has cleared the readiness, so another attempt before the
     /// next wake costs no system call.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.read.capacity() - self.read.len() < SPARE_MIN {
+        let (size, spare) = match (self.eager, self.trickles) {
+            (true, _) => (self.read_bytes, SPARE_MIN),
+            (false, true) => (TRICKLE_BYTES, TRICKLE_BYTES / 2),
+            (false, false) => (START_BYTES.min(self.read_bytes), SPARE_MIN),
+        };
+        if self.read.capacity() - self.read.len() < spare {
             // Takes the old block again if nobody holds a slice of it any more.
-            let size = if self.eager { self.read_bytes } else { START_BYTES.min(self.read_bytes) };
-            self.read.reserve(size.saturating_sub(self.read.len()).max(SPARE_MIN));
+            self.read.reserve(size.saturating_sub(self.read.len()).max(spare));
         }
         let room = self.read.capacity() - self.read.len();
         let result = ready!(self.stream.poll_read_buf(cx, &mut self.read));
-        self.eager = matches!(result, Ok(n) if n == room);
+        // A small block that is full says only that the next one should not be small.
+        self.eager = matches!(result, Ok(n) if n == room && room >= SPARE_MIN);
+        Poll::Ready(result)
+    }
+
+    /// One read of a body.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.trickles && self.read.is_empty() && self.read.capacity() > TRICKLE_BYTES {
+            self.read = BytesMut::with_capacity(TRICKLE_BYTES);
+        }
+        let result = ready!(self.poll_fill(cx));
+        self.trickles = matches!(result, Ok(n) if n <= TRICKLE_BYTES / 2);
         Poll::Ready(result)
     }
 
@@ -243,9 +263,15 @@ pub(crate) fn is_hop_by_hop(name: &[u8], headers: &Headers) -> bool {
 ///
 /// A final response that begins before the request is written out is taken: the upload stops and the connection will
 /// not be used again.
-pub(crate) async fn exchange(mut conn: Box<Conn>, request: &Outbound, config: &ClientConfig) -> Result<Answer, Error> {
+pub(crate) async fn exchange(
+    mut conn: Box<Conn>,
+    request: &Outbound,
+    config: &ClientConfig,
+    connected: Instant,
+) -> Result<Answer, Error> {
     conn.out.clear();
     conn.upload = Position::default();
+    conn.trickles = false;
     let Conn { out, origin, forward, .. } = &mut *conn;
     write_head(out, request, origin, forward.as_deref());
     let mut state = Exchange {
@@ -255,7 +281,7 @@ pub(crate) async fn exchange(mut conn: Box<Conn>, request: &Outbound, config: &C
         write_failed: false,
         heard: false,
         interim: 0,
-        head_deadline: request.head_timeout.map(|limit| Instant::now() + limit),
+        head_deadline: request.head_timeout.map(|limit| connected + limit),
         write_deadline: None,
     };
     let parsed = poll_fn(|cx| state.poll(cx, &mut conn)).await?;
@@ -404,7 +430,7 @@ impl H1Body {
                 Step::End => return Poll::Ready(Ok(None)),
                 Step::More => {}
             }
-            match ready!(self.conn.poll_fill(cx)) {
+            match ready!(self.conn.poll_piece(cx)) {
                 Ok(0) => {
                     self.reusable = false;
                     let end = self.decoder.finish().map(|()| None);

@@ -42,6 +42,8 @@ const LINGER_BYTES: usize = 256 * 1024;
 const BODY_START: usize = 1024 * 1024;
 /// A block for a client that has not filled one yet: it is held as long as its answer streams.
 const START_BYTES: usize = 4 * 1024;
+/// A block for a client that gets a stream, and has nothing to say until it is over.
+const WATCH_BYTES: usize = 256;
 /// The first bytes of an HTTP/2 connection with prior knowledge (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -319,6 +321,10 @@ impl Conn {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let whole = self.shared.limits.read_bytes;
         let size = if self.eager { whole } else { START_BYTES.min(whole) };
+        self.poll_fill_block(cx, size)
+    }
+
+    fn poll_fill_block(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<usize>> {
         let Conn { io, read, .. } = self;
         if read.capacity() - read.len() < size / 2 {
             // Asking for no more than the buffer already has lets it move its bytes to the front instead of growing.
@@ -326,7 +332,7 @@ impl Conn {
         }
         let room = read.capacity() - read.len();
         let result = ready!(pin!(io.read_buf(read)).poll(cx));
-        self.eager = matches!(result, Ok(n) if n == room);
+        self.eager = matches!(result, Ok(n) if n == room && room > WATCH_BYTES);
         self.eof |= matches!(result, Ok(0) | Err(_));
         Poll::Ready(result)
     }
@@ -476,12 +482,23 @@ impl Conn {
                 if self.read.len() >= 2 * self.shared.limits.read_bytes {
                     return Poll::Pending;
                 }
-                if ready!(self.poll_fill(cx)).is_err() {
+                if ready!(self.poll_watch(cx)).is_err() {
                     break;
                 }
             }
             Poll::Ready(())
         })
         .await
+    }
+
+    /// One read of a client that is being answered. While its answer streams, what is held for its next words is small.
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !matches!(self.exchange.reply, Reply::Streaming(_)) || self.eager || !self.read.is_empty() {
+            return self.poll_fill(cx);
+        }
+        if self.read.capacity() > WATCH_BYTES {
+            self.read = BytesMut::new();
+        }
+        self.poll_fill_block(cx, WATCH_BYTES)
     }
 }

@@ -129,10 +129,10 @@ impl Pool {
     }
 
     /// An idle HTTP/1 connection that its peer has neither closed nor spoken on.
-    pub(crate) fn take_h1(&self, origin: &Origin) -> Option<Box<H1Conn>> {
+    pub(crate) fn take_h1(&self, origin: &Origin, now: Instant) -> Option<Box<H1Conn>> {
         loop {
             let (mut conn, since) = self.state().h1.take(origin)?;
-            if since.elapsed() < self.idle && conn.is_quiet() {
+            if now.saturating_duration_since(since) < self.idle && conn.is_quiet() {
                 return Some(conn);
             }
         }

@@ -7,9 +7,9 @@ use codecs::{
     dialect::{Context, Dialect, openai_chat, openai_responses},
     frame::Framing,
     hub::{ApiError, ErrorKind},
-    json::{Raw, Recorder},
+    json::{JsonError, Raw},
     patch::StreamPatch,
-    translate::{Collector, Observed, reply_as_stream, translate_reply},
+    translate::{Collector, Observed, glance, observe_reply, reply_as_stream, translate_reply},
 };
 use proxy::{Body, Call, Fresh, Headers, ResponseHead};
 
@@ -18,6 +18,7 @@ use crate::gateway::{
     attempt::{Failure, Outcome, Speed},
     edit,
     exchange::Exchange,
+    scratch,
 };
 
 /// Largest document of an upstream.
@@ -35,10 +36,10 @@ pub(super) async fn relay<'a>(
         Err(failed) => return Err(*failed),
     };
     let upstream = answer.candidate.upstream.dialect();
-    match translated(upstream, exchange.client, &body, &answer) {
+    match translated(upstream, exchange, &body, &mut answer) {
         Ok((body, mut observed)) => {
             exchange.memory.keep(observed.kept());
-            let mut head = head(exchange, &answer, "application/json");
+            let mut head = head(exchange, &mut answer, "application/json");
             if observed.estimated {
                 head = head.with("x-flow-router-estimated", "1");
             }
@@ -53,25 +54,28 @@ pub(super) async fn relay<'a>(
 /// The document for the client, and what was seen in it.
 fn translated(
     upstream: Dialect,
-    client: Dialect,
+    exchange: &Exchange,
     body: &Bytes,
-    answer: &Answer<'_>,
+    answer: &mut Answer<'_>,
 ) -> Result<(Bytes, Observed), ApiError> {
-    let mut recorder = Recorder::default();
-    let raw = parse(body, &mut recorder)?;
-    let mut out = Vec::new();
-    match answer.speed {
-        // The bytes pass as they are; the walk is for the books and to notice an error in a 200.
-        Speed::Forward => {
-            let observed = codecs::translate::observe_reply(upstream, raw, &answer.context)?;
-            Ok((body.clone(), observed))
+    scratch::read(body, |raw| {
+        let raw = object(raw)?;
+        match answer.speed {
+            // The bytes pass as they are; the walk is for the books and to notice an error in a 200.
+            Speed::Forward => {
+                let observed = match glance(upstream, raw) {
+                    Some(observed) => observed,
+                    None => observe_reply(upstream, raw, answer.context(exchange))?,
+                };
+                Ok((body.clone(), observed))
+            }
+            Speed::Translate => {
+                let mut out = Vec::with_capacity(body.len() + 256);
+                let observed = translate_reply(upstream, exchange.client, raw, answer.context(exchange), &mut out)?;
+                Ok((out.into(), observed))
+            }
         }
-        Speed::Translate => {
-            out.reserve(body.len() + 256);
-            let observed = translate_reply(upstream, client, raw, &answer.context, &mut out)?;
-            Ok((out.into(), observed))
-        }
-    }
+    })
 }
 
 /// An upstream that answers with a document where a stream was asked for.
@@ -88,12 +92,14 @@ pub(super) async fn as_stream<'a>(
     let upstream = answer.candidate.upstream.dialect();
     if answer.speed == Speed::Forward {
         // A forwarded request is not read for this; now the stream is ours to write.
-        answer.context.include_usage = exchange.wants_usage();
+        answer.context(exchange).include_usage = exchange.wants_usage();
     }
     let mut out = BytesMut::new();
-    let mut recorder = Recorder::default();
-    let mut observed = match parse(&body, &mut recorder) {
-        Ok(raw) => reply_as_stream(upstream, exchange.client, raw, &answer.context, &mut out),
+    let read = scratch::read(&body, |raw| {
+        object(raw).map(|raw| reply_as_stream(upstream, exchange.client, raw, answer.context(exchange), &mut out))
+    });
+    let mut observed = match read {
+        Ok(observed) => observed,
         Err(error) => return Err((call, Failure::judged(error))),
     };
     if let Some(error) = observed.error.take() {
@@ -102,7 +108,7 @@ pub(super) async fn as_stream<'a>(
     exchange.memory.keep(observed.kept());
     // The upstream's content type says "document": it must not pass.
     let content_type = exchange.stream_content_type();
-    let mut head = head(exchange, &answer, content_type);
+    let mut head = head(exchange, &mut answer, content_type);
     head.headers.set("content-type", content_type);
     let edits = edit::answer(exchange, answer.candidate, answer.settings, answer.speed);
     if !edits.is_empty() {
@@ -123,7 +129,7 @@ pub(super) async fn from_stream<'a>(
     mut answer: Box<Answer<'_>>,
 ) -> Outcome<'a> {
     let upstream = answer.candidate.upstream.dialect();
-    let mut fold = Fold::new(upstream, exchange.client, &answer.context);
+    let mut fold = Fold::new(upstream, exchange.client, answer.context(exchange));
     let mut inflate = match inflate::Inflate::of(&answer.response.head.headers) {
         Ok(inflate) => inflate,
         Err(error) => return Err((call, Failure::judged(nonsense(&error)))),
@@ -147,10 +153,10 @@ pub(super) async fn from_stream<'a>(
             return Err((call, Failure::judged(too_large())));
         }
     }
-    match fold.finish(exchange.client, &answer.context) {
+    match fold.finish(exchange.client, answer.context(exchange)) {
         Ok((body, mut observed)) => {
             exchange.memory.keep(observed.kept());
-            let mut head = head(exchange, &answer, "application/json");
+            let mut head = head(exchange, &mut answer, "application/json");
             head.headers.set("content-type", "application/json");
             if observed.estimated {
                 head = head.with("x-flow-router-estimated", "1");
@@ -263,23 +269,26 @@ async fn whole(stall: Option<Duration>, body: &mut Body) -> Result<Bytes, ApiErr
 }
 
 async fn within(stall: Option<Duration>, body: &mut Body) -> Result<Option<Bytes>, ApiError> {
-    let chunk = match stall {
-        Some(limit) => match tokio::time::timeout(limit, body.chunk()).await {
+    // What is here already needs no timer.
+    let chunk = match (body.ready(), stall) {
+        (Some(chunk), _) => chunk.map(Some),
+        (None, Some(limit)) => match tokio::time::timeout(limit, body.chunk()).await {
             Ok(chunk) => chunk,
             Err(_) => return Err(stalled(limit)),
         },
-        None => body.chunk().await,
+        (None, None) => body.chunk().await,
     };
     chunk.map_err(|error| Failure::wire(&error).error)
 }
 
-fn parse<'b>(body: &'b Bytes, recorder: &'b mut Recorder) -> Result<Raw<'b>, ApiError> {
+/// A document that can be an answer.
+fn object(read: Result<Raw<'_>, JsonError>) -> Result<Raw<'_>, ApiError> {
     let wrong = |what: String| {
         let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer is {what}"));
         api.status = Some(502);
         api
     };
-    let raw = Raw::parse_recorded(body, recorder).map_err(|error| wrong(format!("not valid JSON: {error}")))?;
+    let raw = read.map_err(|error| wrong(format!("not valid JSON: {error}")))?;
     if !raw.is_object() {
         return Err(wrong(format!("{}, not a JSON object", raw.kind().name())));
     }

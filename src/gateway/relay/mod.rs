@@ -13,7 +13,7 @@ pub(super) mod inflate;
 mod pipe;
 mod stream;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codecs::{dialect::Context, hub::ApiError, translate::Observed};
 use proxy::{Call, Fresh, Headers, Response, ResponseHead, StatusCode};
@@ -31,8 +31,8 @@ pub(super) struct Answer<'c> {
     pub response: Response,
     /// How it comes back.
     pub speed: Speed,
-    /// Facts for the codecs.
-    pub context: Context,
+    /// Facts for the codecs; none are needed yet where the request was forwarded as it came.
+    pub context: Option<Box<Context>>,
     /// Names of what was left out of the request.
     pub dropped: Vec<String>,
     /// Whether the upstream was asked for a stream.
@@ -56,14 +56,21 @@ pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, an
     }
 }
 
+impl Answer<'_> {
+    /// Facts for the codecs.
+    fn context(&mut self, exchange: &Exchange) -> &mut Context {
+        self.context.get_or_insert_with(|| Box::new(exchange.context(self.settings)))
+    }
+}
+
 /// Whether the upstream answers a request for a stream with a document. A JSON array is a stream to who asked for one.
 fn is_document(headers: &Headers, json_array: bool) -> bool {
     let content_type = headers.text("content-type").unwrap_or_default();
     content_type.starts_with("application/json") && !json_array
 }
 
-/// The upstream's fields that pass to the client: all but those of its connection to us and what we say ourselves.
-pub(super) fn passed(headers: &Headers) -> Headers {
+/// Keeps the upstream's fields that pass to the client: all but those of its connection to us and what we say ourselves.
+pub(super) fn pass(headers: &mut Headers) {
     const STAYS: [&str; 13] = [
         "connection",
         "content-length",
@@ -79,27 +86,23 @@ pub(super) fn passed(headers: &Headers) -> Headers {
         "date",
         "server",
     ];
-    let mut out = Headers::with_capacity(headers.len() + 4);
-    let named = headers.names_fields();
-    for (name, value) in headers.iter() {
-        if named && headers.is_named(name) {
-            continue;
-        }
-        if !STAYS.iter().any(|stays| name.eq_ignore_ascii_case(stays.as_bytes())) {
-            out.append(name.clone(), value.clone());
-        }
+    if headers.names_fields() {
+        let named: Vec<_> =
+            headers.iter().map(|(name, _)| name.clone()).filter(|name| headers.is_named(name)).collect();
+        headers.retain(|name, _| !named.contains(name));
     }
-    out
+    headers.retain(|name, _| !STAYS.iter().any(|stays| name.eq_ignore_ascii_case(stays.as_bytes())));
 }
 
 /// The head of a good answer, without what only the caller knows. `content_type` is ours unless the answer is forwarded.
-fn head(exchange: &mut Exchange, answer: &Answer<'_>, content_type: &'static str) -> ResponseHead {
-    let upstream = &answer.response.head;
+/// Takes the upstream's fields: they are of no use afterwards.
+fn head(exchange: &mut Exchange, answer: &mut Answer<'_>, content_type: &'static str) -> ResponseHead {
+    let mut upstream = std::mem::replace(&mut answer.response.head, ResponseHead::new(StatusCode::OK));
     let mut head = ResponseHead::new(StatusCode::OK);
     match answer.speed {
         Speed::Forward => {
-            head.status = upstream.status;
-            head.headers = passed(&upstream.headers);
+            pass(&mut upstream.headers);
+            head = upstream;
             head.headers.remove("content-encoding");
         }
         Speed::Translate => {
@@ -117,8 +120,9 @@ fn head(exchange: &mut Exchange, answer: &Answer<'_>, content_type: &'static str
     }
     head = reply::mark(head, exchange, answer.candidate, answer.attempts);
     let timing = &answer.response.timing;
-    let (head, added) = reply::added(head, exchange, timing.sent, timing.head);
-    exchange.ledger.first_content(exchange.complete.elapsed(), added);
+    let now = Instant::now();
+    let (head, added) = reply::added(head, exchange, timing, now);
+    exchange.ledger.first_content(now.saturating_duration_since(exchange.complete), added);
     head
 }
 

@@ -49,7 +49,8 @@ pub(super) async fn relay<'a>(
     };
     let mut source = Source { inflate, stall: answer.candidate.upstream.stall, last_read: Instant::now() };
     let edits = edit::answer(exchange, answer.candidate, answer.settings, answer.speed);
-    let mut pipe = Pipe::new(answer.speed, &answer.candidate.upstream, exchange.client, &answer.context, edits);
+    let (speed, upstream) = (answer.speed, &answer.candidate.upstream);
+    let mut pipe = Pipe::new(speed, upstream, exchange.client, answer.context(exchange), edits);
     let mut ready = Vec::new();
     let mut timer = pin!(sleep_until((Instant::now() + FAR).into()));
     let holding = exchange.ledger.holding();
@@ -64,13 +65,14 @@ pub(super) async fn relay<'a>(
         };
     drop(holding);
     let content_type = exchange.stream_content_type();
-    let mut head = head(exchange, &answer, content_type);
+    let mut head = head(exchange, &mut answer, content_type);
     if !exchange.json_array && answer.speed == Speed::Translate {
         head = head.with("cache-control", "no-cache").with("x-accel-buffering", "no");
     }
     let first = joined(&mut ready);
     let sent = first.len() as u64;
     let Ok(call) = call.commit(head, first).await else { return Ok(()) };
+    exchange.shed();
     let keep_alive = answer.settings.keep_alive;
     let flow = Flow { call, source, pipe, ready, keep_alive, last_write: Instant::now(), sent };
     flow.run(exchange, &mut answer.response.body, timer).await;

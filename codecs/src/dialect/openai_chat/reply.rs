@@ -8,7 +8,7 @@ use super::{
 use crate::{
     dialect::{Context, Dialect, StreamDecode},
     hub::{
-        ApiError, Emit, ErrorKind, EscapedBuf, Event, Finish, Reply, ReplyPart, Rider, ToolKind, arguments,
+        ApiError, Emit, ErrorKind, EscapedBuf, Event, Finish, Reply, ReplyPart, Rider, ToolKind, Usage, arguments,
         error::from_plain_body, ids,
     },
     json::{Raw, Text, Writer},
@@ -31,6 +31,37 @@ pub fn decode(body: Raw<'_>, context: &Context, emit: Emit<'_>) {
     }
     decoder.json(None, body, emit);
     decoder.done(emit);
+}
+
+/// The usage of a whole answer without calls that plainly ended well.
+pub(crate) fn glance(body: Raw<'_>) -> Option<Usage> {
+    let (mut choices, mut usage) = (None, None);
+    for (key, value) in body.members() {
+        match key {
+            Text::Escaped("choices") => choices = Some(value),
+            Text::Escaped("usage") => usage = words::read_usage(value),
+            Text::Escaped("error" | "detail") if !value.is_null() => return None,
+            _ => {}
+        }
+    }
+    let mut choices = choices?.elements();
+    let (choice, None) = (choices.next()?, choices.next()) else { return None };
+    let (mut said, mut finished) = (false, false);
+    for (key, value) in choice.members() {
+        match key {
+            Text::Escaped("message") if value.is_object() => {
+                said = value.members().all(|(key, value)| match key {
+                    Text::Escaped("tool_calls" | "function_call") => value.is_null(),
+                    _ => true,
+                });
+            }
+            Text::Escaped("finish_reason") => finished = value.as_text().is_some_and(|word| !word.is_empty()),
+            Text::Escaped("index") if value.as_u64() != Some(0) => return None,
+            Text::Escaped("usage" | "delta") => return None,
+            _ => {}
+        }
+    }
+    usage.filter(|usage| said && finished && usage.is_known())
 }
 
 /// Writes a whole answer.
