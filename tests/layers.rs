@@ -122,7 +122,7 @@ const FLOORS: [&[&str]; 12] = [
     &["route"],
     &["gateway"],
     &["live"],
-    &["api"],
+    &["api", "mitm"],
     &["front"],
     &["boot"],
     &["app", "database", "recover"],
