@@ -12,6 +12,7 @@ pub mod front;
 pub mod gateway;
 pub mod health;
 pub mod live;
+pub mod mitm;
 pub mod recover;
 pub mod route;
 pub mod runtime;

@@ -40,9 +40,12 @@ pub use pool::{
     key::{Origin, is_loopback},
 };
 pub use rustls::pki_types::{CertificateDer, pem::PemObject};
+pub use tls::client_hello::{HELLO_BYTES_MAX, Hello, NotTls, Reject, Sniff, Sniffer};
 
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.
 #[doc(hidden)]
 pub mod probe {
     pub use crate::h1::probe::{Message, Transcript, answer, forward, requests, responses};
+    pub use crate::h1::probe::{Message, Transcript, requests, responses};
+    pub use crate::tls::probe::client_hello;
 }
