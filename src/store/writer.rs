@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            ┌─ commands wait ──▶ each in its own transaction, durable ──▶ after-commit steps ──▶ acknowledgement
-//!   wait ────┼─ 50 ms after the first usage row ──▶ 256 rows per transaction ──▶ next 256 ─ … ─▶ wait
+//!   wait ────┼─ 50 ms after the first usage row ──▶ all that came, up to 4,096 per transaction ──▶ next ─ … ─▶ wait
 //!     ▲      ├─ every ten minutes ──▶ one small pass of upkeep; none before it is known how long usage is kept
 //!     └──────┴─ a batch failed ──▶ it is kept, and tried again after 0.1 s … 5 s; commands go on in between
 //! ```
@@ -32,8 +32,11 @@ use super::{StoreError, connect, keys, reader::Slots, schema, upkeep::Upkeep, us
 pub(super) const COMMANDS: usize = 256;
 /// Commands that go before other work that is due.
 const TURN: usize = 16;
-/// Usage rows per transaction.
-const BATCH: usize = 256;
+/// Usage rows per transaction: more than come in [`GATHER`], because a commit costs as much as the packing of hundreds of
+/// rows; a few milliseconds of work, for which commands wait.
+const BATCH: usize = 4_096;
+/// Room for rows that is kept between batches.
+const BATCH_KEPT: usize = 256;
 /// How long the first row of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(50);
 /// Pauses after batches that failed.
@@ -233,7 +236,7 @@ impl Writer {
             upkeep,
             readers,
             dims: usage::Dims::default(),
-            held: Vec::with_capacity(BATCH),
+            held: Vec::with_capacity(BATCH_KEPT),
             flush_at: None,
             backoff: BACKOFF.0,
             checkpoint: false,
@@ -406,6 +409,7 @@ impl Writer {
                 self.gauges.batch.store(rows.len() as u64, Ordering::Relaxed);
                 self.gauges.since.store(0, Ordering::Relaxed);
                 rows.clear();
+                rows.shrink_to(BATCH_KEPT);
                 self.backoff = BACKOFF.0;
                 // The next batch follows at once if it waits already.
                 self.flush_at = (!self.rows.is_empty()).then(Instant::now);

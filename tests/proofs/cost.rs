@@ -36,7 +36,7 @@ fn ran_ns(pid: u32) -> [f64; 2] {
 fn rows(router: &Router) -> i64 {
     let file = router.data_dir().join("db/data.sqlite");
     let conn = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    conn.query_row("SELECT count(*) FROM request_log", [], |row| row.get(0)).unwrap()
+    conn.query_row("SELECT coalesce(sum(n), 0) FROM log_segment", [], |row| row.get(0)).unwrap()
 }
 
 /// Nanoseconds per request of one run, what is written afterwards included.

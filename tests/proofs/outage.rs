@@ -122,7 +122,7 @@ async fn survives(router: &Router, begin: impl FnOnce() -> Box<dyn FnOnce()>, re
     assert_eq!(metric(&text, "flow_router_usage_rows_dropped_total"), 0.0);
     let file = router.data_dir().join("db/data.sqlite");
     let conn = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    let rows: i64 = conn.query_row("SELECT count(*) FROM request_log", [], |row| row.get(0)).unwrap();
+    let rows: i64 = conn.query_row("SELECT coalesce(sum(n), 0) FROM log_segment", [], |row| row.get(0)).unwrap();
     assert_eq!(usize::try_from(rows), Ok(asked));
     let settings = manage(router, "GET", "/api/settings", &[], &json!(null)).await.json();
     assert_eq!(settings["_sources"]["maxAttempts"], "default", "a change that was refused is not kept");
