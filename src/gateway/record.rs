@@ -59,8 +59,8 @@ pub(super) struct Record {
     sinks: Sinks,
     /// The attempt that runs; before the first one, the request itself.
     row: UsageRow,
-    /// When it began.
-    began: Instant,
+    /// When it began; `None` for a request that nobody was asked about yet.
+    began: Option<Instant>,
     /// Who is asked in it.
     upstream: Option<Arc<Upstream>>,
     /// Attempts that failed.
@@ -123,7 +123,7 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
         };
-        Self { sinks, row, began: Instant::now(), upstream: None, failed: Vec::new(), open: true }
+        Self { sinks, row, began: None, upstream: None, failed: Vec::new(), open: true }
     }
 
     /// The body was read.
@@ -150,8 +150,12 @@ impl Record {
     /// A candidate is asked.
     pub(super) fn asked(&mut self, candidate: &Candidate) {
         let before = self.failed.last();
-        self.began = Instant::now();
+        self.began = Some(Instant::now());
         let row = &mut self.row;
+        if row.model_requested == candidate.model {
+            // One text less that the writer's thread has to free.
+            row.model_requested = candidate.model.clone();
+        }
         if before.is_some() {
             row.ts_ms = now_ms();
         }
@@ -181,7 +185,7 @@ impl Record {
         row.outcome = if client_error { Outcome::ClientError } else { judged(error.kind) };
         row.status = error.status.unwrap_or(0);
         row.error = Some(error.message.as_str().into());
-        row.duration_ms = milliseconds(self.began.elapsed());
+        row.duration_ms = self.lasted();
         self.failed.push(row);
         self.open = false;
     }
@@ -216,10 +220,19 @@ impl Record {
         }
     }
 
+    /// Milliseconds since it began. Where nobody was asked, by the clock of the row's time.
+    fn lasted(&self) -> u32 {
+        match self.began {
+            Some(began) => milliseconds(began.elapsed()),
+            None => u32::try_from(now_ms() - self.row.ts_ms).unwrap_or(0),
+        }
+    }
+
     /// Fills the row of the attempt that ran to its end.
     fn close(&mut self, end: &End<'_>) {
+        let duration_ms = self.lasted();
         let row = &mut self.row;
-        row.duration_ms = milliseconds(self.began.elapsed());
+        row.duration_ms = duration_ms;
         row.ttft_ms = end.first.map(milliseconds);
         row.added_us = end.added.map(|added| u32::try_from(added.as_micros()).unwrap_or(u32::MAX));
         row.bytes_out = end.bytes_out;
