@@ -38,7 +38,7 @@ pub(super) use segment::SCHEMA as SEGMENTS;
 pub(super) use table::pack_log;
 pub(super) use write::{Dims, write};
 
-/// The tables of usage, a part of the first migration.
+/// The tables of usage, a part of the first migration. The second one packs `request_log` into `log_segment`.
 ///
 /// Ids of `dim` are plain integers without a foreign key: a row of `dim` is never deleted, and a check per column and row
 /// would cost the writer a third of its speed. In `usage_bucket` 0 stands for "none", because a key cannot be NULL.

@@ -346,3 +346,98 @@ fn keep(tx: &Transaction<'_>, first: i64, mut stays: impl FnMut(&Stored<'_>) -> 
     }
     Ok(removed)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{
+        super::{
+            Dims, Filter, Names, UsageRow, list,
+            write::tests::{database, insert, row},
+        },
+        *,
+    };
+
+    /// Four segments of rows that ended in quite another order than they began, a millisecond apart.
+    fn mixed() -> Connection {
+        let mut conn = database();
+        let rows: Vec<_> = (0..1_000).map(|n| row(n * 379 % 1_000)).collect();
+        // Segments are filled over many batches.
+        let mut dims = Dims::default();
+        rows.chunks(30).for_each(|batch| insert(&mut conn, &mut dims, batch));
+        conn
+    }
+
+    /// Times and numbers of the log, by pages.
+    fn listed(conn: &Connection, filter: &Filter) -> Vec<(i64, i64)> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = list(conn, &mut Names::default(), filter, after, 70).unwrap();
+            all.extend(page.rows.iter().map(|logged| (logged.row.ts_ms, logged.id)));
+            let Some(next) = page.next else { return all };
+            after = Some(next);
+        }
+    }
+
+    fn segments(conn: &Connection) -> i64 {
+        conn.query_row("SELECT count(*) FROM log_segment", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn the_list_is_in_order_whatever_order_the_segments_have() {
+        let conn = mixed();
+        assert_eq!((segments(&conn), count(&conn).unwrap()), (4, 1_000));
+        // What began as the nth ended as the (n / 379 modulo 1,000)th.
+        let mut expected: Vec<_> = (0..1_000).map(|n| (n * 379 % 1_000, n + 1)).collect();
+        expected.sort_unstable_by(|a, b| b.cmp(a));
+        assert_eq!(listed(&conn, &Filter::default()), expected);
+        let span = Filter { from_ms: Some(100), to_ms: Some(300), ..Filter::default() };
+        assert_eq!(listed(&conn, &span), expected[700..900]);
+    }
+
+    #[test]
+    fn what_is_removed_leaves_the_others_with_their_numbers() {
+        let conn = mixed();
+        let before = listed(&conn, &Filter::default());
+        assert_eq!(remove(&conn, 10, 0, 1_000).unwrap(), 10);
+        // In passes, because a pass is short.
+        let passes: Vec<_> = (0..3).map(|_| remove(&conn, 0, 400, 250).unwrap()).collect();
+        let kept: Vec<_> = before.iter().copied().filter(|(ts, id)| *ts >= 400 && *id > 10).collect();
+        assert_eq!(listed(&conn, &Filter::default()), kept);
+        assert_eq!(passes.iter().sum::<i64>(), 990 - kept.len() as i64);
+        assert_eq!((passes[0], passes[2]), (250, 0));
+        assert_eq!(count(&conn).unwrap(), kept.len() as i64);
+        assert_eq!(remove(&conn, 0, i64::MAX, 5_000).unwrap(), kept.len() as i64);
+        assert_eq!(segments(&conn), 0);
+    }
+
+    #[test]
+    fn long_errors_make_short_segments() {
+        let mut conn = database();
+        let failed = |n| UsageRow { error: Some("e".repeat(500).into()), ..row(n) };
+        insert(&mut conn, &mut Dims::default(), &(0..256).map(failed).collect::<Vec<_>>());
+        assert_eq!((segments(&conn), count(&conn).unwrap()), (3, 256));
+    }
+
+    #[test]
+    fn marks_tell_what_may_be_there() {
+        let mut segment = Segment::from(1);
+        let row =
+            Stored { request_id: "r-1", provider: 7, outcome: 2, status: 503, error: Some("no"), ..Stored::default() };
+        segment.push(&row);
+        let may = |marks: &[Mark<'_>]| {
+            let mut marked = Marked::default();
+            marked.any(marks.iter().copied());
+            marked.may_be_in(&segment.marks)
+        };
+        for there in [Mark::Text("r-1"), Mark::Dim(7), Mark::Outcome(2), Mark::Status(503), Mark::Error] {
+            assert!(may(&[there]) && may(&[Mark::Dim(8), there]), "{there:?}");
+        }
+        for missing in [Mark::Text("r-2"), Mark::Dim(2), Mark::Outcome(0), Mark::Status(200)] {
+            assert!(!may(&[missing]), "{missing:?}");
+        }
+        assert!(!may(&[]), "one of nothing");
+        // So many names are in every segment, so that nobody looks.
+        assert!(may(&(100..200).map(Mark::Dim).collect::<Vec<_>>()));
+    }
+}
