@@ -165,7 +165,7 @@ async fn nothing_old_is_removed_before_it_is_known_how_long_usage_is_kept() {
     let count = async |store: &Store| -> i64 {
         // A turn of the writer, in which upkeep would have had its turn before.
         store.write(|_| Ok(())).await.unwrap();
-        let count = "SELECT count(*) FROM request_log";
+        let count = "SELECT coalesce(sum(n), 0) FROM log_segment";
         store.read(move |conn| Ok(conn.query_row(count, [], |row| row.get(0))?)).await.unwrap()
     };
     // As a command opens it, then as a gateway does that keeps more, then one that keeps less.

@@ -41,7 +41,7 @@ fn the_child_that_is_killed() {
     runtime.block_on(async {
         let store = Store::open(&Options::new(Path::new(&dir))).unwrap();
         let written: i64 = store
-            .read(|conn| Ok(conn.query_row("SELECT count(*) FROM request_log", [], |row| row.get(0))?))
+            .read(|conn| Ok(conn.query_row("SELECT coalesce(sum(n), 0) FROM log_segment", [], |row| row.get(0))?))
             .await
             .unwrap();
         let tasks: Vec<_> = (0..TASKS).map(|task| tokio::spawn(write(store.clone(), task))).collect();
@@ -143,7 +143,7 @@ fn compare(dir: &Path, acknowledged: &HashMap<String, i64>) -> i64 {
         let vault = store.vault().clone();
         let rows = store.read(move |conn| store::load_config(conn, &vault)).await.unwrap();
         let usage: i64 = store
-            .read(|conn| Ok(conn.query_row("SELECT count(*) FROM request_log", [], |row| row.get(0))?))
+            .read(|conn| Ok(conn.query_row("SELECT coalesce(sum(n), 0) FROM log_segment", [], |row| row.get(0))?))
             .await
             .unwrap();
         assert!(usage >= acknowledged.get("usage").copied().unwrap_or(0), "{usage} {acknowledged:?}");

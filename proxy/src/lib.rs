@@ -46,6 +46,5 @@ pub use tls::client_hello::{HELLO_BYTES_MAX, Hello, NotTls, Reject, Sniff, Sniff
 #[doc(hidden)]
 pub mod probe {
     pub use crate::h1::probe::{Message, Transcript, answer, forward, requests, responses};
-    pub use crate::h1::probe::{Message, Transcript, requests, responses};
     pub use crate::tls::probe::client_hello;
 }

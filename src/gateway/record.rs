@@ -61,7 +61,7 @@ pub(super) struct Record {
     sinks: Sinks,
     /// The attempt that runs; before the first one, the request itself.
     row: UsageRow,
-    /// When it began.
+    /// When the attempt began; until somebody is asked, when the request came.
     began: Instant,
     /// Who is asked in it.
     upstream: Option<Arc<Upstream>>,
@@ -155,6 +155,10 @@ impl Record {
         let before = self.failed.last();
         self.began = now;
         let row = &mut self.row;
+        if row.model_requested == candidate.model {
+            // One text less that the writer's thread has to free.
+            row.model_requested = candidate.model.clone();
+        }
         if before.is_some() {
             row.ts_ms = now_ms();
         }
@@ -184,7 +188,7 @@ impl Record {
         row.outcome = if client_error { Outcome::ClientError } else { judged(error.kind) };
         row.status = error.status.unwrap_or(0);
         row.error = Some(error.message.as_str().into());
-        row.duration_ms = milliseconds(self.began.elapsed());
+        row.duration_ms = self.lasted();
         self.failed.push(row);
         self.open = false;
     }
@@ -219,10 +223,16 @@ impl Record {
         }
     }
 
+    /// Milliseconds since it began.
+    fn lasted(&self) -> u32 {
+        milliseconds(self.began.elapsed())
+    }
+
     /// Fills the row of the attempt that ran to its end.
     fn close(&mut self, end: &End<'_>) {
+        let duration_ms = self.lasted();
         let row = &mut self.row;
-        row.duration_ms = milliseconds(self.began.elapsed());
+        row.duration_ms = duration_ms;
         row.ttft_ms = end.first.map(milliseconds);
         row.added_us = end.added.map(|added| u32::try_from(added.as_micros()).unwrap_or(u32::MAX));
         row.bytes_out = end.bytes_out;

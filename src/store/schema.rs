@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{OpenError, Options, StoreError, backup, digest::sha256, now_ms, usage};
 
@@ -20,10 +20,15 @@ pub(super) struct Migration {
     pub(super) name: &'static str,
     /// Its statements.
     pub(super) sql: &'static [&'static str],
+    /// What comes after them, where statements alone cannot do it.
+    pub(super) then: Option<fn(&Transaction<'_>) -> rusqlite::Result<()>>,
 }
 
 /// All steps, in order.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration { id: 1, name: "first tables", sql: &[FIRST, usage::SCHEMA] }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { id: 1, name: "first tables", sql: &[FIRST, usage::SCHEMA], then: None },
+    Migration { id: 2, name: "packed log", sql: &[usage::SEGMENTS], then: Some(usage::pack_log) },
+];
 
 /// The version of databases of this program.
 pub(super) const HEAD: u32 = MIGRATIONS.len() as u32;
@@ -290,6 +295,9 @@ pub(super) fn migrate(conn: &mut Connection, steps: &[Migration]) -> Result<usiz
             for sql in step.sql {
                 tx.execute_batch(sql)?;
             }
+            if let Some(then) = step.then {
+                then(&tx)?;
+            }
             tx.execute(
                 "INSERT INTO schema_migrations (id, name, checksum, applied_at_ms, app_version, duration_ms)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -355,10 +363,12 @@ mod tests {
 
     /// The released steps and one more.
     fn later() -> Vec<Migration> {
-        let mut steps: Vec<Migration> =
-            MIGRATIONS.iter().map(|step| Migration { id: step.id, name: step.name, sql: step.sql }).collect();
+        let mut steps: Vec<Migration> = MIGRATIONS
+            .iter()
+            .map(|step| Migration { id: step.id, name: step.name, sql: step.sql, then: step.then })
+            .collect();
         let sql = &["CREATE TABLE later (id INTEGER PRIMARY KEY) STRICT;", "INSERT INTO later VALUES (1);"];
-        steps.push(Migration { id: HEAD + 1, name: "later", sql });
+        steps.push(Migration { id: HEAD + 1, name: "later", sql, then: None });
         steps
     }
 

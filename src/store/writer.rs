@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            ┌─ commands wait ──▶ each in its own transaction, durable ──▶ after-commit steps ──▶ acknowledgement
-//!   wait ────┼─ 50 ms after the first usage row ──▶ 256 rows per transaction ──▶ next 256 ─ … ─▶ wait
+//!   wait ────┼─ 50 ms after a usage row, half a second after the rows before ──▶ all that came, in one transaction ─▶ wait
 //!     ▲      ├─ every ten minutes ──▶ one small pass of upkeep; none before it is known how long usage is kept
 //!     └──────┴─ a batch failed ──▶ it is kept, and tried again after 0.1 s … 5 s; commands go on in between
 //! ```
@@ -32,10 +32,15 @@ use super::{StoreError, connect, keys, reader::Slots, schema, upkeep::Upkeep, us
 pub(super) const COMMANDS: usize = 256;
 /// Commands that go before other work that is due.
 const TURN: usize = 16;
-/// Usage rows per transaction.
-const BATCH: usize = 256;
+/// Usage rows per transaction: a few milliseconds of work, for which commands wait.
+const BATCH: usize = 4_096;
+/// Room for rows that is kept between batches.
+const BATCH_KEPT: usize = 256;
 /// How long the first row of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(50);
+/// Least time between two batches, unless one is full: what a crash may cost. A commit costs as much as the packing of a
+/// thousand rows, so that many small ones would be most of what records cost.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Pauses after batches that failed.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How long a batch or a pass of upkeep waits for another program's lock. Short: commands wait behind it, and it is
@@ -228,6 +233,8 @@ pub(super) struct Writer {
     held: Vec<usage::UsageRow>,
     /// When to write the batch; `None` while it is empty.
     flush_at: Option<Instant>,
+    /// When the last batch was written.
+    flushed: Option<Instant>,
     /// Pause after the next failure.
     backoff: Duration,
     /// Whether a durable commit is to be copied into the database.
@@ -250,8 +257,9 @@ impl Writer {
             upkeep,
             readers,
             dims: usage::Dims::default(),
-            held: Vec::with_capacity(BATCH),
+            held: Vec::with_capacity(BATCH_KEPT),
             flush_at: None,
+            flushed: None,
             backoff: BACKOFF.0,
             checkpoint: false,
             in_turn: 0,
@@ -313,7 +321,8 @@ impl Writer {
 
     /// Lets the first row of a batch wait for others.
     fn gather(&mut self) {
-        self.flush_at = Some(Instant::now() + GATHER);
+        let soon = Instant::now() + GATHER;
+        self.flush_at = self.flushed.map(|last| last + PAUSE).max(Some(soon));
         self.count_held();
     }
 
@@ -424,9 +433,12 @@ impl Writer {
                 self.gauges.batch.store(rows.len() as u64, Ordering::Relaxed);
                 self.gauges.since.store(0, Ordering::Relaxed);
                 rows.clear();
+                rows.shrink_to(BATCH_KEPT);
                 self.backoff = BACKOFF.0;
-                // The next batch follows at once if it waits already.
-                self.flush_at = (!self.rows.is_empty()).then(Instant::now);
+                let now = Instant::now();
+                self.flushed = Some(now);
+                // The next batch follows at once if it is full already.
+                self.flush_at = (self.rows.len() >= BATCH).then_some(now);
                 if self.gauges.report(None) {
                     tracing::info!("usage is written again");
                 }
@@ -503,7 +515,8 @@ impl Writer {
         loop {
             self.flush();
             match self.flush_at {
-                None => break,
+                _ if self.held.is_empty() && self.rows.is_empty() => break,
+                None => {}
                 Some(at) if at < deadline => sleep(at.saturating_duration_since(Instant::now())).await,
                 Some(_) => {
                     let lost = self.held.len() + self.rows.len();

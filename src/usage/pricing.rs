@@ -358,9 +358,13 @@ impl RateCard {
         }
         let model = lower(model);
         // Nearly always: nobody has set prices, and the model is on the card as it is called.
-        let unset = self.exact.is_empty() && self.patterns.is_empty();
-        if let Some(row) = unset.then(|| Self::listed(buyer, &model)).flatten() {
-            return Some(row);
+        if self.exact.is_empty() && self.patterns.is_empty() {
+            // What runs here is on no card.
+            if buyer.vendor.is_none() && buyer.place != Place::Remote {
+                return None;
+            }
+            let others = || Names::of(&model).iter().find_map(|name| Self::listed(buyer, name));
+            return Self::listed(buyer, &model).or_else(others);
         }
         let names = Names::of(&model);
         if let Some(row) = names.iter().find_map(|name| self.own(buyer, name)) {

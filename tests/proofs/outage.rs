@@ -139,7 +139,7 @@ async fn survives(
         fs::copy(data_dir.join("db").join(name), copy.path().join(name)).unwrap();
     }
     let conn = Connection::open(copy.path().join("data.sqlite")).unwrap();
-    let rows: i64 = conn.query_row("SELECT count(*) FROM request_log", [], |row| row.get(0)).unwrap();
+    let rows: i64 = conn.query_row("SELECT coalesce(sum(n), 0) FROM log_segment", [], |row| row.get(0)).unwrap();
     assert_eq!(usize::try_from(rows), Ok(asked));
     let settings = manage(router, "GET", "/api/settings", &[], &json!(null)).await.json();
     assert_eq!(settings["_sources"]["maxAttempts"], "default", "a change that was refused is not kept");

@@ -250,7 +250,7 @@ impl Filter {
             && like(self.model.as_deref(), [facts.model.as_ref(), facts.requested.as_ref()])
             && like(self.key.as_deref(), [facts.key.as_ref()])
             && self.session.as_deref().is_none_or(|session| facts.session.as_deref() == Some(session))
-            && self.status.is_none_or(|status| end.is_some_and(|row| status.takes(row)))
+            && self.status.is_none_or(|status| end.is_some_and(|row| status.takes(row.outcome, row.status)))
     }
 }
 

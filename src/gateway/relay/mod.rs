@@ -89,7 +89,7 @@ pub(super) fn pass(headers: &mut Headers) {
     if headers.names_fields() {
         let named: Vec<_> =
             headers.iter().map(|(name, _)| name.clone()).filter(|name| headers.is_named(name)).collect();
-        headers.retain(|name, _| !named.contains(name));
+        headers.retain(|name, _| !named.iter().any(|named| named == name));
     }
     headers.retain(|name, _| !STAYS.iter().any(|stays| name.eq_ignore_ascii_case(stays.as_bytes())));
 }

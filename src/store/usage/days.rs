@@ -33,7 +33,7 @@ pub(crate) fn add_days(tx: &Transaction<'_>, sums: &[DaySum]) -> rusqlite::Resul
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7, ?8, 0, 0, 0, ?9, 0, 0, 0) {ADD}"
     ))?;
     for sum in sums {
-        let mut id = |kind, name: &str| dims.some(tx, kind, Some(name)).map(|id| id.unwrap_or(0));
+        let mut id = |kind, name: &str| dims.some(tx, kind, name);
         let (provider, model) = (id(Kind::Provider, &sum.provider)?, id(Kind::Model, &sum.model)?);
         let key = id(Kind::Key, &sum.key)?;
         let chat = super::Endpoint::Chat as u8;

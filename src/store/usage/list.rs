@@ -1,14 +1,16 @@
 //! The log, newest first: filtered, by pages.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use codecs::dialect::Dialect;
-use rusqlite::{Connection, Row, types::Value};
+use rusqlite::Connection;
 
 use super::{
     Names,
     names::matching,
+    packed::Stored,
     row::{Endpoint, Outcome, UsageRow, dialect_of},
+    segment::{Mark, Marked, Place, walk},
     write::Kind,
 };
 
@@ -16,6 +18,8 @@ use super::{
 const PAGE_ROWS: usize = 1_000;
 /// How far from a row the other attempts of its request are searched: so many exchanges can end in between.
 const NEIGHBOURS: i64 = 5_000;
+/// Attempts of one request that are shown.
+const ATTEMPTS: usize = 100;
 
 /// Which rows to list. Everything that is set must hold; texts may have `*` in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,13 +64,13 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// Whether a row ended so.
-    pub fn takes(self, row: &UsageRow) -> bool {
+    /// Whether it ended so.
+    pub fn takes(self, outcome: Outcome, status: u16) -> bool {
         match self {
-            Self::Ok => row.outcome == Outcome::Ok,
-            Self::Error => row.outcome.is_failure(),
-            Self::Outcome(outcome) => row.outcome == outcome,
-            Self::Status(status) => row.status == status,
+            Self::Ok => outcome == Outcome::Ok,
+            Self::Error => outcome.is_failure(),
+            Self::Outcome(wanted) => outcome == wanted,
+            Self::Status(wanted) => status == wanted,
         }
     }
 }
@@ -127,10 +131,6 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-const COLUMNS: &str = "id, ts_ms, request_id, session_id, key_id, conn_id, model_req, model_up, alias, client, client_ip,
-    dialect_in, dialect_up, endpoint, stream, attempt, attempts, status, outcome, error, tok_in, tok_out, tok_cache_read,
-    tok_cache_write, tok_cache_write_1h, tok_reasoning, usage_est, cost, ttft_ms, dur_ms, added_us, bytes_in, bytes_out";
-
 /// A page of at most `limit` rows (at most 1,000) behind `after`. `names` may be kept for the next page.
 pub fn list(
     conn: &Connection,
@@ -140,174 +140,202 @@ pub fn list(
     limit: usize,
 ) -> rusqlite::Result<Page> {
     let limit = limit.clamp(1, PAGE_ROWS);
-    let Some(Clauses { mut sql, mut values }) = clauses(conn, filter)? else {
-        return Ok(Page { rows: Vec::new(), next: None });
-    };
-    if let Some(after) = after {
-        sql.push_str(" AND (ts_ms, id) < (?, ?)");
-        values.extend([Value::from(after.ts_ms), Value::from(after.id)]);
-    }
-    let sql = format!("SELECT {COLUMNS} FROM request_log WHERE {sql} ORDER BY ts_ms DESC, id DESC LIMIT {}", limit + 1);
-    let mut rows = read(conn, names, &sql, values)?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
+    let Some(wanted) = Conditions::of(conn, filter)? else { return Ok(Page { rows: Vec::new(), next: None }) };
+    let to = filter.to_ms.unwrap_or(i64::MAX).min(after.map_or(i64::MAX, |after| after.ts_ms.saturating_add(1)));
+    let place = Place::Times(filter.from_ms.unwrap_or(i64::MIN), to);
+    // The newest ones so far. Rows end in another order than they begin: later segments may have newer ones.
+    let mut newest = BTreeMap::new();
+    walk(conn, place, &wanted.marked, |row, floor| {
+        let at = (row.ts_ms, row.id);
+        if after.is_some_and(|after| at >= (after.ts_ms, after.id)) || !wanted.hold(row) {
+            return Ok(());
+        }
+        newest.insert(at, logged(conn, names, row)?);
+        if newest.len() > limit + 1 {
+            newest.pop_first();
+        }
+        if newest.len() > limit
+            && let Some(((oldest, _), _)) = newest.first_key_value()
+        {
+            *floor = *oldest;
+        }
+        Ok(())
+    })?;
+    let more = newest.len() > limit;
+    let rows: Vec<_> = newest.into_values().rev().take(limit).collect();
     let next = rows.last().filter(|_| more).map(|last| Cursor { ts_ms: last.row.ts_ms, id: last.id });
     Ok(Page { rows, next })
 }
 
 /// All attempts of a request, first one first: by the number of one of its rows, or by the request's id.
 pub fn request(conn: &Connection, names: &mut Names, id: &str) -> rusqlite::Result<Vec<Logged>> {
-    let (near, values) = match id.parse::<i64>() {
+    let mut request_id = None;
+    let mut place = Place::Times(i64::MIN, i64::MAX);
+    if let Ok(number) = id.parse::<i64>() {
         // Rows of one request are handed over together, so that they stand close to each other.
-        Ok(number) => (
-            format!(
-                "id BETWEEN ?1 - {NEIGHBOURS} AND ?1 + {NEIGHBOURS}
-                 AND request_id = (SELECT request_id FROM request_log WHERE id = ?1)"
-            ),
-            vec![Value::from(number)],
-        ),
-        Err(_) => ("request_id = ?1".to_owned(), vec![Value::from(id.to_owned())]),
-    };
-    let sql = format!("SELECT {COLUMNS} FROM request_log WHERE {near} ORDER BY id LIMIT 100");
-    read(conn, names, &sql, values)
+        place = Place::Ids(number.saturating_sub(NEIGHBOURS), number.saturating_add(NEIGHBOURS));
+        walk(conn, Place::Ids(number, number), &Marked::default(), |row, _| {
+            request_id = Some(row.request_id.to_owned());
+            Ok(())
+        })?;
+    } else {
+        request_id = Some(id.to_owned());
+    }
+    let Some(request_id) = request_id else { return Ok(Vec::new()) };
+    let mut marked = Marked::default();
+    marked.any([Mark::Text(&request_id)]);
+    let mut attempts = BTreeMap::new();
+    walk(conn, place, &marked, |row, _| {
+        if row.request_id == request_id {
+            attempts.insert(row.id, logged(conn, names, row)?);
+            if attempts.len() > ATTEMPTS {
+                attempts.pop_last();
+            }
+        }
+        Ok(())
+    })?;
+    Ok(attempts.into_values().collect())
 }
 
-/// Conditions with their values.
-struct Clauses {
-    sql: String,
-    values: Vec<Value>,
+/// A filter with numbers for its texts.
+struct Conditions<'f> {
+    filter: &'f Filter,
+    marked: Marked,
+    /// Numbers that are wanted, in order; `None` where all are.
+    provider: Option<Vec<i64>>,
+    key: Option<Vec<i64>>,
+    client: Option<Vec<i64>>,
+    model: Option<Vec<i64>>,
+    text: Option<Text>,
 }
 
-/// The conditions of a filter; `None` if nothing can meet them.
-fn clauses(conn: &Connection, filter: &Filter) -> rusqlite::Result<Option<Clauses>> {
-    let mut sql = "1".to_owned();
-    let mut values: Vec<Value> = Vec::new();
-    let mut also = |clause: &str, value: Value| {
-        sql.push_str(" AND ");
-        sql.push_str(clause);
-        values.push(value);
-    };
-    if let Some(from) = filter.from_ms {
-        also("ts_ms >= ?", from.into());
-    }
-    if let Some(to) = filter.to_ms {
-        also("ts_ms < ?", to.into());
-    }
-    if let Some(session) = &filter.session {
-        also("session_id = ?", session.clone().into());
-    }
-    if let Some(least) = filter.min_duration_ms {
-        also("dur_ms >= ?", i64::from(least).into());
-    }
-    if let Some(endpoint) = filter.endpoint {
-        also("endpoint = ?", i64::from(endpoint as u8).into());
-    }
-    match filter.wanted {
-        Some(Wanted::Outcome(outcome)) if outcome != Outcome::Ok => {
-            also("outcome <> 0 AND outcome = ?", i64::from(outcome as u8).into());
-        }
-        Some(Wanted::Ok | Wanted::Outcome(_)) => sql.push_str(" AND outcome = 0"),
-        // The first part is word for word the condition of the index of what did not end well.
-        Some(Wanted::Error) => {
-            let gone = Outcome::ClientGone as u8;
-            sql.push_str(&format!(" AND outcome <> 0 AND outcome <> {gone}"));
-        }
-        Some(Wanted::Status(status)) => also("status = ?", i64::from(status).into()),
-        None => {}
-    }
-    if filter.finals {
-        sql.push_str(" AND attempt = attempts");
-    }
-    let named = [
-        (&filter.provider, Kind::Provider, &["conn_id"][..]),
-        (&filter.key, Kind::Key, &["key_id"]),
-        (&filter.client, Kind::Client, &["client"]),
-        (&filter.model, Kind::Model, &["model_up", "model_req"]),
-    ];
-    for (pattern, kind, columns) in named {
-        let Some(pattern) = pattern else { continue };
-        let ids = matching(conn, kind, pattern)?;
-        if ids.is_empty() {
+/// What is searched for.
+struct Text {
+    exact: String,
+    lower: String,
+    models: Vec<i64>,
+    providers: Vec<i64>,
+}
+
+impl<'f> Conditions<'f> {
+    /// `None` if nothing can meet them.
+    fn of(conn: &Connection, filter: &'f Filter) -> rusqlite::Result<Option<Self>> {
+        let mut marked = Marked::default();
+        let mut named = |kind, pattern: &Option<String>| -> rusqlite::Result<Option<Vec<i64>>> {
+            let Some(pattern) = pattern else { return Ok(None) };
+            let ids = numbers(conn, kind, pattern)?;
+            marked.any(ids.iter().map(|id| Mark::Dim(*id)));
+            Ok(Some(ids))
+        };
+        let provider = named(Kind::Provider, &filter.provider)?;
+        let key = named(Kind::Key, &filter.key)?;
+        let client = named(Kind::Client, &filter.client)?;
+        let model = named(Kind::Model, &filter.model)?;
+        if [&provider, &key, &client, &model].into_iter().flatten().any(Vec::is_empty) {
             return Ok(None);
         }
-        sql.push_str(&format!(" AND {}", within(columns, &ids)));
+        let mut text = None;
+        if let Some(exact) = &filter.text {
+            let pattern = format!("*{exact}*");
+            let models = numbers(conn, Kind::Model, &pattern)?;
+            let providers = numbers(conn, Kind::Provider, &pattern)?;
+            let names = models.iter().chain(&providers).map(|id| Mark::Dim(*id));
+            marked.any(names.chain([Mark::Text(exact), Mark::Error]));
+            text = Some(Text { exact: exact.clone(), lower: exact.to_ascii_lowercase(), models, providers });
+        }
+        if let Some(session) = &filter.session {
+            marked.any([Mark::Text(session)]);
+        }
+        match filter.wanted {
+            Some(Wanted::Status(status)) => marked.any([Mark::Status(status)]),
+            Some(wanted) => {
+                let outcomes = Outcome::ALL.into_iter().filter(|outcome| wanted.takes(*outcome, 0));
+                marked.any(outcomes.map(|outcome| Mark::Outcome(outcome as u8)));
+            }
+            None => {}
+        }
+        Ok(Some(Self { filter, marked, provider, key, client, model, text }))
     }
-    if let Some(text) = &filter.text {
-        let pattern = format!("*{text}*");
-        let models = matching(conn, Kind::Model, &pattern)?;
-        let providers = matching(conn, Kind::Provider, &pattern)?;
-        let (models, providers) = (within(&["model_up", "model_req"], &models), within(&["conn_id"], &providers));
-        sql.push_str(&format!(
-            " AND (request_id = ? OR session_id = ? OR instr(lower(error), lower(?)) > 0 OR {models} OR {providers})"
-        ));
-        values.extend([0; 3].map(|_| Value::from(text.clone())));
+
+    /// Whether a row meets all but those on its time.
+    fn hold(&self, row: &Stored<'_>) -> bool {
+        let Filter { session, wanted, endpoint, min_duration_ms, finals, .. } = self.filter;
+        let among = |ids: &Option<Vec<i64>>, id: i64| ids.as_ref().is_none_or(|ids| ids.binary_search(&id).is_ok());
+        among(&self.provider, row.provider)
+            && among(&self.key, row.key)
+            && among(&self.client, row.client)
+            && (among(&self.model, row.model) || among(&self.model, row.requested))
+            && wanted.is_none_or(|wanted| wanted.takes(outcome(row), row.status))
+            && endpoint.is_none_or(|endpoint| endpoint as u8 == row.endpoint)
+            && min_duration_ms.is_none_or(|least| row.duration_ms >= least)
+            && (!finals || row.attempt == row.attempts)
+            && session.as_ref().is_none_or(|session| row.session == Some(session))
+            && self.text.as_ref().is_none_or(|text| text.is_in(row))
     }
-    Ok(Some(Clauses { sql, values }))
 }
 
-/// `(a IN (1, 2) OR b IN (1, 2))`. Numbers need no binding.
-fn within(columns: &[&str], ids: &[i64]) -> String {
-    let ids: Vec<_> = ids.iter().map(i64::to_string).collect();
-    let ids = ids.join(",");
-    let each: Vec<_> = columns.iter().map(|column| format!("{column} IN ({ids})")).collect();
-    format!("({})", each.join(" OR "))
-}
-
-fn read(conn: &Connection, names: &mut Names, sql: &str, values: Vec<Value>) -> rusqlite::Result<Vec<Logged>> {
-    let mut select = conn.prepare(sql)?;
-    let mut rows = select.query(rusqlite::params_from_iter(values))?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        out.push(logged(conn, names, row)?);
+impl Text {
+    fn is_in(&self, row: &Stored<'_>) -> bool {
+        let among = |ids: &[i64], id: i64| ids.binary_search(&id).is_ok();
+        row.request_id == self.exact
+            || row.session == Some(&self.exact)
+            || among(&self.models, row.model)
+            || among(&self.models, row.requested)
+            || among(&self.providers, row.provider)
+            || row.error.is_some_and(|error| error.to_ascii_lowercase().contains(&self.lower))
     }
-    Ok(out)
 }
 
-/// A row of [`COLUMNS`].
-fn logged(conn: &Connection, names: &mut Names, row: &Row<'_>) -> rusqlite::Result<Logged> {
-    let mut name = |column: usize| -> rusqlite::Result<Option<Arc<str>>> { names.of(conn, row.get(column)?) };
-    let (key, provider, model_requested, model) = (name(4)?, name(5)?, name(6)?, name(7)?);
-    let (alias, client) = (name(8)?, name(9)?);
-    let ip: Option<String> = row.get(10)?;
-    let upstream: Option<i64> = row.get(12)?;
-    let bytes: i64 = row.get(32)?;
-    let id = row.get(0)?;
-    let row = UsageRow {
-        ts_ms: row.get(1)?,
-        request_id: row.get::<_, Arc<str>>(2)?,
-        session: row.get::<_, Option<Arc<str>>>(3)?,
-        key,
-        provider,
-        model_requested: model_requested.unwrap_or_default(),
-        model,
-        alias,
-        client,
-        client_ip: ip.and_then(|ip| ip.parse().ok()),
+/// The numbers of the texts that `pattern` covers, in order.
+fn numbers(conn: &Connection, kind: Kind, pattern: &str) -> rusqlite::Result<Vec<i64>> {
+    let mut ids = matching(conn, kind, pattern)?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// A number of a newer version counts as a failure.
+fn outcome(row: &Stored<'_>) -> Outcome {
+    Outcome::of(row.outcome.into()).unwrap_or(Outcome::UpstreamError)
+}
+
+fn logged(conn: &Connection, names: &mut Names, row: &Stored<'_>) -> rusqlite::Result<Logged> {
+    let mut name = |id: i64| names.of(conn, Some(id));
+    let logged = UsageRow {
+        ts_ms: row.ts_ms,
+        request_id: row.request_id.into(),
+        session: row.session.map(Arc::from),
+        key: name(row.key)?,
+        provider: name(row.provider)?,
+        model_requested: name(row.requested)?.unwrap_or_default(),
+        model: name(row.model)?,
+        alias: name(row.alias)?,
+        client: name(row.client)?,
+        client_ip: row.client_ip,
         // A number of a newer version shows as the most general one.
-        dialect: dialect_of(row.get(11)?).unwrap_or(Dialect::OpenAiChat),
-        dialect_upstream: upstream.and_then(dialect_of),
-        endpoint: Endpoint::of(row.get(13)?).unwrap_or(Endpoint::Chat),
-        stream: row.get(14)?,
-        attempt: row.get(15)?,
-        attempts: row.get(16)?,
-        status: row.get(17)?,
-        outcome: Outcome::of(row.get(18)?).unwrap_or(Outcome::UpstreamError),
-        error: row.get::<_, Option<Arc<str>>>(19)?,
-        tokens_in: row.get(20)?,
-        tokens_out: row.get(21)?,
-        tokens_cache_read: row.get(22)?,
-        tokens_cache_write: row.get(23)?,
-        tokens_cache_write_1h: row.get(24)?,
-        tokens_reasoning: row.get(25)?,
-        estimated: row.get(26)?,
-        cost: row.get(27)?,
-        ttft_ms: row.get(28)?,
-        duration_ms: row.get(29)?,
-        added_us: row.get(30)?,
-        bytes_in: row.get(31)?,
-        bytes_out: bytes.unsigned_abs(),
+        dialect: dialect_of(row.dialect.into()).unwrap_or(Dialect::OpenAiChat),
+        dialect_upstream: dialect_of(row.dialect_upstream.into()),
+        endpoint: Endpoint::of(row.endpoint.into()).unwrap_or(Endpoint::Chat),
+        stream: row.stream,
+        attempt: row.attempt,
+        attempts: row.attempts,
+        status: row.status,
+        outcome: outcome(row),
+        error: row.error.map(Arc::from),
+        tokens_in: row.tokens_in,
+        tokens_out: row.tokens_out,
+        tokens_cache_read: row.tokens_cache_read,
+        tokens_cache_write: row.tokens_cache_write,
+        tokens_cache_write_1h: row.tokens_cache_write_1h,
+        tokens_reasoning: row.tokens_reasoning,
+        estimated: row.estimated,
+        cost: row.cost,
+        ttft_ms: row.ttft_ms,
+        duration_ms: row.duration_ms,
+        added_us: row.added_us,
+        bytes_in: row.bytes_in,
+        bytes_out: row.bytes_out,
     };
-    Ok(Logged { id, row })
+    Ok(Logged { id: row.id, row: logged })
 }
 
 #[cfg(test)]
@@ -431,7 +459,7 @@ mod tests {
         for wanted in ["error", "upstream_error", "429"] {
             let filter = Filter { wanted: Some(wanted.parse().unwrap()), ..Filter::default() };
             assert_eq!(all(&conn, &filter), [2], "{wanted}");
-            let taken: Vec<_> = rows.iter().map(|row| filter.wanted.unwrap().takes(row)).collect();
+            let taken: Vec<_> = rows.iter().map(|row| filter.wanted.unwrap().takes(row.outcome, row.status)).collect();
             assert_eq!(taken, [false, true, false, false, false], "{wanted}");
         }
         assert!("nonsense".parse::<Wanted>().is_err());

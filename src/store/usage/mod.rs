@@ -1,7 +1,7 @@
 //! What was used: one row per attempt, the queue in front of the writer, and the tables behind it.
 //!
 //! ```text
-//!   exchange ──try_push──▶ Queue ──(writer thread, batches)──▶ write ──▶ request_log   one row per attempt
+//!   exchange ──try_push──▶ Queue ──(writer thread, batches)──▶ write ──▶ log_segment   rows by the hundred
 //!                            │                                     └───▶ usage_bucket  sums of 15 minutes
 //!                            └─ full: counted, dropped, nobody waits
 //! ```
@@ -11,11 +11,14 @@
 mod days;
 mod list;
 mod names;
+mod packed;
 mod queue;
 mod retain;
 mod row;
+mod segment;
 mod stats;
 mod sums;
+mod table;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -31,9 +34,11 @@ pub use sums::{By, Chart, Group, Series, Step, Sum, Sums, chart, first_ms, last_
 pub(super) use days::{DaySum, add_days};
 pub(super) use queue::{Rows, queue};
 pub(super) use retain::retain;
+pub(super) use segment::SCHEMA as SEGMENTS;
+pub(super) use table::pack_log;
 pub(super) use write::{Dims, write};
 
-/// The tables of usage, a part of the first migration.
+/// The tables of usage, a part of the first migration. The second one packs `request_log` into `log_segment`.
 ///
 /// Ids of `dim` are plain integers without a foreign key: a row of `dim` is never deleted, and a check per column and row
 /// would cost the writer a third of its speed. In `usage_bucket` 0 stands for "none", because a key cannot be NULL.

@@ -12,11 +12,14 @@ use super::UsageRow;
 /// Rows that may wait for the writer.
 pub const QUEUE_ROWS: usize = 65_536;
 
-/// The exchanges' side. Cloned freely.
+/// The exchanges' side. Each request clones it: that is one count, not one for each part.
 #[derive(Debug, Clone)]
-pub struct Queue {
+pub struct Queue(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     rows: mpsc::Sender<UsageRow>,
-    dropped: Arc<AtomicU64>,
+    dropped: AtomicU64,
 }
 
 /// The writer's side. Memory grows with what waits, and shrinks again.
@@ -29,28 +32,28 @@ pub(crate) fn queue() -> (Queue, Rows) {
 
 fn bounded(rows: usize) -> (Queue, Rows) {
     let (sender, receiver) = mpsc::channel(rows);
-    (Queue { rows: sender, dropped: Arc::default() }, receiver)
+    (Queue(Arc::new(Inner { rows: sender, dropped: AtomicU64::new(0) })), receiver)
 }
 
 impl Queue {
     /// Hands a row over, without a lock and without waiting. Returns false, and counts, if the queue is full or its
     /// writer has stopped.
     pub fn try_push(&self, row: UsageRow) -> bool {
-        let taken = self.rows.try_send(row).is_ok();
+        let taken = self.0.rows.try_send(row).is_ok();
         if !taken {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
         taken
     }
 
     /// Rows that were dropped since the start.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.0.dropped.load(Ordering::Relaxed)
     }
 
     /// Rows that wait.
     pub fn waiting(&self) -> usize {
-        self.rows.max_capacity() - self.rows.capacity()
+        self.0.rows.max_capacity() - self.0.rows.capacity()
     }
 
     /// A queue without a writer, for gateways without a store: every row is dropped and counted.

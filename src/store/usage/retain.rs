@@ -1,9 +1,10 @@
 //! What is old goes: rows of the log in small passes, buckets into days, days after years.
 
 use jiff::{Timestamp, ToSpan, Zoned, tz::TimeZone};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{
+    segment::{count, remove},
     sums::Sums,
     write::{ADD, BUCKET},
 };
@@ -39,17 +40,12 @@ impl Default for Limits {
 /// milliseconds.
 pub(crate) fn retain(conn: &Connection, limits: &Limits, now_ms: i64) -> rusqlite::Result<bool> {
     let before = |days: u32| now_ms.saturating_sub(i64::from(days).saturating_mul(DAY_MS));
-    // Numbers of rows are dense, because only the oldest are deleted: their distance is their count.
-    let too_many = "DELETE FROM request_log WHERE id IN (SELECT id FROM request_log
-        WHERE id <= (SELECT max(id) FROM request_log) - ?1 ORDER BY id LIMIT ?2)";
-    let too_old = "DELETE FROM request_log WHERE id IN (SELECT id FROM request_log
-        WHERE ts_ms < ?1 ORDER BY ts_ms LIMIT ?2)";
-    let many = conn.prepare_cached(too_many)?.execute(params![limits.log_rows, PASS_ROWS])?;
-    let old = conn.prepare_cached(too_old)?.execute(params![before(limits.log_days), PASS_ROWS])?;
+    let too_many = count(conn)? - i64::from(limits.log_rows);
+    let removed = remove(conn, too_many, before(limits.log_days), PASS_ROWS)?;
     let joined = join(conn, &limits.zone, before(limits.bucket_days))?;
     let gone = before(limits.daily_days).div_euclid(1_000);
     conn.prepare_cached("DELETE FROM usage_bucket WHERE start < ?1")?.execute([gone])?;
-    Ok(many.max(old) as i64 >= PASS_ROWS || joined >= PASS_DAYS)
+    Ok(removed >= PASS_ROWS || joined >= PASS_DAYS)
 }
 
 /// Joins the buckets of whole days before a time. Returns how many days it joined, at most [`PASS_DAYS`].
@@ -116,17 +112,17 @@ mod tests {
         let mut conn = database();
         let rows: Vec<_> = (0..12_000).map(row).collect();
         insert(&mut conn, &mut Dims::default(), &rows);
-        let count = "SELECT count(*) FROM request_log";
+        let count = "SELECT coalesce(sum(n), 0) FROM log_segment";
         let young = Limits { log_rows: 4_000, ..Limits::default() };
         assert!(retain(&conn, &young, 12_000).unwrap());
-        assert_eq!((number(&conn, count), number(&conn, "SELECT min(ts_ms) FROM request_log")), (7_000, 5_000));
+        assert_eq!((number(&conn, count), number(&conn, "SELECT min(oldest) FROM log_segment")), (7_000, 5_000));
         assert!(!retain(&conn, &young, 12_000).unwrap());
         assert_eq!(number(&conn, count), 4_000);
         assert!(!retain(&conn, &young, 12_000).unwrap());
         assert_eq!(number(&conn, count), 4_000);
         // Thirty days later to the millisecond: what is exactly thirty days old stays.
         retain(&conn, &Limits::default(), 11_000 + 30 * DAY_MS).unwrap();
-        assert_eq!((number(&conn, count), number(&conn, "SELECT min(ts_ms) FROM request_log")), (1_000, 11_000));
+        assert_eq!((number(&conn, count), number(&conn, "SELECT min(oldest) FROM log_segment")), (1_000, 11_000));
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 7] =
+    pub(super) const ALL: [Self; 7] =
         [Self::Ok, Self::ClientError, Self::UpstreamError, Self::Timeout, Self::Stall, Self::ClientGone, Self::Blocked];
 
     /// Whether something failed. A client that left says nothing about anybody else: it is neither this nor a success.

@@ -3,8 +3,8 @@
 use rusqlite::Connection;
 
 use super::{
-    Sum, Sums,
-    sums::{of_provider, sums},
+    Endpoint, Outcome, Sum, Sums,
+    sums::{each, sums},
 };
 
 /// Figures of a period.
@@ -52,22 +52,18 @@ pub fn stats(conn: &Connection, what: &Sum) -> rusqlite::Result<Stats> {
     let total = |what: &Sum| -> rusqlite::Result<Sums> {
         Ok(sums(conn, what)?.into_iter().next().map(|(_, sums)| sums).unwrap_or_default())
     };
-    let provider = of_provider(conn, what)?;
-    let mut select = conn.prepare(&format!(
-        "SELECT dur_ms, ttft_ms, stream, tok_out FROM request_log
-         WHERE ts_ms >= ?1 AND ts_ms < ?2 AND outcome = 0 AND endpoint <> 3{provider}"
-    ))?;
-    let mut rows = select.query([what.from_ms, what.to_ms])?;
     let (mut durations, mut firsts, mut tokens, mut streamed_ms) = (Vec::new(), Vec::new(), 0u64, 0u64);
-    while let Some(row) = rows.next()? {
-        let (duration, first): (u32, Option<u32>) = (row.get(0)?, row.get(1)?);
-        durations.push(duration);
-        firsts.extend(first);
-        if let (true, Some(first)) = (row.get(2)?, first) {
-            tokens += row.get::<_, u32>(3).map(u64::from)?;
-            streamed_ms += u64::from(duration.saturating_sub(first));
+    each(conn, what, (what.from_ms, what.to_ms), |row| {
+        if row.outcome != Outcome::Ok as u8 || row.endpoint == Endpoint::CountTokens as u8 {
+            return;
         }
-    }
+        durations.push(row.duration_ms);
+        firsts.extend(row.ttft_ms);
+        if let (true, Some(first)) = (row.stream, row.ttft_ms) {
+            tokens += u64::from(row.tokens_out);
+            streamed_ms += u64::from(row.duration_ms.saturating_sub(first));
+        }
+    })?;
     Ok(Stats {
         totals: total(&whole)?,
         previous: total(&before)?,
@@ -84,7 +80,7 @@ mod tests {
 
     use super::{
         super::{
-            Dims, Outcome, UsageRow,
+            Dims, UsageRow,
             write::tests::{database, insert, row},
         },
         *,

@@ -12,7 +12,9 @@ use rusqlite::{Connection, Row};
 use super::{
     Names,
     names::matching,
-    row::Endpoint,
+    packed::Stored,
+    row::{Endpoint, Outcome},
+    segment::{Mark, Marked, Place, walk},
     write::{BUCKET_SECONDS, Kind},
 };
 
@@ -88,13 +90,29 @@ impl Sums {
     /// The sums of buckets, in the order of their columns.
     pub(super) const BUCKETS: &str = "sum(n), sum(n_err), sum(n_retried), sum(n_unpriced), sum(tok_in), sum(tok_out),
         sum(tok_cache_read), sum(tok_cache_write), sum(tok_reasoning), sum(cost), sum(dur_sum), sum(ttft_sum), sum(ttft_n)";
-    /// The same over the log. Endpoint 3 counts tokens and costs nothing; outcomes 0 and 5 are no failures.
-    const LOG: &str =
-        "sum(attempt = attempts), sum(attempt = attempts AND outcome NOT IN (0, 5)), sum(attempt <> attempts),
-        sum(cost IS NULL AND endpoint <> 3 AND tok_in + tok_out + tok_cache_read + tok_cache_write > 0),
-        sum(tok_in), sum(tok_out), sum(tok_cache_read), sum(tok_cache_write), sum(tok_reasoning), sum(cost),
-        sum(iif(attempt = attempts, dur_ms, 0)), sum(iif(attempt = attempts, ttft_ms, 0)),
-        sum(attempt = attempts AND ttft_ms IS NOT NULL)";
+    /// Adds an attempt.
+    pub(super) fn add(&mut self, row: &Stored<'_>) {
+        let is_final = row.attempt == row.attempts;
+        let failed = Outcome::of(row.outcome.into()).is_none_or(Outcome::is_failure);
+        let used = [row.tokens_in, row.tokens_out, row.tokens_cache_read, row.tokens_cache_write] != [0; 4];
+        // Counting tokens costs nothing.
+        let unpriced = used && row.cost.is_none() && row.endpoint != Endpoint::CountTokens as u8;
+        *self += Self {
+            requests: u64::from(is_final),
+            errors: u64::from(is_final && failed),
+            retried: u64::from(!is_final),
+            unpriced: u64::from(unpriced),
+            tokens_in: row.tokens_in.into(),
+            tokens_out: row.tokens_out.into(),
+            tokens_cache_read: row.tokens_cache_read.into(),
+            tokens_cache_write: row.tokens_cache_write.into(),
+            tokens_reasoning: row.tokens_reasoning.into(),
+            cost: row.cost.unwrap_or(0),
+            duration_ms: if is_final { row.duration_ms.into() } else { 0 },
+            ttft_ms: row.ttft_ms.filter(|_| is_final).map_or(0, u64::from),
+            ttft_n: u64::from(is_final && row.ttft_ms.is_some()),
+        };
+    }
 
     /// Reads 13 columns from `at` on. The sum of no rows is NULL.
     fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
@@ -136,15 +154,26 @@ pub enum By {
 }
 
 impl By {
-    /// Its column in buckets and in the log.
-    fn columns(self) -> (Option<&'static str>, &'static str) {
+    /// Its column in buckets; `None` if they do not know it.
+    fn column(self) -> Option<&'static str> {
         match self {
-            Self::Provider => (Some("conn_id"), "conn_id"),
-            Self::Model => (Some("model"), "coalesce(model_up, model_req)"),
-            Self::Key => (Some("key_id"), "key_id"),
-            Self::Endpoint => (Some("endpoint"), "endpoint"),
-            Self::Alias => (None, "alias"),
-            Self::Client => (None, "client"),
+            Self::Provider => Some("conn_id"),
+            Self::Model => Some("model"),
+            Self::Key => Some("key_id"),
+            Self::Endpoint => Some("endpoint"),
+            Self::Alias | Self::Client => None,
+        }
+    }
+
+    /// Its number in a row of the log.
+    fn of(self, row: &Stored<'_>) -> i64 {
+        match self {
+            Self::Provider => row.provider,
+            Self::Model => row.model_used(),
+            Self::Key => row.key,
+            Self::Endpoint => row.endpoint.into(),
+            Self::Alias => row.alias,
+            Self::Client => row.client,
         }
     }
 }
@@ -220,66 +249,100 @@ impl Group {
 
 /// The sums of all groups that have any, ordered by time and names. Without groups it is one sum, or none.
 pub fn sums(conn: &Connection, what: &Sum) -> rusqlite::Result<Vec<(Group, Sums)>> {
+    let columns: Option<Vec<_>> = what.by.iter().map(|by| by.column()).collect();
     let mut names = Names::default();
     let mut found = BTreeMap::new();
-    let provider = of_provider(conn, what)?;
-    let in_buckets = what.by.iter().all(|by| by.columns().0.is_some());
-    let columns: Vec<_> = what
-        .by
-        .iter()
-        .map(|by| match by.columns() {
-            (Some(column), _) if in_buckets => column,
-            (_, column) => column,
-        })
-        .collect();
-    let select: String = columns.iter().map(|column| format!("{column}, ")).collect();
-    // Constants would be taken for the numbers of columns.
-    let group = if columns.is_empty() { String::new() } else { format!(" GROUP BY {}", columns.join(", ")) };
-    let sql = match in_buckets {
-        true => {
-            let sums = Sums::BUCKETS;
-            format!("SELECT {select}{sums} FROM usage_bucket WHERE start >= ?1 AND start < ?2{provider}{group}")
+    let add = |start: i64, ids: &[i64], sums: Sums| -> rusqlite::Result<()> {
+        if sums == Sums::default() {
+            return Ok(());
         }
-        false => {
-            let sums = Sums::LOG;
-            format!("SELECT {select}{sums} FROM request_log WHERE ts_ms >= ?1 AND ts_ms < ?2{provider}{group}")
+        let mut group = Group { start_ms: what.step.map(|_| start), ..Group::default() };
+        for (by, id) in what.by.iter().zip(ids) {
+            let name = match by {
+                By::Endpoint => Endpoint::of(*id).map(|endpoint| endpoint.name().into()),
+                _ => names.of(conn, Some(*id))?,
+            };
+            group.set(*by, name);
         }
+        *found.entry(group).or_insert_with(Sums::default) += sums;
+        Ok(())
     };
-    let mut select = conn.prepare(&sql)?;
-    for (start, end) in intervals(what) {
-        let bounds = match in_buckets {
-            // A bucket counts if it begins before the end, also within the same second.
-            true => {
-                [start.div_euclid(1_000 * BUCKET_SECONDS) * BUCKET_SECONDS, end.saturating_add(999).div_euclid(1_000)]
-            }
-            false => [start, end],
-        };
-        let mut rows = select.query(bounds)?;
-        while let Some(row) = rows.next()? {
-            let sums = Sums::read(row, what.by.len())?;
-            if sums == Sums::default() {
-                continue;
-            }
-            let mut group = Group { start_ms: what.step.map(|_| start), ..Group::default() };
-            for (at, by) in what.by.iter().enumerate() {
-                let id: Option<i64> = row.get(at)?;
-                let name = match by {
-                    By::Endpoint => id.and_then(Endpoint::of).map(|endpoint| endpoint.name().into()),
-                    _ => names.of(conn, id)?,
-                };
-                group.set(*by, name);
-            }
-            *found.entry(group).or_insert_with(Sums::default) += sums;
-        }
+    match columns {
+        Some(columns) => of_buckets(conn, what, &columns, add)?,
+        None => of_log(conn, what, add)?,
     }
     Ok(found.into_iter().collect())
 }
 
-/// The condition of a provider, if there is one: ` AND …`.
-pub(super) fn of_provider(conn: &Connection, what: &Sum) -> rusqlite::Result<String> {
-    let Some(provider) = &what.provider else { return Ok(String::new()) };
-    let ids: Vec<_> = matching(conn, Kind::Provider, provider)?.iter().map(i64::to_string).collect();
-    Ok(format!(" AND conn_id IN ({})", ids.join(",")))
+/// Tells the sums of buckets with the begin of their interval and the numbers of their groups.
+fn of_buckets(
+    conn: &Connection,
+    what: &Sum,
+    columns: &[&str],
+    mut tell: impl FnMut(i64, &[i64], Sums) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let select: String = columns.iter().map(|column| format!("{column}, ")).collect();
+    // Constants would be taken for the numbers of columns.
+    let group = if columns.is_empty() { String::new() } else { format!(" GROUP BY {}", columns.join(", ")) };
+    let provider = match providers(conn, what)? {
+        Some(ids) => format!(" AND conn_id IN ({})", ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",")),
+        None => String::new(),
+    };
+    let sums = Sums::BUCKETS;
+    let sql = format!("SELECT {select}{sums} FROM usage_bucket WHERE start >= ?1 AND start < ?2{provider}{group}");
+    let mut select = conn.prepare(&sql)?;
+    for (start, end) in intervals(what) {
+        // A bucket counts if it begins before the end, also within the same second.
+        let from = start.div_euclid(1_000 * BUCKET_SECONDS) * BUCKET_SECONDS;
+        let mut rows = select.query([from, end.saturating_add(999).div_euclid(1_000)])?;
+        while let Some(row) = rows.next()? {
+            let ids: Vec<i64> = (0..columns.len()).map(|at| row.get(at)).collect::<Result<_, _>>()?;
+            tell(start, &ids, Sums::read(row, columns.len())?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The same of the log.
+fn of_log(
+    conn: &Connection,
+    what: &Sum,
+    mut tell: impl FnMut(i64, &[i64], Sums) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let intervals = intervals(what);
+    let (Some((from, _)), Some((_, to))) = (intervals.first(), intervals.last()) else { return Ok(()) };
+    let mut found: BTreeMap<(i64, Vec<i64>), Sums> = BTreeMap::new();
+    each(conn, what, (*from, *to), |row| {
+        let at = intervals.partition_point(|(start, _)| *start <= row.ts_ms).saturating_sub(1);
+        let ids = what.by.iter().map(|by| by.of(row)).collect();
+        found.entry((intervals[at].0, ids)).or_default().add(row);
+    })?;
+    found.into_iter().try_for_each(|((start, ids), sums)| tell(start, &ids, sums))
+}
+
+/// Shows the rows of the log in a span of time, in Unix milliseconds, that `what` wants.
+pub(super) fn each(
+    conn: &Connection,
+    what: &Sum,
+    (from, to): (i64, i64),
+    mut visit: impl FnMut(&Stored<'_>),
+) -> rusqlite::Result<()> {
+    let providers = providers(conn, what)?;
+    let mut marked = Marked::default();
+    if let Some(ids) = &providers {
+        marked.any(ids.iter().map(|id| Mark::Dim(*id)));
+    }
+    walk(conn, Place::Times(from, to), &marked, |row, _| {
+        if providers.as_ref().is_none_or(|ids| ids.contains(&row.provider)) {
+            visit(row);
+        }
+        Ok(())
+    })
+}
+
+/// The numbers of the providers that are wanted; `None` if all are.
+fn providers(conn: &Connection, what: &Sum) -> rusqlite::Result<Option<Vec<i64>>> {
+    what.provider.as_ref().map(|provider| matching(conn, Kind::Provider, provider)).transpose()
 }
 
 /// The intervals of an answer, in Unix milliseconds; the first one begins at the step that holds `from`.
@@ -359,11 +422,17 @@ pub fn first_ms(conn: &Connection) -> rusqlite::Result<Option<i64>> {
 
 /// When a provider was last asked, in Unix milliseconds.
 pub fn last_seen(conn: &Connection, provider: &str) -> rusqlite::Result<Option<i64>> {
+    let ids = matching(conn, Kind::Provider, provider)?;
+    let mut marked = Marked::default();
+    marked.any(ids.iter().map(|id| Mark::Dim(*id)));
     let mut last = None;
-    for id in matching(conn, Kind::Provider, provider)? {
-        let mut select = conn.prepare_cached("SELECT max(ts_ms) FROM request_log WHERE conn_id = ?1")?;
-        last = last.max(select.query_row([id], |row| row.get(0))?);
-    }
+    walk(conn, Place::Times(i64::MIN, i64::MAX), &marked, |row, floor| {
+        if ids.contains(&row.provider) && last < Some(row.ts_ms) {
+            last = Some(row.ts_ms);
+            *floor = row.ts_ms;
+        }
+        Ok(())
+    })?;
     Ok(last)
 }
 
@@ -406,12 +475,7 @@ mod tests {
                 ..row(HOUR)
             }),
             other(UsageRow { attempt: 2, attempts: 2, cost: None, client: None, ..row(HOUR + 1) }),
-            UsageRow {
-                outcome: super::super::Outcome::Timeout,
-                ttft_ms: None,
-                alias: Some("fast".into()),
-                ..row(2 * HOUR)
-            },
+            UsageRow { outcome: Outcome::Timeout, ttft_ms: None, alias: Some("fast".into()), ..row(2 * HOUR) },
         ];
         insert(&mut conn, &mut Dims::default(), &rows);
         conn

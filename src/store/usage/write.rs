@@ -7,10 +7,7 @@ use std::{
 
 use rusqlite::{Transaction, params};
 
-use super::{
-    UsageRow,
-    row::{Endpoint, dialect_code},
-};
+use super::{Sums, UsageRow, packed::Stored, row::dialect_code, segment::Segment};
 
 /// Values of one kind that get a number; what comes later is `other`. A caller can invent model names.
 const DIM_ROWS: usize = 10_000;
@@ -38,6 +35,8 @@ const KINDS: usize = 6;
 #[derive(Debug, Default)]
 pub(crate) struct Dims {
     known: [HashMap<Arc<str>, i64>; KINDS],
+    /// The texts of the row before, by column: most rows are like it.
+    before: [Option<(Arc<str>, i64)>; 6],
     loaded: bool,
 }
 
@@ -80,79 +79,85 @@ impl Dims {
         Ok(id)
     }
 
-    pub(super) fn some(
-        &mut self,
-        tx: &Transaction<'_>,
-        kind: Kind,
-        value: Option<&str>,
-    ) -> rusqlite::Result<Option<i64>> {
-        value.filter(|value| !value.is_empty()).map(|value| self.id(tx, kind, value)).transpose()
+    /// The number of `value`; 0 if it is empty.
+    pub(super) fn some(&mut self, tx: &Transaction<'_>, kind: Kind, value: &str) -> rusqlite::Result<i64> {
+        if value.is_empty() { Ok(0) } else { self.id(tx, kind, value) }
+    }
+
+    /// The numbers of a row's texts: key, provider, requested and used model, alias, client; 0 for those that it has not.
+    fn of(&mut self, tx: &Transaction<'_>, row: &UsageRow) -> rusqlite::Result<[i64; 6]> {
+        let texts = [
+            (Kind::Key, row.key.as_ref()),
+            (Kind::Provider, row.provider.as_ref()),
+            (Kind::Model, Some(&row.model_requested)),
+            (Kind::Model, row.model.as_ref()),
+            (Kind::Alias, row.alias.as_ref()),
+            (Kind::Client, row.client.as_ref()),
+        ];
+        let mut ids = [0; 6];
+        for (column, (kind, text)) in texts.into_iter().enumerate() {
+            let Some(text) = text else { continue };
+            ids[column] = match &self.before[column] {
+                Some((before, id)) if before == text => *id,
+                _ => {
+                    let id = self.some(tx, kind, text)?;
+                    self.before[column] = Some((text.clone(), id));
+                    id
+                }
+            };
+        }
+        Ok(ids)
     }
 }
 
 /// Writes `rows` into the log and into their buckets. After an error, or if `tx` is not committed, `dims` has to
 /// [`forget`](Dims::forget).
 pub(crate) fn write(tx: &Transaction<'_>, dims: &mut Dims, rows: &[UsageRow]) -> rusqlite::Result<()> {
-    let mut log = tx.prepare_cached(
-        "INSERT INTO request_log (ts_ms, request_id, session_id, key_id, conn_id, model_req, model_up, alias, client,
-             client_ip, dialect_in, dialect_up, endpoint, stream, attempt, attempts, status, outcome, error, tok_in,
-             tok_out, tok_cache_read, tok_cache_write, tok_cache_write_1h, tok_reasoning, usage_est, cost, ttft_ms,
-             dur_ms, added_us, bytes_in, bytes_out)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-             ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
-    )?;
+    let mut log = Segment::last(tx)?;
     let mut sums: BTreeMap<Bucket, Sums> = BTreeMap::new();
     for row in rows {
-        let key = dims.some(tx, Kind::Key, row.key.as_deref())?;
-        let provider = dims.some(tx, Kind::Provider, row.provider.as_deref())?;
-        let requested = dims.some(tx, Kind::Model, Some(&row.model_requested))?;
-        let model = dims.some(tx, Kind::Model, row.model.as_deref())?;
-        let alias = dims.some(tx, Kind::Alias, row.alias.as_deref())?;
-        let client = dims.some(tx, Kind::Client, row.client.as_deref())?;
-        let error = row.error.as_deref().map(|error| short(error, UsageRow::ERROR_BYTES_MAX));
-        log.execute(params![
-            row.ts_ms,
-            &*row.request_id,
-            row.session.as_deref().map(|session| short(session, DIM_BYTES)),
+        let [key, provider, requested, model, alias, client] = dims.of(tx, row)?;
+        let stored = Stored {
+            id: log.next_id(),
+            ts_ms: row.ts_ms,
+            request_id: &row.request_id,
+            session: row.session.as_deref().map(|session| short(session, DIM_BYTES)),
             key,
             provider,
             requested,
             model,
             alias,
             client,
-            row.client_ip.map(|ip| ip.to_string()),
-            dialect_code(row.dialect),
-            row.dialect_upstream.map(dialect_code),
-            row.endpoint as u8,
-            row.stream,
-            row.attempt,
-            row.attempts,
-            row.status,
-            row.outcome as u8,
-            error,
-            row.tokens_in,
-            row.tokens_out,
-            row.tokens_cache_read,
-            row.tokens_cache_write,
-            row.tokens_cache_write_1h,
-            row.tokens_reasoning,
-            row.estimated,
-            row.cost,
-            row.ttft_ms,
-            row.duration_ms,
-            row.added_us,
-            row.bytes_in,
-            clamped(row.bytes_out),
-        ])?;
-        let bucket = Bucket {
-            start: row.ts_ms.div_euclid(1000 * BUCKET_SECONDS) * BUCKET_SECONDS,
-            provider: provider.unwrap_or(0),
-            model: model.or(requested).unwrap_or(0),
-            key: key.unwrap_or(0),
+            client_ip: row.client_ip,
+            dialect: dialect_code(row.dialect),
+            dialect_upstream: row.dialect_upstream.map_or(0, dialect_code),
             endpoint: row.endpoint as u8,
+            outcome: row.outcome as u8,
+            stream: row.stream,
+            attempt: row.attempt,
+            attempts: row.attempts,
+            status: row.status,
+            error: row.error.as_deref().map(|error| short(error, UsageRow::ERROR_BYTES_MAX)),
+            tokens_in: row.tokens_in,
+            tokens_out: row.tokens_out,
+            tokens_cache_read: row.tokens_cache_read,
+            tokens_cache_write: row.tokens_cache_write,
+            tokens_cache_write_1h: row.tokens_cache_write_1h,
+            tokens_reasoning: row.tokens_reasoning,
+            estimated: row.estimated,
+            cost: row.cost,
+            ttft_ms: row.ttft_ms,
+            duration_ms: row.duration_ms,
+            added_us: row.added_us,
+            bytes_in: row.bytes_in,
+            bytes_out: row.bytes_out,
         };
-        sums.entry(bucket).or_default().add(row);
+        log.add(tx, &stored)?;
+        let start = row.ts_ms.div_euclid(1000 * BUCKET_SECONDS) * BUCKET_SECONDS;
+        let bucket = Bucket { start, provider, model: stored.model_used(), key, endpoint: stored.endpoint };
+        sums.entry(bucket).or_default().add(&stored);
     }
+    log.save(tx)?;
     put(tx, &sums)
 }
 
@@ -178,43 +183,6 @@ struct Bucket {
     endpoint: u8,
 }
 
-/// The sums of some rows.
-#[derive(Debug, Default)]
-struct Sums {
-    n: i64,
-    failed: i64,
-    retried: i64,
-    unpriced: i64,
-    tokens_in: i64,
-    tokens_out: i64,
-    tokens_cache_read: i64,
-    tokens_cache_write: i64,
-    tokens_reasoning: i64,
-    cost: i64,
-    duration: i64,
-    ttft: i64,
-    ttft_n: i64,
-}
-
-impl Sums {
-    fn add(&mut self, row: &UsageRow) {
-        let is_final = row.is_final();
-        self.n += i64::from(is_final);
-        self.failed += i64::from(is_final && row.outcome.is_failure());
-        self.retried += i64::from(!is_final);
-        self.unpriced += i64::from(is_unpriced(row));
-        self.tokens_in += i64::from(row.tokens_in);
-        self.tokens_out += i64::from(row.tokens_out);
-        self.tokens_cache_read += i64::from(row.tokens_cache_read);
-        self.tokens_cache_write += i64::from(row.tokens_cache_write);
-        self.tokens_reasoning += i64::from(row.tokens_reasoning);
-        self.cost = self.cost.saturating_add(row.cost.unwrap_or(0));
-        self.duration += if is_final { i64::from(row.duration_ms) } else { 0 };
-        self.ttft += row.ttft_ms.filter(|_| is_final).map_or(0, i64::from);
-        self.ttft_n += i64::from(is_final && row.ttft_ms.is_some());
-    }
-}
-
 /// Adds the sums of a batch to their buckets: most rows of a batch share one, which is then written once.
 fn put(tx: &Transaction<'_>, sums: &BTreeMap<Bucket, Sums>) -> rusqlite::Result<()> {
     let mut bucket = tx.prepare_cached(&format!(
@@ -228,33 +196,22 @@ fn put(tx: &Transaction<'_>, sums: &BTreeMap<Bucket, Sums>) -> rusqlite::Result<
             at.model,
             at.key,
             at.endpoint,
-            sums.n,
-            sums.failed,
-            sums.retried,
-            sums.unpriced,
-            sums.tokens_in,
-            sums.tokens_out,
-            sums.tokens_cache_read,
-            sums.tokens_cache_write,
-            sums.tokens_reasoning,
+            sums.requests as i64,
+            sums.errors as i64,
+            sums.retried as i64,
+            sums.unpriced as i64,
+            sums.tokens_in as i64,
+            sums.tokens_out as i64,
+            sums.tokens_cache_read as i64,
+            sums.tokens_cache_write as i64,
+            sums.tokens_reasoning as i64,
             sums.cost,
-            sums.duration,
-            sums.ttft,
-            sums.ttft_n,
+            sums.duration_ms as i64,
+            sums.ttft_ms as i64,
+            sums.ttft_n as i64,
         ])?;
     }
     Ok(())
-}
-
-/// Whether a row used tokens that nobody knows the price of.
-pub(super) fn is_unpriced(row: &UsageRow) -> bool {
-    let used = row.tokens_in > 0 || row.tokens_out > 0 || row.tokens_cache_read > 0 || row.tokens_cache_write > 0;
-    used && row.cost.is_none() && row.endpoint != Endpoint::CountTokens
-}
-
-/// SQLite's integers are signed.
-fn clamped(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// The longest beginning of `text` within `limit` bytes that ends with a whole character.
@@ -269,7 +226,7 @@ pub(super) mod tests {
     use rusqlite::Connection;
 
     use super::{
-        super::{Outcome, SCHEMA},
+        super::{Endpoint, Filter, Names, Outcome, SCHEMA, SEGMENTS, list, pack_log},
         *,
     };
 
@@ -313,9 +270,23 @@ pub(super) mod tests {
 
     /// A database in memory with the tables of usage.
     pub(in super::super) fn database() -> Connection {
-        let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch(SCHEMA).unwrap();
+        let mut conn = Connection::open_in_memory().unwrap();
+        tables(&mut conn);
         conn
+    }
+
+    /// Makes the tables of usage.
+    pub(in super::super) fn tables(conn: &mut Connection) {
+        conn.execute_batch(&[SCHEMA, SEGMENTS].concat()).unwrap();
+        let tx = conn.transaction().unwrap();
+        pack_log(&tx).unwrap();
+        tx.commit().unwrap();
+    }
+
+    /// The log, oldest first.
+    fn listed(conn: &Connection) -> Vec<UsageRow> {
+        let page = list(conn, &mut Names::default(), &Filter::default(), None, 1_000).unwrap();
+        page.rows.into_iter().rev().map(|logged| logged.row).collect()
     }
 
     /// Writes rows in one transaction.
@@ -348,8 +319,8 @@ pub(super) mod tests {
         let unpriced = UsageRow { cost: None, ttft_ms: None, ..row(2) };
         let rows = [failed, UsageRow { attempt: 2, attempts: 2, ..row(1) }, unpriced];
         insert(&mut conn, &mut Dims::default(), &rows);
-        assert_eq!(number(&conn, "SELECT count(*) FROM request_log"), 3);
-        assert_eq!(number(&conn, "SELECT length(CAST(error AS BLOB)) FROM request_log WHERE status = 503"), 512);
+        assert_eq!(number(&conn, "SELECT coalesce(sum(n), 0) FROM log_segment"), 3);
+        assert_eq!(listed(&conn)[0].error.as_deref().map(str::len), Some(512));
         let sums: Vec<i64> = conn
             .query_row("SELECT * FROM usage_bucket", [], |row| (0..18).map(|column| row.get(column)).collect())
             .unwrap();
@@ -383,8 +354,7 @@ pub(super) mod tests {
         drop(tx);
         dims.forget();
         insert(&mut conn, &mut dims, &[other]);
-        let named = "SELECT count(*) FROM request_log JOIN dim ON dim.id = conn_id WHERE ts_ms = 3 AND value = 'other'";
-        assert_eq!((number(&conn, texts), number(&conn, named)), (6, 1));
+        assert_eq!((number(&conn, texts), listed(&conn)[3].provider.as_deref()), (6, Some("other")));
     }
 
     #[test]
@@ -395,8 +365,8 @@ pub(super) mod tests {
         insert(&mut conn, &mut Dims::default(), &rows);
         // "other" itself is the one beyond.
         assert_eq!(number(&conn, "SELECT count(*) FROM dim WHERE kind = 3") as usize, DIM_ROWS + 1);
-        let other = "SELECT count(*) FROM request_log JOIN dim ON dim.id = model_req WHERE value = 'other'";
-        assert_eq!(number(&conn, other), 50);
+        let filter = Filter { model: Some(OTHER.to_owned()), ..Filter::default() };
+        assert_eq!(list(&conn, &mut Names::default(), &filter, None, 1_000).unwrap().rows.len(), 50);
         let long = UsageRow { provider: Some("x".repeat(1000).into()), ..row(0) };
         insert(&mut conn, &mut Dims::default(), &[long]);
         assert_eq!(number(&conn, "SELECT max(length(value)) FROM dim") as usize, DIM_BYTES);
