@@ -31,7 +31,7 @@ fn a_database_is_checked_backed_up_restored_and_vacuumed() {
         assert!(bad(args).contains("there is no database yet"), "{args:?}");
     }
     assert!(good(&["db", "migrate", "--dry-run"]).contains("CREATE TABLE providers"));
-    assert!(good(&["db", "migrate"]).contains("1 step applied"));
+    assert!(good(&["db", "migrate"]).contains("2 steps applied"));
     assert_eq!(good(&["db", "migrate", "--dry-run"]), "nothing is pending");
     assert_eq!(good(&["db", "check"]), "the database is sound");
     assert_eq!(good(&["db", "backups"]), "there are no backups");
