@@ -34,7 +34,7 @@ pub(super) const COMMANDS: usize = 256;
 const TURN: usize = 16;
 /// Usage rows per transaction: a few milliseconds of work, for which commands wait.
 const BATCH: usize = 4_096;
-/// Room for rows that is kept between batches.
+/// Room for rows that is kept after a batch as small as this.
 const BATCH_KEPT: usize = 256;
 /// How long the first row of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(50);
@@ -298,7 +298,8 @@ impl Writer {
                 self.keep_up();
                 continue;
             }
-            let wake = self.flush_at.into_iter().chain(self.upkeep.due()).min();
+            let look = self.flush_at.filter(|_| self.held.len() < BATCH).map(|at| at.min(Instant::now() + GATHER));
+            let wake = look.or(self.flush_at).into_iter().chain(self.upkeep.due()).min();
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
@@ -313,7 +314,7 @@ impl Writer {
                 }
                 // The turn begins anew with what is due now.
                 Some(()) = self.upkeep.told() => {}
-                () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {}
+                () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => self.look(),
             }
         }
         self.finish().await;
@@ -324,6 +325,28 @@ impl Writer {
         let soon = Instant::now() + GATHER;
         self.flush_at = self.flushed.map(|last| last + PAUSE).max(Some(soon));
         self.count_held();
+    }
+
+    /// Takes what has come while the batch waits: the queue's memory is used again while it is warm.
+    fn look(&mut self) {
+        if self.flush_at.is_none() {
+            return;
+        }
+        self.take();
+        self.count_held();
+        if self.held.len() >= BATCH && self.gauges.trouble().is_none() {
+            self.flush_at = Some(Instant::now());
+        }
+    }
+
+    /// Fills the batch from the queue.
+    fn take(&mut self) {
+        while self.held.len() < BATCH {
+            match self.rows.try_recv() {
+                Ok(row) => self.held.push(row),
+                Err(_) => break,
+            }
+        }
     }
 
     fn count_held(&self) {
@@ -402,12 +425,7 @@ impl Writer {
 
     /// Writes one batch, or keeps it for later.
     fn flush(&mut self) {
-        while self.held.len() < BATCH {
-            match self.rows.try_recv() {
-                Ok(row) => self.held.push(row),
-                Err(_) => break,
-            }
-        }
+        self.take();
         if self.held.is_empty() {
             self.flush_at = None;
             return;
@@ -432,8 +450,12 @@ impl Writer {
             Ok(()) => {
                 self.gauges.batch.store(rows.len() as u64, Ordering::Relaxed);
                 self.gauges.since.store(0, Ordering::Relaxed);
+                // Under load the room is needed again: fresh memory costs more than all the rest of a row.
+                let idle = rows.len() <= BATCH_KEPT;
                 rows.clear();
-                rows.shrink_to(BATCH_KEPT);
+                if idle {
+                    rows.shrink_to(BATCH_KEPT);
+                }
                 self.backoff = BACKOFF.0;
                 let now = Instant::now();
                 self.flushed = Some(now);
