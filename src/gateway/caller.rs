@@ -77,10 +77,14 @@ pub(super) fn caller(headers: &Headers) -> Caller {
         if !matches!(name.len(), 10 | 12 | 18 | 24) {
             continue;
         }
+        let is_agent = name.eq_ignore_ascii_case(AGENT.as_bytes());
+        if !is_agent && (caller.session.is_some() || !is_session(name)) {
+            continue;
+        }
         let Ok(text) = std::str::from_utf8(value) else { continue };
-        if name.eq_ignore_ascii_case(AGENT.as_bytes()) {
+        if is_agent {
             caller.family = family(text);
-        } else if caller.session.is_none() && is_session(name) {
+        } else {
             caller.session = Some(text).filter(|id| !id.is_empty() && id.len() <= WORD_BYTES).map(Arc::from);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   rows  = base number (8) base time (8) row*
-//!   row   = flags (2) dialects, endpoint, outcome (4) number - base, time - base, texts and numbers
+//!   row   = flags (2) dialects, endpoint, outcome (4) number - base, time - base, numbers, texts
 //! ```
 //!
 //! Whole numbers are LEB128, those that may be negative zigzag before; the two of the beginning are little-endian. What is
@@ -12,6 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Length of the two bases.
 const BASE_BYTES: usize = 16;
+/// Most bytes of a row without its texts: six, an address, ten numbers of ten bytes (of 64 bits) and eleven of five,
+/// two of three, and a length of ten.
+const NUMBERS_BYTES: usize = 6 + 16 + 10 * 10 + 11 * 5 + 2 * 3 + 10;
 
 const STREAM: u16 = 1;
 const ESTIMATED: u16 = 1 << 1;
@@ -105,23 +108,23 @@ pub(super) fn put(out: &mut Vec<u8>, row: &Stored<'_>) {
         (row.added_us.is_some(), ADDED),
         (single, SINGLE),
     ];
-    let flags = flags.iter().fold(0, |all, (set, flag)| if *set { all | flag } else { all });
-    out.extend_from_slice(&flags.to_le_bytes());
-    out.extend_from_slice(&[row.dialect, row.dialect_upstream, row.endpoint, row.outcome]);
-    number(out, zigzag(row.id.wrapping_sub(id)));
-    number(out, zigzag(row.ts_ms.wrapping_sub(ts_ms)));
-    text(out, row.request_id);
+    let flags = flags.iter().fold(0u16, |all, (set, flag)| if *set { all | flag } else { all });
+    let [low, high] = flags.to_le_bytes();
+    let mut numbers = Numbers { bytes: [0; NUMBERS_BYTES], length: 0 };
+    numbers.bytes(&[low, high, row.dialect, row.dialect_upstream, row.endpoint, row.outcome]);
+    numbers.put(zigzag(row.id.wrapping_sub(id)));
+    numbers.put(zigzag(row.ts_ms.wrapping_sub(ts_ms)));
     for id in [row.key, row.provider, row.requested, row.model, row.alias, row.client] {
-        number(out, id as u64);
+        numbers.put(id as u64);
     }
     match row.client_ip {
-        Some(IpAddr::V4(ip)) => out.extend_from_slice(&ip.octets()),
-        Some(IpAddr::V6(ip)) => out.extend_from_slice(&ip.octets()),
+        Some(IpAddr::V4(ip)) => numbers.bytes(&ip.octets()),
+        Some(IpAddr::V6(ip)) => numbers.bytes(&ip.octets()),
         None => {}
     }
     if !single {
-        number(out, u64::from(row.attempt));
-        number(out, u64::from(row.attempts));
+        numbers.put(u64::from(row.attempt));
+        numbers.put(u64::from(row.attempts));
     }
     let counts = [
         u32::from(row.status),
@@ -135,17 +138,46 @@ pub(super) fn put(out: &mut Vec<u8>, row: &Stored<'_>) {
         row.bytes_in,
     ];
     for count in counts {
-        number(out, u64::from(count));
+        numbers.put(u64::from(count));
     }
-    number(out, row.bytes_out);
+    numbers.put(row.bytes_out);
     if let Some(cost) = row.cost {
-        number(out, zigzag(cost));
+        numbers.put(zigzag(cost));
     }
     for count in [row.ttft_ms, row.added_us].into_iter().flatten() {
-        number(out, u64::from(count));
+        numbers.put(u64::from(count));
     }
+    numbers.put(row.request_id.len() as u64);
+    out.extend_from_slice(&numbers.bytes[..numbers.length]);
+    out.extend_from_slice(row.request_id.as_bytes());
     for own in [row.session, row.error].into_iter().flatten() {
-        text(out, own);
+        let mut length = Numbers { bytes: [0; NUMBERS_BYTES], length: 0 };
+        length.put(own.len() as u64);
+        out.extend_from_slice(&length.bytes[..length.length]);
+        out.extend_from_slice(own.as_bytes());
+    }
+}
+
+/// Everything of a row but its texts, before it is appended at once. There is room for the largest of each.
+struct Numbers {
+    bytes: [u8; NUMBERS_BYTES],
+    length: usize,
+}
+
+impl Numbers {
+    fn put(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.bytes[self.length] = number as u8 | 0x80;
+            self.length += 1;
+            number >>= 7;
+        }
+        self.bytes[self.length] = number as u8;
+        self.length += 1;
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
     }
 }
 
@@ -160,19 +192,6 @@ fn zigzag(number: i64) -> u64 {
 
 fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
-}
-
-fn number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn text(out: &mut Vec<u8>, text: &str) {
-    number(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
 }
 
 /// The rows in some bytes, in the order in which they were put there. Ends with the first one that cannot be read.
@@ -198,7 +217,6 @@ impl<'a> Rows<'a> {
         let [dialect, dialect_upstream, endpoint, outcome] = self.bytes()?;
         let id = self.id.wrapping_add(unzigzag(self.number()?));
         let ts_ms = self.ts_ms.wrapping_add(unzigzag(self.number()?));
-        let request_id = self.text()?;
         let [key, provider, requested, model, alias, client] = self.numbers()?.map(|id| id as i64);
         let client_ip = if has(IP_V4) {
             Some(Ipv4Addr::from(self.bytes::<4>()?).into())
@@ -215,7 +233,6 @@ impl<'a> Rows<'a> {
         Some(Stored {
             id,
             ts_ms,
-            request_id,
             key,
             provider,
             requested,
@@ -244,6 +261,7 @@ impl<'a> Rows<'a> {
             cost: if has(COST) { Some(unzigzag(self.number()?)) } else { None },
             ttft_ms: if has(TTFT) { Some(count(self.number()?)?) } else { None },
             added_us: if has(ADDED) { Some(count(self.number()?)?) } else { None },
+            request_id: self.text()?,
             session: if has(SESSION) { Some(self.text()?) } else { None },
             error: if has(ERROR) { Some(self.text()?) } else { None },
         })
