@@ -302,7 +302,8 @@ fn is_of_connection(error: &std::io::Error) -> bool {
 
 /// Serves one connection to its end.
 pub(crate) async fn connection<H: Handler>(io: Accepted, peer: SocketAddr, shared: Arc<Shared>, handler: Arc<H>) {
-    let mut conn = Conn::new(io, peer, Arc::clone(&shared));
+    // In a box: it moves into the future that serves it, and would have its place in both.
+    let mut conn = Box::new(Conn::new(io, peer, Arc::clone(&shared)));
     match conn.sniff().await {
         Sniffed::Nothing => {}
         Sniffed::Http1 => conn.serve(&*handler).await,

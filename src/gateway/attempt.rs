@@ -209,39 +209,63 @@ pub(super) async fn attempt<'a>(
 ) -> Outcome<'a> {
     let mut riders = Riders::Sent;
     loop {
-        let prepared = match prepare(exchange, candidate, settings, riders) {
-            Ok(prepared) => prepared,
-            Err(error) => return Err((call, Failure::judged(error))),
-        };
-        let Prepared { request, speed, context, dropped, stream } = prepared;
-        let sent = tokio::select! {
-            biased;
-            sent = client.send(request) => sent,
-            // Dropping the other future closes the upstream's connection, or resets its stream.
-            () = call.gone() => return Ok(()),
-        };
-        let response = match sent {
-            Ok(response) => response,
-            Err(error) => return Err((call, Failure::wire(&error))),
-        };
-        if response.head.status.is_success() {
-            // In a box: it moves through several futures, and stays as long as a stream does.
-            let answer =
-                Box::new(relay::Answer { response, speed, context, dropped, stream, candidate, attempts, settings });
-            return relay::relay(call, exchange, answer).await;
+        match ask(&mut call, exchange, candidate, attempts, client, settings, riders).await {
+            Asked::Answered(answer) => return relay::relay(call, exchange, answer).await,
+            Asked::Left => return Ok(()),
+            // The model or the account has changed since the signatures were made: once more without them, and without
+            // the reasoning that is worth nothing unsigned.
+            Asked::Failed(failure) if riders == Riders::Sent && refuses_signature(&failure) => {
+                riders = Riders::Stripped;
+            }
+            Asked::Failed(failure) => return Err((call, *failure)),
         }
-        let failure = tokio::select! {
-            biased;
-            failure = refused(response, exchange, candidate) => failure,
-            () = call.gone() => return Ok(()),
-        };
-        // The model or the account has changed since the signatures were made: once more without them, and without the
-        // reasoning that is worth nothing unsigned.
-        if riders == Riders::Sent && refuses_signature(&failure) {
-            riders = Riders::Stripped;
-            continue;
-        }
-        return Err((call, failure));
+    }
+}
+
+/// What came of asking. In boxes: what it holds moves through several futures, and an answer stays as long as a stream does.
+enum Asked<'c> {
+    /// A good answer has begun.
+    Answered(Box<relay::Answer<'c>>),
+    /// The client left.
+    Left,
+    /// It did not come to an answer, or to no good one.
+    Failed(Box<Failure>),
+}
+
+/// Sends the request and waits for the head of its answer. A future of its own, so that a stream that is relayed has no room
+/// for what only this needs.
+async fn ask<'c>(
+    call: &mut Call<'_, Fresh>,
+    exchange: &Exchange,
+    candidate: &'c Candidate,
+    attempts: usize,
+    client: &Client,
+    settings: &'c Settings,
+    riders: Riders,
+) -> Asked<'c> {
+    let prepared = match prepare(exchange, candidate, settings, riders) {
+        Ok(prepared) => prepared,
+        Err(error) => return Asked::Failed(Box::new(Failure::judged(error))),
+    };
+    let Prepared { request, speed, context, dropped, stream } = prepared;
+    let sent = tokio::select! {
+        biased;
+        sent = client.send(request) => sent,
+        // Dropping the other future closes the upstream's connection, or resets its stream.
+        () = call.gone() => return Asked::Left,
+    };
+    let response = match sent {
+        Ok(response) => response,
+        Err(error) => return Asked::Failed(Box::new(Failure::wire(&error))),
+    };
+    if response.head.status.is_success() {
+        let answer = relay::Answer { response, speed, context, dropped, stream, candidate, attempts, settings };
+        return Asked::Answered(Box::new(answer));
+    }
+    tokio::select! {
+        biased;
+        failure = refused(response, exchange, candidate) => Asked::Failed(Box::new(failure)),
+        () = call.gone() => Asked::Left,
     }
 }
 

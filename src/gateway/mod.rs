@@ -239,7 +239,20 @@ impl Gateway {
     }
 
     /// Chat, completion or token count: everything that has a body with a model in it.
-    async fn chat(&self, mut call: Call<'_, Fresh>, request: Incoming, snapshot: &Snapshot) {
+    async fn chat(&self, call: Call<'_, Fresh>, request: Incoming, snapshot: &Snapshot) {
+        // Futures of their own: one that streams has no room for what only the beginning needs.
+        if let Some((call, exchange)) = self.open(call, request, snapshot).await {
+            self.answer(call, exchange, snapshot).await;
+        }
+    }
+
+    /// Reads the request; one that cannot be understood is answered.
+    async fn open<'a>(
+        &self,
+        mut call: Call<'a, Fresh>,
+        request: Incoming,
+        snapshot: &Snapshot,
+    ) -> Option<(Call<'a, Fresh>, Box<Exchange>)> {
         let shared = &*self.shared;
         let mut ledger = Ledger::open(&shared.metrics, request.dialect, self.record(&call, &request, snapshot));
         let Incoming { head, dialect, path, ask, id, key } = request;
@@ -254,7 +267,8 @@ impl Gateway {
             Ok(both) => both,
             Err(error) => {
                 ledger.fault(&error);
-                return reply::error(call, dialect, &error, &id).await;
+                reply::error(call, dialect, &error, &id).await;
+                return None;
             }
         };
         let mut exchange = Box::new(Exchange {
@@ -278,22 +292,27 @@ impl Gateway {
             ledger,
         });
         exchange.begin(snapshot);
-        let mut candidates = match snapshot.catalog.plan(&exchange.model, &shared.health, exchange.complete) {
+        Some((call, exchange))
+    }
+
+    /// Finds out who may be asked, and has them asked.
+    async fn answer(&self, call: Call<'_, Fresh>, mut exchange: Box<Exchange>, snapshot: &Snapshot) {
+        let mut candidates = match snapshot.catalog.plan(&exchange.model, &self.shared.health, exchange.complete) {
             Ok(candidates) => candidates,
             Err(miss) => {
                 let kind = if miss.disabled { ErrorKind::Permission } else { ErrorKind::NotFound };
                 let mut error = ApiError::new(kind, miss.message);
                 error.param = Some("model".to_owned());
                 exchange.ledger.fault(&error);
-                return reply::error(call, dialect, &error, &exchange.id).await;
+                return reply::error(call, exchange.client, &error, &exchange.id).await;
             }
         };
         if let Err(refusal) = admit::narrow(exchange.key.as_ref(), &exchange.model, &mut candidates) {
             let error = refusal.error();
             exchange.ledger.fault(&error);
-            return reply::error(call, dialect, &error, &exchange.id).await;
+            return reply::error(call, exchange.client, &error, &exchange.id).await;
         }
-        if ask == Ask::CountTokens {
+        if exchange.ask == Ask::CountTokens {
             return count_tokens::answer(call, &mut exchange, &candidates[0], &self.client, &snapshot.settings).await;
         }
         self.route(call, exchange, &candidates, &snapshot.settings).await;

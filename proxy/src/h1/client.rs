@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
 use super::{
-    framing::{Decoder, Piece, as_upstream},
+    framing::{Decoder, Framing, Piece, as_upstream},
     head::{self, HeadReader},
 };
 use crate::{
@@ -291,6 +291,8 @@ pub(crate) async fn exchange(
     let reusable = parsed.keep_alive && state.sent.is_some();
     let decoder = Decoder::new(parsed.framing, &config.limits, u64::MAX).map_err(failed)?;
     let sent = state.sent.unwrap_or_else(Instant::now);
+    // A stream whose beginning was small goes on like that.
+    conn.trickles = parsed.framing == Framing::Chunked && conn.read.len() <= TRICKLE_BYTES / 2;
     let body = H1Body { conn, decoder, reusable };
     let body = if body.decoder.is_done() {
         body.end();

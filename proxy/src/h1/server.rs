@@ -160,7 +160,7 @@ impl Conn {
     }
 
     /// Serves requests until one side has had enough.
-    pub(crate) async fn serve<H: Handler>(mut self, handler: &H) {
+    pub(crate) async fn serve<H: Handler>(mut self: Box<Self>, handler: &H) {
         loop {
             let request = match self.next_request().await {
                 Ok(Some(request)) => request,

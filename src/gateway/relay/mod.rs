@@ -51,7 +51,8 @@ pub(super) async fn relay<'a>(call: Call<'a, Fresh>, exchange: &mut Exchange, an
     match (exchange.stream, streams) {
         (true, true) => stream::relay(call, exchange, answer).await,
         (true, false) => document::as_stream(call, exchange, answer).await,
-        (false, true) => document::from_stream(call, exchange, answer).await,
+        // Boxed: it is rare, and every open stream would have room for it.
+        (false, true) => Box::pin(document::from_stream(call, exchange, answer)).await,
         (false, false) => document::relay(call, exchange, answer).await,
     }
 }
