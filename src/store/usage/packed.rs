@@ -417,4 +417,35 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_form_never_changes() {
+        let row = Stored {
+            id: 1,
+            ts_ms: 2,
+            request_id: "r",
+            session: Some("s"),
+            key: 300,
+            client_ip: Some([127, 0, 0, 1].into()),
+            dialect: 1,
+            dialect_upstream: 3,
+            endpoint: 1,
+            outcome: 2,
+            stream: true,
+            attempt: 1,
+            attempts: 1,
+            status: 503,
+            error: Some("no"),
+            tokens_in: 128,
+            cost: Some(-1),
+            ttft_ms: Some(5),
+            ..Stored::default()
+        };
+        let mut expected = vec![1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
+        // Flags, dialects, endpoint, outcome; number and time; key and the five other names; address.
+        expected.extend([0xdd, 0x02, 1, 3, 1, 2, 0, 0, 0xac, 2, 0, 0, 0, 0, 0, 127, 0, 0, 1]);
+        // Status and counts, bytes, cost, time to the first content; texts.
+        expected.extend([0xf7, 3, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 5, 1, b'r', 1, b's', 2, b'n', b'o']);
+        assert_eq!(packed(&[row]), expected);
+    }
 }
