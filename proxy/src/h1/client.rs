@@ -293,6 +293,9 @@ pub(crate) async fn exchange(
     let sent = state.sent.unwrap_or_else(Instant::now);
     // A stream whose beginning was small goes on like that.
     conn.trickles = parsed.framing == Framing::Chunked && conn.read.len() <= TRICKLE_BYTES / 2;
+    if conn.trickles {
+        conn.out = BytesMut::new();
+    }
     let body = H1Body { conn, decoder, reusable };
     let body = if body.decoder.is_done() {
         body.end();

@@ -80,7 +80,7 @@ impl Conn {
         };
         self.write_all(&head, std::slice::from_ref(&first), end).await?;
         self.exchange.reply = Reply::Streaming(coding);
-        self.keep_scratch(head);
+        // Not kept for the next head: an answer that streams may go on for long.
         Ok(())
     }
 
