@@ -8,10 +8,11 @@ use std::{
 
 use crate::{
     args::Args,
+    files,
     gateway::new_key,
     live::Live,
     settings::{self, Fault, KEYS_FILE, Settings, Sources},
-    store::{self, OpenError, Store, digest::hex, files},
+    store::{self, OpenError, Store, digest::hex},
 };
 
 /// Reads everything that `args` leads to, but for the store; the settings are a draft that says where the store is.

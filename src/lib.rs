@@ -8,6 +8,7 @@ pub mod app;
 pub mod args;
 pub mod boot;
 pub mod database;
+mod files;
 pub mod front;
 pub mod gateway;
 pub mod health;

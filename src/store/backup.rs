@@ -21,9 +21,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
-    BUSY, FILE as DATA, Options, Store, StoreError, connect, digest::hex, files, schema, sessions, vault::Resealed,
+    BUSY, FILE as DATA, Options, Store, StoreError, connect, digest::hex, schema, sessions, vault::Resealed,
     writer::Command,
 };
+use crate::files;
 
 /// Backups that are kept per label, unless the caller says otherwise.
 const KEEP: &[(&str, usize)] =

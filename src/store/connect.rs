@@ -4,7 +4,8 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::{OpenError, files, schema};
+use super::{OpenError, schema};
+use crate::files;
 
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 64;

@@ -14,7 +14,6 @@
 
 mod connect;
 mod error;
-pub(crate) mod files;
 mod opening;
 mod reader;
 mod rows;
@@ -46,6 +45,8 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::files;
 
 pub use rusqlite::Connection;
 

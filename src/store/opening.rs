@@ -15,9 +15,10 @@ use rusqlite::Connection;
 use tokio::time::sleep;
 
 use super::{
-    OpenError, Options, StoreError, Vault, connect, files, schema, vault,
+    OpenError, Options, StoreError, Vault, connect, schema, vault,
     writer::{Command, Parts},
 };
+use crate::files;
 
 /// Pauses between two tries, the first and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));

@@ -359,7 +359,7 @@ pub(super) fn faults(conn: &Connection) -> rusqlite::Result<Vec<String>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::store::{connect, files};
+    use crate::{files, store::connect};
 
     /// The released steps and one more.
     fn later() -> Vec<Migration> {

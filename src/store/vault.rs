@@ -22,7 +22,8 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use super::{OpenError, StoreError, files};
+use super::{OpenError, StoreError};
+use crate::files;
 
 /// Form of what this program seals.
 const FORMAT: u8 = 2;

@@ -13,9 +13,9 @@ use std::{
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use crate::store::{
-    digest::{hex, sha256},
+use crate::{
     files,
+    store::digest::{hex, sha256},
 };
 
 /// How such tokens begin: they are no keys.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::block::{self, FILE_MAX, Refusal, Wanted};
+use crate::files;
 
 /// Why the hosts file was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -127,13 +128,9 @@ impl HostsFile {
     }
 
     fn lock(&self) -> Result<File, HostsError> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&self.own).map_err(failed("make", &self.own))?;
+        files::private_dir(&self.own).map_err(failed("make", &self.own))?;
         let path = self.own.join("hosts.lock");
-        let mut options = private();
+        let mut options = files::private();
         let lock = options.write(true).create(true).truncate(false).open(&path).map_err(failed("open", &path))?;
         match lock.try_lock() {
             Ok(()) => Ok(lock),
@@ -152,7 +149,7 @@ impl HostsFile {
         remove_file(&new)?;
         write_new(&new, bytes).map_err(failed("write", &new))?;
         fs::rename(&new, &path).map_err(failed("make", &path))?;
-        sync_parent(&path).map_err(failed("sync", &path))
+        files::sync_parent(&path).map_err(failed("sync", &path))
     }
 
     fn replace(&self, path: &Path, old: &[u8], new: &[u8]) -> Result<(), HostsError> {
@@ -166,7 +163,7 @@ impl HostsFile {
             // A file that is a mount of its own cannot be renamed over, only written.
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                 remove_file(&beside)?;
-                sync_parent(path).map_err(failed("sync", path))?;
+                files::sync_parent(path).map_err(failed("sync", path))?;
                 rewrite(path, new).map_err(failed("write", path))
             }
             Err(error) => {
@@ -174,7 +171,7 @@ impl HostsFile {
                 let _ = fs::remove_file(&beside);
                 Err(failed("replace", path)(error))
             }
-            Ok(()) => sync_parent(path).map_err(failed("sync", path)),
+            Ok(()) => files::sync_parent(path).map_err(failed("sync", path)),
         }
     }
 }
@@ -186,38 +183,24 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 fn backup(path: &Path) -> PathBuf {
-    with_suffix(path, ".flow_router.bak")
+    files::with_suffix(path, ".flow_router.bak")
 }
 
 fn beside(path: &Path) -> PathBuf {
-    with_suffix(path, ".flow_router.new")
-}
-
-fn private() -> OpenOptions {
-    #[allow(unused_mut)]
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
+    files::with_suffix(path, ".flow_router.new")
 }
 
 /// A file that was not there: nobody can have laid a link in its place.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = private().write(true).create_new(true).open(path)?;
+    let mut file = files::private().write(true).create_new(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
 /// A new file with the bytes given and everything else like `model`.
 fn write_like(model: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = private().write(true).create_new(true).open(path)?;
+    let mut file = files::private().write(true).create_new(true).open(path)?;
     file.write_all(bytes)?;
     #[cfg(unix)]
     {
@@ -288,20 +271,7 @@ fn rewrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn remove_file(path: &Path) -> Result<(), HostsError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    if let Some(parent) = path.parent() {
-        File::open(parent)?.sync_all()?;
-    }
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
+    files::remove(path).map_err(failed("remove", path))
 }
 
 #[cfg(test)]

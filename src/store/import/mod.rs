@@ -22,8 +22,9 @@ use read::{Legacy, LegacyKey};
 use super::{
     Options, StoreError, Vault,
     audit::{self, AuditRow},
-    backup, combos, connect, files, keys, now_ms, offline, pricing, providers, schema, settings, tags, usage,
+    backup, combos, connect, keys, now_ms, offline, pricing, providers, schema, settings, tags, usage,
 };
+use crate::files;
 
 /// Note that sums were taken over: unlike names they would be added twice.
 const SUMS: &str = "legacy_sums_ms";

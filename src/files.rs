@@ -1,4 +1,4 @@
-//! Files of the data folder: for their owner only, and whole or not there at all.
+//! Files that are for their owner only, and whole or not there at all.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,15 +17,16 @@ pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
 
 /// Options that make a file for its owner only.
 pub(crate) fn private() -> OpenOptions {
-    #[allow(unused_mut)]
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    #[cfg(not(unix))]
+    let _ = &mut options;
     options
 }
 
 /// Takes the rights of group and others from a file that SQLite made.
-pub(super) fn make_private(path: &Path) -> io::Result<()> {
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -40,7 +41,7 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
 }
 
 /// The file that lies beside another one under a longer name: `-wal` beside a database.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -55,7 +56,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a file that is either the old one or the new one, whenever the power fails.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let written = (|| {
         let mut file = private().write(true).create(true).truncate(true).open(&new)?;
@@ -72,7 +73,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes a file that was not there before. It appears whole; of two programs that make it at once, one gets an error.
-pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension(format!("new-{}", std::process::id()));
     let linked = (|| {
         let mut file = private().write(true).create(true).truncate(true).open(&new)?;
@@ -95,7 +96,7 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes a folder's entries durable. Systems that cannot open folders have no need for it.
-pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(parent) = path.parent() {
         File::open(parent)?.sync_all()?;
