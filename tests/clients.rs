@@ -6,44 +6,23 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod support;
+
+use support::peers;
 
 /// How many lines of a good run are shown: the runner's summary.
 const SUMMARY_LINES: usize = 9;
 
-fn has(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
-/// Past the capture of the test harness: what was skipped must be seen in a green run as well.
-fn say(text: &str) {
-    let mut err = std::io::stderr().lock();
-    writeln!(err, "{text}").unwrap();
-}
-
 fn run_suite(suite: &str, needs: &[&str]) {
-    if let Some(missing) = needs.iter().find(|program| !has(program)) {
-        return say(&format!("SKIPPED: client suite {suite}: {missing} is not installed"));
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new("bash")
-        .arg(root.join("tests/clients/run.sh"))
-        .arg(suite)
-        .env("FLOW_ROUTER_BIN", env!("CARGO_BIN_EXE_flow-router"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let name = format!("client suite {suite}");
+    let output = peers::run_suite(&name, "clients/run.sh", needs, |run| {
+        run.arg(suite);
+    });
+    let Some(output) = output else { return };
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "client suite {suite} failed ({})\n{text}\n{}",
+        "{name} failed ({})\n{text}\n{}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
@@ -51,17 +30,17 @@ fn run_suite(suite: &str, needs: &[&str]) {
     let lines: Vec<&str> = text.lines().collect();
     let summary = lines[lines.len().saturating_sub(SUMMARY_LINES)..].iter().copied();
     for line in skipped.chain(summary) {
-        say(&format!("client suite {suite}: {line}"));
+        peers::say(&format!("{name}: {line}"));
     }
 }
 
 #[test]
 fn python() {
-    run_suite("python", &["bash", "python3"]);
+    run_suite("python", &["python3"]);
 }
 
 #[test]
 fn node() {
     // The scripted upstream is Python, whatever the suite is written in.
-    run_suite("node", &["bash", "python3", "node", "npm"]);
+    run_suite("node", &["python3", "node", "npm"]);
 }

@@ -166,7 +166,10 @@ mod system_calls {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
     use super::*;
-    use crate::support::router::{self, Router};
+    use crate::support::{
+        peers,
+        router::{self, Router},
+    };
 
     /// System calls of the lane so far. The program's first thread is its lane on one core; it is the first in the log.
     fn calls(log: &Path) -> usize {
@@ -181,7 +184,7 @@ mod system_calls {
         let log = dir.path().join("strace");
         let works = Command::new("strace").args(["-f", "-o"]).arg(&log).arg("true").status();
         if !works.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: strace is not installed, or may not trace");
+            peers::say("SKIPPED: strace is not installed, or may not trace");
             return None;
         }
         let mut one = CpuSet::new();

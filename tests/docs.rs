@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -19,6 +21,7 @@ use codecs::{
     json::Raw,
     translate::translate_request,
 };
+use support::peers;
 
 const BIN: &str = env!("CARGO_BIN_EXE_flow-router");
 /// The address in the documentation.
@@ -150,8 +153,8 @@ fn patterns() {
 
 #[test]
 fn every_curl_line_works_and_shows_what_the_page_shows() {
-    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
-        eprintln!("SKIPPED: curl is not installed");
+    if !peers::has("curl") {
+        peers::say("SKIPPED: curl is not installed");
         return;
     }
     let mut run = 0;
@@ -252,7 +255,7 @@ fn systemd_understands_every_unit() {
             let file = dir.path().join("flow-router.service");
             fs::write(&file, block.text.replace("/usr/local/bin/flow-router", BIN)).unwrap();
             match Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output() {
-                Err(_) => eprintln!("SKIPPED: systemd-analyze is not installed"),
+                Err(_) => peers::say("SKIPPED: systemd-analyze is not installed"),
                 Ok(output) => {
                     let said = String::from_utf8_lossy(&output.stderr);
                     assert!(output.status.success() && !said.contains("flow-router.service"), "{said}");
@@ -277,7 +280,7 @@ fn reverse_proxies_understand_their_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
     let Some(mut openssl) = installed("openssl") else {
-        eprintln!("SKIPPED: openssl is not installed");
+        peers::say("SKIPPED: openssl is not installed");
         return;
     };
     let made = openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]).args([
@@ -306,7 +309,7 @@ fn reverse_proxies_understand_their_configuration() {
         seen += 1;
         fs::write(at(name), text).unwrap();
         let Some(mut program) = installed(name) else {
-            eprintln!("SKIPPED: {name} is not installed");
+            peers::say(&format!("SKIPPED: {name} is not installed"));
             continue;
         };
         let output = program.current_dir(dir.path()).args(args).arg(at(name)).output().unwrap();

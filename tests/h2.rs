@@ -16,6 +16,7 @@ use support::{
     client::Answer,
     h2::H2,
     leaving::{Phase, Told, assert_soon, stuck},
+    peers::{has_curl_with_http2, say},
     router::provider,
     speech, within,
 };
@@ -176,10 +177,8 @@ async fn a_stream_that_breaks_off_ends_with_an_error() {
 
 #[tokio::test]
 async fn curl_understands_us() {
-    let has = Command::new("curl").arg("--version").output();
-    if !has.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("HTTP2")) {
-        eprintln!("skipped: there is no curl with HTTP/2");
-        return;
+    if !has_curl_with_http2() {
+        return say("SKIPPED: curl with HTTP/2 is not installed");
     }
     let dialect = Dialect::OpenAiChat;
     let upstream = upstream(dialect).await;

@@ -10,37 +10,26 @@ mod support;
 
 use std::{
     fs,
-    io::Write,
     path::Path,
     process::{Command, Output, Stdio},
 };
 
 use codecs::dialect::Dialect;
-use support::{Router, Upstream, router::provider, speech};
-
-/// Past the capture of the test harness: what was skipped must be seen in a green run as well.
-fn say(text: &str) {
-    writeln!(std::io::stderr().lock(), "{text}").unwrap();
-}
-
-fn has(program: &str) -> bool {
-    let version = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    version.is_ok_and(|status| status.success())
-}
+use support::{
+    Router, Upstream,
+    peers::{self, has, has_curl_with_http2, say},
+    router::provider,
+    speech,
+};
 
 fn run_part(part: &str, certificates: Option<&Path>) {
-    if let Some(missing) = ["bash", "python3"].into_iter().find(|program| !has(program)) {
-        return say(&format!("SKIPPED: http/2 suite {part}: {missing} is not installed"));
-    }
-    let mut command = Command::new("bash");
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/h2spec/run.sh")).arg(part);
-    command.env("FLOW_ROUTER_BIN", env!("CARGO_BIN_EXE_flow-router")).stdin(Stdio::null());
-    if let Some(folder) = certificates {
-        command.env("H2SPEC_CERTS", folder);
-    }
-    let output = command.output().unwrap();
+    let name = format!("http/2 suite {part}");
+    let output = peers::run_suite(&name, "h2spec/run.sh", &["python3"], |run| {
+        run.arg(part).envs(certificates.map(|folder| ("H2SPEC_CERTS", folder)));
+    });
+    let Some(output) = output else { return };
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "http/2 suite {part}\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{name}\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
     say(&format!("http/2 suite {}", text.trim().lines().last().unwrap_or_default()));
 }
 
@@ -92,8 +81,7 @@ async fn output(mut command: Command) -> Output {
 
 #[tokio::test]
 async fn curl() {
-    let version = Command::new("curl").arg("--version").output();
-    if !version.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains("HTTP2")) {
+    if !has_curl_with_http2() {
         return say("SKIPPED: curl with HTTP/2 is not installed");
     }
     let (upstream, router) = chat().await;

@@ -7,14 +7,8 @@
 
 mod support;
 
-use std::{
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
-};
-
 use serde_json::{Value, json};
-use support::{Client, Router};
+use support::{Client, Router, peers};
 
 /// Administrators that take turns: each may change something 50 times per second.
 const ADMINISTRATORS: usize = 8;
@@ -40,11 +34,6 @@ const CONFIG: &str = "require_login = false\nauth_mode = \"none\"\nrequire_key =
                       allowed_hosts = []\npublic_url = \"\"\ntrusted_proxies = []\nstrict_loopback = false\n\
                       proxy = \"http://127.0.0.1:9\"\nlog = \"warn\"\n";
 
-/// Past the capture of the test harness: what was skipped must be seen in a green run as well.
-fn say(text: &str) {
-    writeln!(std::io::stderr().lock(), "{text}").unwrap();
-}
-
 async fn make(router: &Router, path: &str, body: Value) -> Value {
     let answer = Client::post(router.addr, path, body.to_string()).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
@@ -53,25 +42,16 @@ async fn make(router: &Router, path: &str, body: Value) -> Value {
 
 #[tokio::test]
 async fn answers_are_as_the_document_says() {
-    let has =
-        |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if let Some(missing) = ["bash", "python3"].into_iter().find(|program| !has(program).is_ok_and(|it| it.success())) {
-        return say(&format!("SKIPPED: schemathesis: {missing} is not installed"));
-    }
     let (keys, entries) = administrators();
     let router = Router::start(&format!("{CONFIG}{entries}"));
     make(&router, "/api/providers", json!({"provider": "ollama", "name": "known", "models": ["m"]})).await;
     make(&router, "/api/combos", json!({"name": "known", "models": ["known/m"]})).await;
     make(&router, "/api/keys", json!({"name": "known"})).await;
     make(&router, "/api/tags", json!({"name": "known"})).await;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new("bash")
-        .arg(root.join("tests/management/run.sh"))
-        .arg(format!("http://{}", router.addr))
-        .env("FLOW_ROUTER_KEYS", keys.join(","))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = peers::run_suite("schemathesis", "management/run.sh", &["python3"], |run| {
+        run.arg(format!("http://{}", router.addr)).env("FLOW_ROUTER_KEYS", keys.join(","));
+    });
+    let Some(output) = output else { return };
     let text = String::from_utf8_lossy(&output.stdout);
     // Requests in it may be as long as a body may be.
     let text: Vec<String> = text.lines().map(|line| line.chars().take(400).collect()).collect();
@@ -80,5 +60,5 @@ async fn answers_are_as_the_document_says() {
     assert!(!router.log().contains("panicked"), "{}", router.log());
     let summary =
         text.iter().filter(|line| ["SKIPPED:", "Tested:", "generated"].iter().any(|word| line.contains(word)));
-    summary.for_each(|line| say(&format!("schemathesis: {}", line.trim())));
+    summary.for_each(|line| peers::say(&format!("schemathesis: {}", line.trim())));
 }

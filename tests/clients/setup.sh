@@ -7,6 +7,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${CLIENTS_TARGET:-$here/../../target/clients}
+source "$here/../venv.sh"
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 exec 9>"$out/.lock"
@@ -17,19 +18,6 @@ fresh() { # fresh STAMP FILE...: has none of the files changed since the last go
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(cat "$@" | cksum)" ]
 }
 done_with() { local stamp=$1; shift; cat "$@" | cksum >"$stamp"; }
-
-setup_python() {
-    if ! command -v python3 >/dev/null; then echo "SKIPPED: python3 is not installed"; return; fi
-    if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
-        echo "SKIPPED: python3 is older than 3.9 or lacks venv (Debian: apt-get install python3-venv)"; return
-    fi
-    if fresh "$out/venv/.stamp" "$here/requirements.txt"; then return; fi
-    echo "setup: venv in $out/venv"
-    rm -rf "$out/venv"
-    python3 -m venv "$out/venv"
-    "$out/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-    done_with "$out/venv/.stamp" "$here/requirements.txt"
-}
 
 have_node() {
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then echo "SKIPPED: node or npm is not installed"; return 1; fi
@@ -53,7 +41,7 @@ npm_into() { # npm_into DIR SOURCE: package.json and its lock come from SOURCE
 for what in "${@:-python node}"; do
     for one in $what; do
         case $one in
-            python) setup_python ;;
+            python) if python_since 9; then venv "$out" "$here/requirements.txt"; fi ;;
             node) if have_node; then npm_into "$out/node" "$here/sdk_node"; fi ;;
             agents) if have_node; then npm_into "$out/agents" "$here/agents"; fi ;;
             *) echo "setup.sh: unknown part: $one (python, node, agents)" >&2; exit 2 ;;

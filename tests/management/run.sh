@@ -9,17 +9,9 @@ url=${1:?the address of a running gateway}
 out=${MANAGEMENT_TARGET:-$here/../../target/management}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-if ! command -v python3 >/dev/null; then echo "SKIPPED: python3 is not installed"; exit 0; fi
-if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-    echo "SKIPPED: python3 is older than 3.10 or lacks venv (Debian: apt-get install python3-venv)"; exit 0
-fi
-stamp=$(cksum <"$here/requirements.txt")
-if [ "$(cat "$out/venv/.stamp" 2>/dev/null)" != "$stamp" ]; then
-    rm -rf "$out/venv"
-    python3 -m venv "$out/venv"
-    "$out/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-    echo "$stamp" >"$out/venv/.stamp"
-fi
+source "$here/../venv.sh"
+python_since 10 || exit 0
+venv "$out" "$here/requirements.txt"
 checks=not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance
 checks=$checks,response_headers_conformance,negative_data_rejection
 # Not asked: what ends the program or replaces its database; streams, which do not end; second names and methods of

@@ -9,6 +9,7 @@
 pub(crate) mod client;
 pub(crate) mod h2;
 pub(crate) mod leaving;
+pub(crate) mod peers;
 pub(crate) mod router;
 pub(crate) mod speech;
 pub(crate) mod upstream;
