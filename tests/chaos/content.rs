@@ -15,7 +15,7 @@ use flow_router::store::usage::Outcome;
 use crate::{
     support::{Client, Upstream, router::provider, speech, wire},
     view::View,
-    world::{Ask, PAIRS, SHORT, World, good_bytes, model_of, side_by_side, stream_head},
+    world::{Ask, PAIRS, SHORT, World, good_bytes, model_of, stream_head},
 };
 
 /// What a client sees when the provider is at fault: some dialects have one status for all of it.
@@ -123,8 +123,7 @@ async fn garbage_instead_of_an_answer() {
         }
     }
     let world = World::start(&config, &[]).await;
-    let addr = world.addr();
-    let views = side_by_side(8, asks.clone().into_iter().map(|ask| async move { ask.view(addr).await })).await;
+    let views = world.views(8, &asks).await;
     for (ask, view) in asks.iter().zip(&views) {
         let status = view.status();
         assert!(FAULT.contains(&status), "{ask:?} {view:?}");
@@ -158,8 +157,7 @@ async fn nonsense_in_the_middle_of_a_stream() {
     let (config, asks, _upstreams) = everywhere(&names, nonsense).await;
     let asks: Vec<_> = asks.into_iter().filter(|ask| ask.stream).collect();
     let world = World::start(&(short() + &config), &[]).await;
-    let addr = world.addr();
-    let views = side_by_side(8, asks.clone().into_iter().map(|ask| async move { ask.view(addr).await })).await;
+    let views = world.views(8, &asks).await;
     for (ask, view) in asks.iter().zip(&views) {
         assert!(!view.broken().is_empty(), "{ask:?}");
     }
@@ -196,9 +194,7 @@ async fn a_stall_at_every_boundary() {
     let stalls = |ask: &Ask| at_of(ask) < pieces(dialect_of(ask), ask.stream).len() + usize::from(ask.stream);
     let asks: Vec<_> = asks.into_iter().filter(stalls).collect();
     let world = World::start(&(short() + &config), &[]).await;
-    let addr = world.addr();
-    let width = asks.len();
-    let views = side_by_side(width, asks.clone().into_iter().map(|ask| async move { ask.view(addr).await })).await;
+    let views = world.views(asks.len(), &asks).await;
     for (ask, view) in asks.iter().zip(&views) {
         let (dialect, at) = (dialect_of(ask), at_of(ask));
         let spoken = speech::stream(dialect);
@@ -238,8 +234,7 @@ fn by_the_byte(dialect: Dialect, stream: bool, _: usize) -> Vec<Vec<u8>> {
 async fn answers_byte_by_byte() {
     let (config, asks, _upstreams) = everywhere(&["0".to_owned()], by_the_byte).await;
     let world = World::start(&config, &[]).await;
-    let addr = world.addr();
-    let views = side_by_side(4, asks.clone().into_iter().map(|ask| async move { ask.view(addr).await })).await;
+    let views = world.views(4, &asks).await;
     let rows = world.over().await;
     for (ask, view) in asks.iter().zip(&views) {
         assert_eq!(*view, View::Whole, "{ask:?}");

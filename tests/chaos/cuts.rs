@@ -1,6 +1,6 @@
 //! Upstreams that break off, miscount, or give a connection up.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use codecs::dialect::Dialect;
 use flow_router::store::usage::Outcome;
@@ -10,7 +10,7 @@ use crate::{
     content::FAULT,
     support::{Conn, Upstream, router::provider, speech, wire},
     view::{View, finish},
-    world::{Ask, PAIRS, World, good_bytes, model_of, side_by_side, stream_head},
+    world::{Ask, PAIRS, World, good_bytes, model_of, stream_head},
 };
 
 /// How a connection ends.
@@ -75,9 +75,7 @@ async fn every_byte(cut: Cut, stride: usize) {
         }
     }
     let world = World::start(&config, &[]).await;
-    let addr: SocketAddr = world.addr();
-    let questions = asks.iter().map(|(ask, ..)| ask.clone());
-    let views = side_by_side(16, questions.map(|ask| async move { ask.view(addr).await })).await;
+    let views = world.views(16, asks.iter().map(|(ask, ..)| ask)).await;
     for ((ask, dialect, raw, at), view) in asks.iter().zip(&views) {
         let what = format!("{ask:?} from {dialect:?}, {at} of {} bytes", raw.len());
         if !ask.stream {
@@ -144,9 +142,7 @@ async fn a_close_is_no_proof_of_an_end() {
         }
     }
     let world = World::start(&config, &[]).await;
-    let addr = world.addr();
-    let questions = asks.clone().into_iter().map(|(ask, ..)| ask);
-    let views = side_by_side(16, questions.map(|ask| async move { ask.view(addr).await })).await;
+    let views = world.views(16, asks.iter().map(|(ask, ..)| ask)).await;
     for ((ask, may_be_whole, whole), view) in asks.iter().zip(&views) {
         // In between an event may be whole or not.
         assert!(if *view == View::Whole { *may_be_whole } else { !whole }, "{ask:?} {view:?}");
@@ -409,8 +405,7 @@ async fn a_broken_chunk() {
         asks.extend((0..faults.len()).map(|fault| Ask::new(client, true, format!("u{n}/u{n}-{fault}"))));
     }
     let world = World::start(&config, &[]).await;
-    let addr = world.addr();
-    let views = side_by_side(8, asks.clone().into_iter().map(|ask| async move { ask.view(addr).await })).await;
+    let views = world.views(8, &asks).await;
     for (ask, view) in asks.iter().zip(&views) {
         assert!(!view.broken().is_empty(), "{ask:?}");
     }

@@ -25,7 +25,7 @@ use crate::{
     content::FAULT,
     support::{router::provider_at, speech, wire},
     view::View,
-    world::{Ask, PAIRS, SHORT, World, good_bytes, side_by_side, stream_head},
+    world::{Ask, PAIRS, SHORT, World, good_bytes, stream_head},
 };
 
 /// Asks every pair, streamed and not, of an upstream that cannot be reached, and asserts status, row and words.
@@ -36,8 +36,7 @@ async fn out_of_reach(origin: impl Fn(usize) -> String, settings: &str, status: 
         asks.extend([false, true].map(|stream| Ask::new(client, stream, format!("u{n}/u{n}{stream}"))));
     }
     let world = World::start(&config, &[]).await;
-    let addr = world.addr();
-    let views = side_by_side(asks.len(), asks.clone().into_iter().map(|ask| async move { ask.view(addr).await })).await;
+    let views = world.views(asks.len(), &asks).await;
     for (ask, view) in asks.iter().zip(&views) {
         let View::Refused { status: got, why } = view else { panic!("{ask:?} {view:?}") };
         assert!(status.contains(got) && why.contains(words), "{ask:?} {view:?}");

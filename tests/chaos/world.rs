@@ -174,6 +174,13 @@ impl World {
         self
     }
 
+    /// What clients see who ask this, `width` at a time; in the order of the asks.
+    pub(crate) async fn views(&self, width: usize, asks: impl IntoIterator<Item = &Ask>) -> Vec<View> {
+        let addr = self.addr();
+        let asks = asks.into_iter().cloned();
+        side_by_side(width, asks.map(|ask| async move { ask.view(addr).await })).await
+    }
+
     pub(crate) fn addr(&self) -> SocketAddr {
         self.router.addr
     }
@@ -341,7 +348,7 @@ pub(crate) fn model_of(asked: &crate::support::upstream::Asked) -> String {
 }
 
 /// Runs these futures side by side, `width` at a time, and returns what they came to, in order.
-pub(crate) async fn side_by_side<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+async fn side_by_side<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     width: usize,
     futures: impl IntoIterator<Item = F>,
 ) -> Vec<T> {
