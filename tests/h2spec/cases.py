@@ -54,3 +54,10 @@ class Suite:
                 print(f"{name}: a deviation of a case that there is not")
         print(f"{self.side}: {chosen} cases, {len(failed)} failed, {len(known)} known deviations, {time.monotonic() - start:.1f} s")
         return 1 if failed else 0
+
+
+def table(case, section, *rows, **more):
+    """Cases of `section` as rows: what is done in words, what is expected (several in a tuple), and the function."""
+    for words, expected, run in rows:
+        run.__doc__ = words
+        case(section, *(expected if isinstance(expected, tuple) else (expected,)), **more)(run)

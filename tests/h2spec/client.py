@@ -11,7 +11,9 @@ import ssl
 import struct
 import sys
 import threading
+from functools import partial
 
+import cases
 from cases import Suite
 from router import Router
 from upstream import chat, document
@@ -186,12 +188,7 @@ def says(*frames, before=None, pairs=(), stream=1):
     return run
 
 
-def table(section, *rows, again="whole"):
-    for words, expected, run in rows:
-        run.__doc__ = words
-        case(section, *(expected if isinstance(expected, tuple) else (expected,)), again=again)(run)
-
-
+table = partial(cases.table, case)
 HEAD = headers(1, OK, end=False)
 WHOLE = HEAD + data(1, DOCUMENT, end=True)
 MALFORMED = "RST PROTOCOL_ERROR; error"

@@ -297,15 +297,19 @@ def _(world):
     return "goes on"
 
 
+def hanging(world, requests=50):
+    """A connection with so many requests that nobody answers. -> it, and their exchanges at the upstream"""
+    before = len(world.upstream.exchanges)
+    c = connect(world.router.address)
+    for n in range(requests):
+        c.send(headers(pair(n), POST, end=False), data(pair(n), chat("hang"), end=True))
+    return c, world.upstream.wait(before + requests)[before:]
+
+
 @case("hold", "gone")
 def _(world):
     """requests that are given up with their connection are given up upstream"""
-    router, upstream = world.router, world.upstream
-    before = len(upstream.exchanges)
-    c = connect(router.address)
-    for n in range(50):
-        c.send(headers(pair(n), POST, end=False), data(pair(n), chat("hang"), end=True))
-    mine = upstream.wait(before + 50)[before:]
+    c, mine = hanging(world)
     c.send(ping() * 5000)  # a flood ends them as well as leaving does
     try:
         while True:
@@ -319,12 +323,7 @@ def _(world):
 @case("hold", "gone")
 def _(world):
     """requests that the server had to reset are given up upstream (CVE-2025-8671)"""
-    router, upstream = world.router, world.upstream
-    before = len(upstream.exchanges)
-    c = connect(router.address)
-    for n in range(50):
-        c.send(headers(pair(n), POST, end=False), data(pair(n), chat("hang"), end=True))
-    mine = upstream.wait(before + 50)[before:]
+    c, mine = hanging(world)
     c.send(*(window(pair(n), MAX_WINDOW) for n in range(50)))
     assert c.settle() and len(c.saw(RST_STREAM)) == 50, c.said()
     gone = all(exchange.ended.wait(PATIENCE) for exchange in mine)

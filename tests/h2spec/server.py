@@ -3,14 +3,16 @@ RFC 9113 adds. Section names are those of h2spec: generic/…, http2/…, hpack/
 
 import struct
 import sys
+from functools import partial
 
+import cases
 from cases import Suite
 from router import Router
 from upstream import Upstream, chat
 from wire import *
 
 suite = Suite("server")
-case = suite.case
+case, table = suite.case, partial(cases.table, suite.case)
 CHAT = "/v1/chat/completions"
 PROTOCOL, FLOW, SIZE, COMPRESSION = (f"GOAWAY {name}_ERROR" for name in ("PROTOCOL", "FLOW_CONTROL", "FRAME_SIZE", "COMPRESSION"))
 CLOSED_CONNECTION = "GOAWAY STREAM_CLOSED"
@@ -44,6 +46,19 @@ def closed(c, stream=1):
     assert c.answer(stream) == "200"
 
 
+def sends(*frames, before=None, stream=None):
+    """A case that sends these on a new connection."""
+
+    def run(to):
+        c = connect(to)
+        if before:
+            before(c)
+        c.send(*frames)
+        return c.outcome(stream)
+
+    return run
+
+
 # --- generic ---------------------------------------------------------------------------------------------------------
 
 
@@ -64,31 +79,12 @@ def _(to):
     return c.answer(1)
 
 
-@case("generic/2", "NOTHING")
-def _(to):
-    """WINDOW_UPDATE on a half-closed (remote) stream"""
-    c = connect(to)
-    hanging(c)
-    c.send(window(1, 1))
-    return c.outcome(1)
-
-
-@case("generic/2", "NOTHING")
-def _(to):
-    """PRIORITY on a half-closed (remote) stream"""
-    c = connect(to)
-    hanging(c)
-    c.send(priority(1))
-    return c.outcome(1)
-
-
-@case("generic/2", "NOTHING")
-def _(to):
-    """RST_STREAM on a half-closed (remote) stream"""
-    c = connect(to)
-    hanging(c)
-    c.send(reset(1))
-    return c.outcome(1)
+table(
+    "generic/2",
+    ("WINDOW_UPDATE on a half-closed (remote) stream", "NOTHING", sends(window(1, 1), stream=1, before=hanging)),
+    ("PRIORITY on a half-closed (remote) stream", "NOTHING", sends(priority(1), stream=1, before=hanging)),
+    ("RST_STREAM on a half-closed (remote) stream", "NOTHING", sends(reset(1), stream=1, before=hanging)),
+)
 
 
 @case("generic/2", "200")
@@ -183,13 +179,10 @@ for words, frames in [
     case("generic/3.3", "200")(run)
 
 
-@case("generic/3.4", "NOTHING")
-def _(to):
-    """RST_STREAM on an open stream"""
-    c = connect(to)
-    opened(c)
-    c.send(reset(1))
-    return c.outcome(1)
+table(
+    "generic/3.4",
+    ("RST_STREAM on an open stream", "NOTHING", sends(reset(1), stream=1, before=opened)),
+)
 
 
 @case("generic/3.5", "acknowledged")
@@ -207,12 +200,10 @@ def _(to):
     return connect(to).outcome()
 
 
-@case("generic/3.8", "CLOSED", "GOAWAY NO_ERROR")
-def _(to):
-    """GOAWAY"""
-    c = connect(to)
-    c.send(frame(GOAWAY, 0, 0, struct.pack(">LL", 0, 0)))
-    return c.outcome()
+table(
+    "generic/3.8",
+    ("GOAWAY", ("CLOSED", "GOAWAY NO_ERROR"), sends(frame(GOAWAY, 0, 0, struct.pack(">LL", 0, 0)))),
+)
 
 
 @case("generic/3.8", "200")
@@ -390,12 +381,10 @@ def _(to):
     return c.answer(1)
 
 
-@case("http2/4.1", "NOTHING")
-def _(to):
-    """a frame of an unknown type"""
-    c = connect(to)
-    c.send(frame(0xFF, 0xFF, 0, bytes(8)))
-    return c.outcome()
+table(
+    "http2/4.1",
+    ("a frame of an unknown type", "NOTHING", sends(frame(0xFF, 0xFF, 0, bytes(8)))),
+)
 
 
 @case("http2/4.1", "NOTHING")
@@ -425,37 +414,18 @@ def _(to):
     return c.answer(1)
 
 
-@case("http2/4.2", SIZE, "RST FRAME_SIZE_ERROR")
-def _(to):
-    """a DATA frame above SETTINGS_MAX_FRAME_SIZE"""
-    c = connect(to)
-    opened(c)
-    c.send(data(1, bytes(16385), end=True))
-    return c.outcome(1)
+table(
+    "http2/4.2",
+    ("a DATA frame above SETTINGS_MAX_FRAME_SIZE", (SIZE, "RST FRAME_SIZE_ERROR"), sends(data(1, bytes(16385), end=True), stream=1, before=opened)),
+    ("a HEADERS frame above SETTINGS_MAX_FRAME_SIZE", SIZE, sends(headers(1, block(head()) + literal("x", b"").ljust(16385, b"\0")), stream=1)),
+    ("a frame of an unknown type above SETTINGS_MAX_FRAME_SIZE", SIZE, sends(frame(0xEE, 0, 0, bytes(16385)))),
+)
 
 
-@case("http2/4.2", SIZE)
-def _(to):
-    """a HEADERS frame above SETTINGS_MAX_FRAME_SIZE"""
-    c = connect(to)
-    c.send(headers(1, block(head()) + literal("x", b"").ljust(16385, b"\0")))
-    return c.outcome(1)
-
-
-@case("http2/4.2", SIZE)
-def _(to):
-    """a frame of an unknown type above SETTINGS_MAX_FRAME_SIZE"""
-    c = connect(to)
-    c.send(frame(0xEE, 0, 0, bytes(16385)))
-    return c.outcome()
-
-
-@case("http2/4.3", COMPRESSION)
-def _(to):
-    """a header block that cannot be decoded"""
-    c = connect(to)
-    c.send(headers(1, b"\x00\xff\xff\xff\xff\xff"))
-    return c.outcome(1)
+table(
+    "http2/4.3",
+    ("a header block that cannot be decoded", COMPRESSION, sends(headers(1, b"\x00\xff\xff\xff\xff\xff"), stream=1)),
+)
 
 
 @case("http2/4.3", PROTOCOL)
@@ -476,12 +446,10 @@ def _(to):
     return c.outcome()
 
 
-@case("http2/4.3", COMPRESSION)
-def _(to):
-    """a header block that ends inside of a field"""
-    c = connect(to)
-    c.send(headers(1, block(head())[:-3]))
-    return c.outcome(1)
+table(
+    "http2/4.3",
+    ("a header block that ends inside of a field", COMPRESSION, sends(headers(1, block(head())[:-3]), stream=1)),
+)
 
 
 # --- 5: streams ------------------------------------------------------------------------------------------------------
@@ -492,45 +460,31 @@ IDLE = {
     "a WINDOW_UPDATE frame": window(1, 100),
     "a CONTINUATION frame": continuation(1, head()),
 }
-for words, sent in IDLE.items():
-
-    def run(to, sent=sent):
-        c = connect(to)
-        c.send(sent)
-        return c.outcome()
-
-    run.__doc__ = f"idle: {words}"
-    case("http2/5.1", PROTOCOL)(run)
+table("http2/5.1", *((f"idle: {words}", PROTOCOL, sends(sent)) for words, sent in IDLE.items()))
 
 AFTER = {
-    "a DATA frame": (data(1, b"x", end=True), {"RST STREAM_CLOSED", CLOSED_CONNECTION}),
-    "a HEADERS frame": (headers(1, head()), {"RST STREAM_CLOSED", CLOSED_CONNECTION}),
-    "a CONTINUATION frame": (continuation(1, head()), {CLOSED_CONNECTION, PROTOCOL}),
+    "a DATA frame": (data(1, b"x", end=True), ("RST STREAM_CLOSED", CLOSED_CONNECTION)),
+    "a HEADERS frame": (headers(1, head()), ("RST STREAM_CLOSED", CLOSED_CONNECTION)),
+    "a CONTINUATION frame": (continuation(1, head()), (CLOSED_CONNECTION, PROTOCOL)),
 }
-for words, (sent, expected) in AFTER.items():
+table(
+    "http2/5.1",
+    *((f"half-closed (remote): {words}", expected, sends(sent, before=hanging, stream=1)) for words, (sent, expected) in AFTER.items()),
+)
 
-    def run(to, sent=sent):
-        c = connect(to)
-        hanging(c)
-        c.send(sent)
-        return c.outcome(1)
 
-    run.__doc__ = f"half-closed (remote): {words}"
-    case("http2/5.1", *expected)(run)
+def cancelled(c):
+    """A request that its client gave up: whoever has sent RST_STREAM may have frames on the way that the server has to
+    ignore for a while; RFC 9113 lets it."""
+    opened(c)
+    c.send(reset(1))
+    assert c.settle()
 
-for words, (sent, expected) in AFTER.items():
 
-    def run(to, sent=sent):
-        c = connect(to)
-        opened(c)
-        c.send(reset(1))
-        assert c.settle()
-        c.send(sent)
-        return c.outcome(1)
-
-    run.__doc__ = f"closed by the client's RST_STREAM: {words}"
-    # Whoever has sent RST_STREAM may have frames on the way that the server has to ignore for a while; RFC 9113 lets it.
-    case("http2/5.1", *expected)(run)
+table(
+    "http2/5.1",
+    *((f"closed by the client's RST_STREAM: {words}", expected, sends(sent, before=cancelled, stream=1)) for words, (sent, expected) in AFTER.items()),
+)
 
 for words, (sent, expected) in AFTER.items():
 
@@ -581,28 +535,17 @@ def _(to):
     return outcome
 
 
-@case("http2/5.3.1", "RST PROTOCOL_ERROR", PROTOCOL)
-def _(to):
-    """HEADERS that depend on themselves"""
-    c = connect(to)
-    c.send(headers(1, struct.pack(">LB", 1, 15) + block(head()), flags=PRIORITIZED))
-    return c.outcome(1)
+table(
+    "http2/5.3.1",
+    ("HEADERS that depend on themselves", ("RST PROTOCOL_ERROR", PROTOCOL), sends(headers(1, struct.pack(">LB", 1, 15) + block(head()), flags=PRIORITIZED), stream=1)),
+    ("PRIORITY that depends on itself", ("RST PROTOCOL_ERROR", PROTOCOL), sends(priority(1, on=1), stream=1)),
+)
 
 
-@case("http2/5.3.1", "RST PROTOCOL_ERROR", PROTOCOL)
-def _(to):
-    """PRIORITY that depends on itself"""
-    c = connect(to)
-    c.send(priority(1, on=1))
-    return c.outcome(1)
-
-
-@case("http2/5.4.1", SIZE)
-def _(to):
-    """a PING of six bytes: the connection is ended"""
-    c = connect(to)
-    c.send(ping(b"123456"))
-    return c.outcome()
+table(
+    "http2/5.4.1",
+    ("a PING of six bytes: the connection is ended", SIZE, sends(ping(b"123456"))),
+)
 
 
 @case("http2/5.4.1", f"{SIZE}, 1")
@@ -634,25 +577,6 @@ def _(to):
 
 
 # --- 6: frame definitions --------------------------------------------------------------------------------------------
-
-
-def sends(*frames, before=None, stream=None):
-    """A case that sends these on a new connection."""
-
-    def run(to):
-        c = connect(to)
-        if before:
-            before(c)
-        c.send(*frames)
-        return c.outcome(stream)
-
-    return run
-
-
-def table(section, *rows):
-    for words, expected, run in rows:
-        run.__doc__ = words
-        case(section, *(expected if isinstance(expected, tuple) else (expected,)))(run)
 
 
 table(
@@ -843,22 +767,11 @@ def _(to):
     return "3 then nothing then 4" if len(c.body(1)) == 4 else len(c.body(1))
 
 
-@case("http2/6.9.2", FLOW)
-def _(to):
-    """INITIAL_WINDOW_SIZE of 2^31 while a stream is open"""
-    c = connect(to)
-    opened(c)
-    c.send(settings((INITIAL_WINDOW_SIZE, 2**31)))
-    return c.outcome()
-
-
-@case("http2/6.9.2", FLOW)
-def _(to):
-    """INITIAL_WINDOW_SIZE lifts an open stream's window above 2^31 - 1"""
-    c = connect(to)
-    opened(c)
-    c.send(window(1, MAX_WINDOW - 65535), settings((INITIAL_WINDOW_SIZE, MAX_WINDOW)))
-    return c.outcome()
+table(
+    "http2/6.9.2",
+    ("INITIAL_WINDOW_SIZE of 2^31 while a stream is open", FLOW, sends(settings((INITIAL_WINDOW_SIZE, 2**31)), before=opened)),
+    ("INITIAL_WINDOW_SIZE lifts an open stream's window above 2^31 - 1", FLOW, sends(window(1, MAX_WINDOW - 65535), settings((INITIAL_WINDOW_SIZE, MAX_WINDOW)), before=opened)),
+)
 
 
 FIELDS = block(head())
