@@ -1,5 +1,6 @@
 //! Translation of whole streams: upstream bytes in, client bytes out, framing included. Throughput counts upstream bytes.
 
+mod conversations;
 mod traffic;
 
 use std::hint::black_box;
@@ -111,8 +112,8 @@ fn conversation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("conversation");
     let target = Target { model: "some-model".into(), stream: true, ..Target::default() };
     for (name, body, from, to) in [
-        ("openai-chat to anthropic", traffic::chat_request(200_000), chat, anthropic),
-        ("anthropic to openai-chat", traffic::anthropic_request(200_000), anthropic, chat),
+        ("openai-chat to anthropic", conversations::chat(200_000), chat, anthropic),
+        ("anthropic to openai-chat", conversations::anthropic(200_000), anthropic, chat),
     ] {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(name, |bencher| {

@@ -3,6 +3,7 @@
 //! `instructions.sh` counts the instructions of two runs and divides their difference, so that start-up does not count.
 //! Instruction counts do not depend on what else the machine does: they guard, wall time only informs.
 
+mod conversations;
 mod traffic;
 
 use std::hint::black_box;
@@ -103,10 +104,10 @@ fn main() {
         "varied-anthropic-to-chat" => varied(Dialect::Anthropic, Dialect::OpenAiChat, rounds, traffic::anthropic),
         "varied-sse" => cut(rounds),
         "request-chat-to-anthropic" => {
-            request(Dialect::OpenAiChat, Dialect::Anthropic, &traffic::chat_request(200_000), rounds);
+            request(Dialect::OpenAiChat, Dialect::Anthropic, &conversations::chat(200_000), rounds);
         }
         "request-anthropic-to-chat" => {
-            request(Dialect::Anthropic, Dialect::OpenAiChat, &traffic::anthropic_request(200_000), rounds);
+            request(Dialect::Anthropic, Dialect::OpenAiChat, &conversations::anthropic(200_000), rounds);
         }
         _ => println!("usage: instructions WORKLOAD ROUNDS; the workloads are in instructions.sh"),
     }

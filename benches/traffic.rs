@@ -4,30 +4,27 @@
 //! generator from words with escapes and in several scripts, so that every run sees the same bytes and no two neighbours
 //! are alike. It is written in the vendors' words and not by our encoders, with what our decoders must skip: fingerprints,
 //! padding of changing length, pings.
-//!
-//! Each bench and test uses a part of this.
-#![allow(dead_code)]
 
 use std::fmt::Write as _;
 
 /// A linear congruential generator (Knuth's MMIX constants): the same numbers everywhere.
 #[derive(Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// Below `sides`.
-    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+    fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % sides
     }
 
-    fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
+    pub(crate) fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
         words[self.roll(words.len())]
     }
 }
 
 /// Pieces of prose, escaped for a JSON string.
-const PROSE: [&str; 32] = [
+pub(crate) const PROSE: [&str; 32] = [
     " the",
     " understanding",
     " borrow",
@@ -228,79 +225,4 @@ pub(crate) fn anthropic(pieces: &[Piece]) -> String {
     );
     event("message_stop", "");
     out
-}
-
-/// A conversation of about `bytes` bytes in the words of Chat Completions, with tools, calls and their results.
-pub(crate) fn chat_request(bytes: usize) -> String {
-    let mut dice = Dice(3);
-    let mut out = String::from("{\"model\":\"gpt-5.2\",\"stream\":true,\"tools\":[");
-    out.push_str(&tools(|name, schema| {
-        format!(
-            "{{\"type\":\"function\",\"function\":{{\"name\":\"{name}\",\"description\":\"Does what {name} says.\",\
-             \"parameters\":{schema}}}}}"
-        )
-    }));
-    out.push_str("],\"messages\":[{\"role\":\"system\",\"content\":\"You are a careful programmer.\"}");
-    let mut call = 0;
-    while out.len() < bytes {
-        let _ = write!(out, ",{{\"role\":\"user\",\"content\":\"{}\"}}", prose(&mut dice, 60));
-        let _ = write!(
-            out,
-            ",{{\"role\":\"assistant\",\"content\":\"{}\",\"tool_calls\":[{{\"id\":\"call_{call}\",\"type\":\"function\",\
-             \"function\":{{\"name\":\"read_file\",\"arguments\":\"{{\\\"path\\\":\\\"src/{call}.rs\\\"}}\"}}}}]}}",
-            prose(&mut dice, 30)
-        );
-        let _ = write!(
-            out,
-            ",{{\"role\":\"tool\",\"tool_call_id\":\"call_{call}\",\"content\":\"{}\"}}",
-            prose(&mut dice, 300)
-        );
-        call += 1;
-    }
-    out.push_str("]}");
-    out
-}
-
-/// The same in the words of Anthropic Messages.
-pub(crate) fn anthropic_request(bytes: usize) -> String {
-    let mut dice = Dice(3);
-    let mut out = String::from("{\"model\":\"claude-sonnet-4-5\",\"max_tokens\":4096,\"stream\":true,\"tools\":[");
-    out.push_str(&tools(|name, schema| {
-        format!("{{\"name\":\"{name}\",\"description\":\"Does what {name} says.\",\"input_schema\":{schema}}}")
-    }));
-    out.push_str("],\"system\":\"You are a careful programmer.\",\"messages\":[");
-    let mut call = 0;
-    let _ = write!(out, "{{\"role\":\"user\",\"content\":\"{}\"}}", prose(&mut dice, 60));
-    while out.len() < bytes {
-        let _ = write!(
-            out,
-            ",{{\"role\":\"assistant\",\"content\":[{{\"type\":\"text\",\"text\":\"{}\"}},{{\"type\":\"tool_use\",\
-             \"id\":\"toolu_{call}\",\"name\":\"read_file\",\"input\":{{\"path\":\"src/{call}.rs\"}}}}]}}",
-            prose(&mut dice, 30)
-        );
-        let _ = write!(
-            out,
-            ",{{\"role\":\"user\",\"content\":[{{\"type\":\"tool_result\",\"tool_use_id\":\"toolu_{call}\",\
-             \"content\":\"{}\"}},{{\"type\":\"text\",\"text\":\"{}\"}}]}}",
-            prose(&mut dice, 300),
-            prose(&mut dice, 60)
-        );
-        call += 1;
-    }
-    out.push_str("]}");
-    out
-}
-
-fn prose(dice: &mut Dice, words: usize) -> String {
-    (0..words).map(|_| dice.pick(&PROSE)).collect()
-}
-
-/// Twenty tools, as coding agents bring them.
-fn tools(tool: impl Fn(&str, &str) -> String) -> String {
-    let schema = "{\"type\":\"object\",\"properties\":{\"path\":{\"type\":\"string\",\"description\":\"An absolute path.\"},\
-                  \"offset\":{\"type\":\"integer\",\"minimum\":0},\"mode\":{\"type\":\"string\",\"enum\":[\"a\",\"b\"]},\
-                  \"edits\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"old\":{\"type\":\"string\"},\
-                  \"new\":{\"type\":\"string\"}},\"required\":[\"old\",\"new\"]}}},\"required\":[\"path\"]}";
-    let names = ["read_file"].map(str::to_owned).into_iter().chain((1..20).map(|n| format!("tool_{n}")));
-    names.map(|name| tool(&name, schema)).collect::<Vec<_>>().join(",")
 }

@@ -3,17 +3,13 @@
 //!
 //! Counted by an allocator that wraps the system's, on the test's own thread.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../../benches/traffic.rs"]
-mod traffic;
-
 use bytes::BytesMut;
 use codecs::{
     dialect::{Context, Dialect},
     translate::{StreamTranslator, Tap},
 };
-use traffic::Piece;
+
+use crate::traffic::{self, Piece};
 
 /// How often buffers may grow in a thousand events that reads cut.
 const GROWTHS_MAX: u64 = 4;

@@ -1,16 +1,13 @@
 //! Padding says nothing: an answer whose frames are padded is translated into the same bytes as without, and so is one
 //! that comes in frames of which no two neighbours are alike.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../../benches/traffic.rs"]
-mod traffic;
-
 use bytes::BytesMut;
 use codecs::{
     dialect::{Context, Dialect},
     translate::StreamTranslator,
 };
+
+use crate::traffic;
 
 fn translated(stream: &str, client: Dialect, size: usize) -> BytesMut {
     let context = Context { now: 1_756_000_000, new_id: "9fkx2lw8zqy4vbn7ttrc1mde".into(), ..Context::default() };
