@@ -1,7 +1,6 @@
 #![no_main]
 
 // The file itself: it needs nothing of the product, and the fuzzer's build should not need it either.
-#[allow(dead_code)]
 #[path = "../../src/mitm/hosts/block.rs"]
 mod block;
 

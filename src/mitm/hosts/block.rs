@@ -38,9 +38,9 @@ pub struct Wanted<'a> {
 /// Why the file is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is in UTF-16, which no resolver reads.
+    /// What is not ours of it is in UTF-16, which no resolver reads.
     Utf16,
-    /// It is larger than 1 MiB.
+    /// It is larger than 1 MiB, or would be.
     TooLarge,
     /// A line of the user sends one of the names elsewhere. Which of two lines wins differs between systems.
     Conflict {
@@ -57,7 +57,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Utf16 => f.write_str("the hosts file is in UTF-16"),
-            Self::TooLarge => f.write_str("the hosts file is larger than 1 MiB"),
+            Self::TooLarge => f.write_str("the hosts file is larger than 1 MiB, or would be with our lines"),
             Self::Conflict { line, host, address } => {
                 write!(f, "line {line} of the hosts file sends {host} to {address}: remove it first")
             }
@@ -67,7 +67,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The file with our block: where the first old one stood, else at the end.
+/// The file with our block: where the first old one stood, else at the end. Never one that [`remove`] would refuse.
 pub fn apply(file: &[u8], wanted: &Wanted<'_>) -> Result<Vec<u8>, Refusal> {
     let (bom, text) = open(file)?;
     let without = take_out(text, wanted.catalogue);
@@ -75,6 +75,10 @@ pub fn apply(file: &[u8], wanted: &Wanted<'_>) -> Result<Vec<u8>, Refusal> {
     // What stood before a mark of the encoding may have been ours: then the mark is at the front now.
     let moved = if bom.is_empty() && without.bytes.starts_with(UTF8_BOM) { UTF8_BOM.len() } else { 0 };
     let (moved_bom, base) = without.bytes.split_at(moved);
+    let marked = !(bom.is_empty() && moved_bom.is_empty());
+    if !marked && (base.starts_with(b"\xff\xfe") || base.starts_with(b"\xfe\xff")) {
+        return Err(Refusal::Utf16);
+    }
     let eol = line_end(base, wanted.windows);
     let at = without.first.map_or(base.len(), |first| first.saturating_sub(moved)).min(base.len());
     let (before, after) = base.split_at(at);
@@ -99,10 +103,13 @@ pub fn apply(file: &[u8], wanted: &Wanted<'_>) -> Result<Vec<u8>, Refusal> {
     }
     line(&[END]);
     out.extend_from_slice(after);
+    if out.len() > FILE_MAX {
+        return Err(Refusal::TooLarge);
+    }
     Ok(out)
 }
 
-/// The file without any block of ours.
+/// The file without any block of ours. Asks nothing of what else is in it: a block that is there must be able to go.
 pub fn remove(file: &[u8], catalogue: &[&str]) -> Result<Vec<u8>, Refusal> {
     let (bom, text) = open(file)?;
     Ok([bom, &take_out(text, catalogue).bytes].concat())
@@ -110,9 +117,6 @@ pub fn remove(file: &[u8], catalogue: &[&str]) -> Result<Vec<u8>, Refusal> {
 
 /// The mark of the encoding, and the rest.
 fn open(file: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    if file.starts_with(b"\xff\xfe") || file.starts_with(b"\xfe\xff") {
-        return Err(Refusal::Utf16);
-    }
     if file.len() > FILE_MAX {
         return Err(Refusal::TooLarge);
     }
@@ -276,10 +280,8 @@ pub(crate) fn check(file: &[u8], wanted: &Wanted<'_>) {
         assert_eq!(removed, file, "a file without markers is not ours");
     }
     let Ok(applied) = apply(file, wanted) else { return };
-    if applied.len() <= FILE_MAX {
-        assert_eq!(apply(&applied, wanted).as_ref(), Ok(&applied), "putting in twice is once");
-        assert_eq!(remove(&applied, wanted.catalogue).as_ref(), Ok(&removed), "and taking out undoes it");
-    }
+    assert_eq!(apply(&applied, wanted).as_ref(), Ok(&applied), "putting in twice is once");
+    assert_eq!(remove(&applied, wanted.catalogue).as_ref(), Ok(&removed), "and taking out undoes it");
     // Lines of the user are all there, in their order: what is left out is ours.
     let bom = if file.starts_with(UTF8_BOM) { UTF8_BOM.len() } else { 0 };
     let (file, removed) = (&file[bom..], &removed[bom..]);
@@ -387,8 +389,19 @@ mod tests {
     #[test]
     fn what_cannot_be_edited_is_refused() {
         assert_eq!(apply(b"\xff\xfe1\0", &wanted()), Err(Refusal::Utf16));
-        assert_eq!(remove(b"\xfe\xff\x001", NAMES), Err(Refusal::Utf16));
+        assert_eq!(apply(b"\xfe\xff\x001", &wanted()), Err(Refusal::Utf16));
+        // Also where our block stands before the mark; and it goes all the same.
+        let before = [block("").as_bytes(), b"\xfe\xff\x001"].concat();
+        assert_eq!(apply(&before, &wanted()), Err(Refusal::Utf16));
+        assert_eq!(remove(&before, NAMES).unwrap(), b"\xfe\xff\x001");
+        check(&before, &wanted());
         assert_eq!(apply(&vec![b'\n'; FILE_MAX + 1], &wanted()), Err(Refusal::TooLarge));
+        assert_eq!(remove(&vec![b'\n'; FILE_MAX + 1], NAMES), Err(Refusal::TooLarge));
+        // What we would write must be what we can take out again.
+        let largest = FILE_MAX - block("").len();
+        let with = apply(&vec![b'\n'; largest], &wanted()).unwrap();
+        assert_eq!(remove(&with, NAMES).unwrap(), vec![b'\n'; largest]);
+        assert_eq!(apply(&vec![b'\n'; largest + 1], &wanted()), Err(Refusal::TooLarge));
         for (file, line) in [
             ("10.0.0.1 a.example\n", 1),
             ("#\n\n10.0.0.1\tx A.Example # why\n", 3),
