@@ -107,6 +107,13 @@ impl Outbound {
             head_timeout: None,
         }
     }
+
+    /// Value of `content-length`, in bytes; `None` where none is due: there is no body, and the method expects none.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        let length = self.body.iter().map(|slice| slice.len() as u64).sum();
+        let expected = [Method::POST, Method::PUT, Method::PATCH].contains(&self.method);
+        (length > 0 || expected).then_some(length)
+    }
 }
 
 /// When the steps of an exchange were done.
