@@ -220,8 +220,7 @@ fn write_fields(out: &mut BytesMut, request: &Outbound, origin: &Origin) {
     let headers = &request.headers;
     let mut length_due = request.content_length();
     let stays = hop_by_hop(headers);
-    // A second host, an empty one or one that could be read in two ways would be the peer's to choose between.
-    let mut host_due = headers.get("host").is_some_and(|host| !host.is_empty() && head::is_host(host));
+    let mut host_due = request.host().is_some();
     if !host_due {
         head::write_field(out, b"host", origin.authority());
     }

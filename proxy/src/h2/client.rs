@@ -300,7 +300,7 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
 fn encode(origin: &Origin, request: &Outbound) -> Result<http::Request<()>, Error> {
     let bad =
         |reason| Error { side: Side::Internal, kind: Kind::Protocol { reason, status: 400 }, retry: Retry::Never };
-    let authority = request.headers.get("host").unwrap_or(origin.authority());
+    let authority = request.host().unwrap_or(origin.authority());
     let uri = http::Uri::builder()
         .scheme(origin.scheme().as_str())
         .authority(uri::Authority::from_maybe_shared(authority.clone()).map_err(|_| bad("bad_authority"))?)
@@ -442,5 +442,33 @@ impl H2Body {
     /// Ends a body that was read to its end.
     pub(crate) fn end(self) -> Option<Headers> {
         self.trailers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::Method;
+
+    #[test]
+    fn a_host_that_could_be_read_in_two_ways_is_not_asked_for() {
+        let origin = Origin::parse("https://a.test").unwrap();
+        for (host, authority) in [
+            (None, "a.test"),
+            (Some("b.test:8443"), "b.test:8443"),
+            (Some(""), "a.test"),
+            (Some("user@b.test"), "a.test"),
+            (Some("b.test,c.test"), "a.test"),
+            (Some("b.test/x"), "a.test"),
+        ] {
+            let mut request = Outbound::new(origin.clone(), Method::GET, "/");
+            if let Some(host) = host {
+                request.headers.append("host", host);
+            }
+            let message = encode(&origin, &request).unwrap();
+            assert_eq!(message.uri().authority().unwrap(), authority, "{host:?}");
+            assert!(message.headers().is_empty());
+        }
     }
 }
