@@ -15,7 +15,9 @@ use rustls::pki_types::CertificateDer;
 use crate::{
     Error, Headers, Limits, Method, ResponseHead, Retry, Timeouts,
     body::Body,
-    h1, h2,
+    h1,
+    h1::head::is_host,
+    h2,
     net::{
         dial::{Dialed, Dialer},
         egress::Egress,
@@ -80,8 +82,8 @@ pub struct Outbound {
     pub method: Method,
     /// Path and query, starting with `/`.
     pub target: Bytes,
-    /// Fields in the order in which they are sent. `host` and `content-length` are written when absent, hop-by-hop
-    /// fields are left out.
+    /// Fields in the order in which they are sent. `host` and `content-length` are written when absent, a `host` that is not
+    /// one host also; hop-by-hop fields are left out.
     pub headers: Headers,
     /// The body in slices; with the head they leave in one vectored write.
     pub body: Vec<Bytes>,
@@ -106,6 +108,19 @@ impl Outbound {
             connect_timeout: None,
             head_timeout: None,
         }
+    }
+
+    /// The caller's `host`, if it says one thing: a second one, an empty one or one that could be read in two ways would be
+    /// the peer's to choose between.
+    pub(crate) fn host(&self) -> Option<&Bytes> {
+        self.headers.get("host").filter(|host| !host.is_empty() && is_host(host))
+    }
+
+    /// Value of `content-length`, in bytes; `None` where none is due: there is no body, and the method expects none.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        let length = self.body.iter().map(|slice| slice.len() as u64).sum();
+        let expected = [Method::POST, Method::PUT, Method::PATCH].contains(&self.method);
+        (length > 0 || expected).then_some(length)
     }
 }
 

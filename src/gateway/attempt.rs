@@ -7,7 +7,7 @@ use bytes::Bytes;
 use codecs::{
     dialect::{Context, Dialect, openai_responses::echo::Echo},
     hub::{ApiError, ErrorKind},
-    json::{Raw, Recorder},
+    json::{JsonError, Raw},
     translate::translate_recalling,
 };
 use proxy::{Call, Client, Fresh, Headers, Kind, Method, Outbound, Phase, Response, ResponseHead};
@@ -15,7 +15,7 @@ use proxy::{Call, Client, Fresh, Headers, Kind, Method, Outbound, Phase, Respons
 use super::{
     edit,
     exchange::{Exchange, wants_usage},
-    relay,
+    relay, scratch,
 };
 use crate::{
     health::{Cooldown, Scope},
@@ -146,9 +146,8 @@ fn prepare(
     let mut context = Box::new(exchange.context(settings));
     let mut target = upstream.encode_target(&candidate.model, stream, settings.adjust_max_tokens && !same);
     target.strip_riders = riders == Riders::Stripped;
-    let mut encode = || {
-        let mut recorder = Recorder::default();
-        let raw = Raw::parse_recorded(&exchange.body, &mut recorder).map_err(|e| malformed(&e))?;
+    let read = |raw: Result<Raw<'_>, JsonError>| {
+        let raw = raw.map_err(|e| malformed(&e))?;
         context.include_usage = wants_usage(raw);
         if exchange.client == Dialect::OpenAiResponses {
             context.echo = Some(Arc::new(Echo::of(raw)));
@@ -156,6 +155,7 @@ fn prepare(
         let recall = |call_id: &str| exchange.memory.recall(call_id);
         translate_recalling(exchange.client, upstream.dialect(), raw, &exchange.url(), &target, &recall)
     };
+    let encode = || scratch::read(&exchange.body, read);
     let encoded = if exchange.body.len() >= BIG_BODY_BYTES { off_lane(encode) } else { encode() }?;
     if settings.unsupported == Unsupported::Refuse && !encoded.dropped.is_empty() {
         let names = encoded.dropped.join(", ");
@@ -183,7 +183,7 @@ fn refuses_signature(failure: &Failure) -> bool {
 }
 
 /// The error for a body that is not JSON: what and where.
-pub(super) fn malformed(error: &codecs::json::JsonError) -> ApiError {
+pub(super) fn malformed(error: &JsonError) -> ApiError {
     ApiError::new(
         ErrorKind::Invalid,
         format!("the request body is not valid JSON: {} at byte {}", error.what, error.at),

@@ -56,7 +56,8 @@ pub(super) async fn answer<'a>(
     let head = ResponseHead::new(StatusCode::OK).with("x-flow-router-demo", "1");
     let head = reply::mark(head, exchange, candidate, attempts);
     exchange.ledger.counted(reply.usage, true);
-    exchange.ledger.first_content(exchange.complete.elapsed(), exchange.complete.elapsed());
+    let taken = exchange.complete.elapsed();
+    exchange.ledger.first_content(taken, taken);
     if exchange.stream {
         let head = head.with("content-type", exchange.stream_content_type()).with("cache-control", "no-cache");
         let mut encoder = exchange.client.stream_encoder(&context);

@@ -126,8 +126,8 @@ impl Exchange {
     }
 }
 
-/// The caller without a key, to the store of signatures.
-pub(super) static NOBODY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+/// The empty text, shared: a model that nobody named, and to the store of signatures the caller without a key.
+pub(super) static NOTHING: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
 
 /// One caller's part of the store of signatures.
 #[derive(Debug)]

@@ -276,7 +276,7 @@ impl Gateway {
             client: dialect,
             head,
             body,
-            model: scanned.model.unwrap_or_else(|| exchange::NOBODY.clone()),
+            model: scanned.model.unwrap_or_else(|| exchange::NOTHING.clone()),
             model_spans: scanned.model_spans,
             stream_spans: scanned.stream_spans,
             // Ollama streams unless told otherwise (its API documentation).
@@ -286,7 +286,7 @@ impl Gateway {
             complete: Instant::now(),
             memory: exchange::Memory {
                 store: shared.signatures.clone(),
-                caller: key.as_ref().map_or_else(|| exchange::NOBODY.clone(), |key| key.id.clone()),
+                caller: key.as_ref().map_or_else(|| exchange::NOTHING.clone(), |key| key.id.clone()),
             },
             key,
             ledger,

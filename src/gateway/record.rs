@@ -18,7 +18,7 @@ use codecs::{
     hub::{ApiError, ErrorKind, Usage},
 };
 
-use super::{caller::Caller, exchange::NOBODY};
+use super::{caller::Caller, exchange::NOTHING};
 use crate::{
     health::Scope,
     route::Candidate,
@@ -98,7 +98,7 @@ impl Record {
             key: asked.key,
             provider: None,
             // Until the body is read.
-            model_requested: NOBODY.clone(),
+            model_requested: NOTHING.clone(),
             model: None,
             alias: None,
             client_ip: Some(asked.ip),

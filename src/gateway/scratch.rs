@@ -7,7 +7,7 @@ use std::cell::Cell;
 use codecs::json::{JsonError, Raw, Recorder};
 
 thread_local! {
-    /// Bounded by what a recorder records at most, some 32 KiB.
+    /// Bounded by what a cleared recorder keeps, 48 KiB.
     static RECORDER: Cell<Recorder> = Cell::default();
 }
 
@@ -15,6 +15,8 @@ thread_local! {
 pub(super) fn read<T>(body: &[u8], read: impl FnOnce(Result<Raw<'_>, JsonError>) -> T) -> T {
     let mut recorder = RECORDER.take();
     let read = read(Raw::parse_recorded(body, &mut recorder));
+    // Now, not at the next document: that one may be long in coming.
+    recorder.clear();
     RECORDER.set(recorder);
     read
 }

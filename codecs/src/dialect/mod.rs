@@ -139,12 +139,16 @@ macro_rules! dispatch {
     ($(#[$doc:meta])* $name:ident, $part:ident, $trait:ident { $(fn $method:ident(&mut self $(, $arg:ident: $type:ty)*);)* }) => {
         $(#[$doc])*
         #[derive(Debug)]
-        #[allow(missing_docs)]
         pub enum $name {
+            /// Of [`Dialect::OpenAiChat`].
             OpenAiChat(openai_chat::stream::$part),
+            /// Of [`Dialect::OpenAiResponses`].
             OpenAiResponses(openai_responses::stream::$part),
+            /// Of [`Dialect::Anthropic`].
             Anthropic(anthropic::stream::$part),
+            /// Of [`Dialect::Gemini`].
             Gemini(gemini::stream::$part),
+            /// Of [`Dialect::Ollama`].
             Ollama(ollama::stream::$part),
         }
 

@@ -13,9 +13,8 @@
 //! what headers mean, and no map of them is built: [`Headers::text`] looks for one.
 
 use bytes::BytesMut;
-use flate2::Crc;
 
-use super::prefixed::Prefixed;
+use super::{crc, prefixed::Prefixed};
 use crate::json::write::Sink;
 
 /// Longest header block.
@@ -234,12 +233,6 @@ impl Aws {
 
 fn number(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_be_bytes(*bytes))
-}
-
-fn crc(bytes: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(bytes);
-    crc.sum()
 }
 
 /// Length of the message with that prelude.

@@ -3,7 +3,7 @@
 //! The inflating itself is a library's. The wrapper is read here, because the state of a decoder that is made for every
 //! message costs more than most messages.
 
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use flate2::{Decompress, FlushDecompress, Status};
 
 /// Bytes of a header without optional fields.
 const HEADER: usize = 10;
@@ -63,15 +63,12 @@ impl Gunzip {
                 Err(_) => return Err(Bad::Gzip("the body cannot be inflated")),
             }
         }
-        let Some((trailer, after)) = rest.split_first_chunk::<TRAILER>() else {
+        let Some((&[a, b, c, d, e, f, g, h], after)) = rest.split_first_chunk::<TRAILER>() else {
             return Err(Bad::Gzip("the trailer is cut"));
         };
-        let [crc, length] = [&trailer[..4], &trailer[4..]]
-            .map(|bytes| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte)));
-        let mut sum = Crc::new();
-        sum.update(&self.out);
+        let [crc, length] = [[a, b, c, d], [e, f, g, h]].map(u32::from_le_bytes);
         match () {
-            () if sum.sum() != crc => Err(Bad::Gzip("the checksum does not fit")),
+            () if super::crc(&self.out) != crc => Err(Bad::Gzip("the checksum does not fit")),
             () if self.out.len() as u32 != length => Err(Bad::Gzip("the length does not fit")),
             () if !after.is_empty() => Err(Bad::Gzip("something follows the member")),
             () => Ok(&self.out),

@@ -206,6 +206,13 @@ fn append(buffer: &mut Vec<u8>, piece: &[u8], limit: usize) -> Result<(), FrameE
     Ok(())
 }
 
+/// CRC-32 as gzip and AWS count it.
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
 /// Empties a buffer; gives a very large allocation back, for the next payload is rarely that large again.
 fn recycle(buffer: &mut Vec<u8>) {
     const KEEP: usize = 64 << 10;

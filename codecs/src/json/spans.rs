@@ -54,7 +54,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn clear(&mut self) {
+    /// Forgets the last text, and gives back what most texts do not need of the memory. Parsing begins with it; who keeps a
+    /// recorder for a text that may be long in coming does it at once.
+    pub fn clear(&mut self) {
         self.spans.clear();
         self.spans.shrink_to(SPANS_KEPT);
         self.current = 0;
@@ -68,9 +70,7 @@ impl Recorder {
             _ => Spans::NONE,
         }
     }
-}
 
-impl Recorder {
     /// Adds a span, unless there are too many or the text is too long.
     #[inline(always)]
     fn push(&mut self, start: usize, end: usize, after: u32) -> bool {
@@ -151,5 +151,21 @@ impl<'a> Spans<'a> {
         }
         self.next = span.after;
         Some((span.end - self.base) as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{super::Raw, *};
+
+    #[test]
+    fn a_cleared_recorder_holds_little() {
+        let mut recorder = Recorder::default();
+        let text = format!("[{}[]]", "[],".repeat(SPANS_MAX / 2));
+        Raw::parse_recorded(text.as_bytes(), &mut recorder).unwrap();
+        assert!(recorder.spans.capacity() > SPANS_MAX / 2);
+        recorder.clear();
+        assert_eq!(recorder.spans.capacity(), SPANS_KEPT);
     }
 }

@@ -24,7 +24,7 @@ use super::{
     head::{self, HeadReader},
 };
 use crate::{
-    Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry,
+    Error, Headers, Kind, Limits, Phase, ResponseHead, Retry,
     client::{ClientConfig, Outbound},
     count::Counted,
     net::{egress::Proxy, stream::Stream},
@@ -218,45 +218,47 @@ impl Position {
 /// Fields of a request in the caller's order. `host` comes first and `content-length` last when the caller has none.
 fn write_fields(out: &mut BytesMut, request: &Outbound, origin: &Origin) {
     let headers = &request.headers;
-    let length: u64 = request.body.iter().map(|slice| slice.len() as u64).sum();
-    let expects_body = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
-    let mut length_due = length > 0 || expects_body;
-    // A second host, an empty one or one that could be read in two ways would be the peer's to choose between.
-    let mut host_due = headers.get("host").is_some_and(|host| !host.is_empty() && head::is_host(host));
+    let mut length_due = request.content_length();
+    let stays = hop_by_hop(headers);
+    let mut host_due = request.host().is_some();
     if !host_due {
         head::write_field(out, b"host", origin.authority());
     }
     for (name, value) in headers.iter() {
         if name.eq_ignore_ascii_case(b"content-length") {
             // Ours is right by construction; theirs keeps its place.
-            if std::mem::take(&mut length_due) {
+            if let Some(length) = length_due.take() {
                 head::write_length(out, length);
             }
         } else if name.eq_ignore_ascii_case(b"host") {
             if std::mem::take(&mut host_due) {
                 head::write_field(out, name, value);
             }
-        } else if !is_hop_by_hop(name, headers) {
+        } else if !stays(name) {
             head::write_field(out, name, value);
         }
     }
-    if length_due {
+    if let Some(length) = length_due {
         head::write_length(out, length);
     }
 }
 
-/// Fields that are meant for the next hop only (RFC 9110 §7.6.1), among them those that `connection` names. `expect` is
-/// one for us: the body follows the head without waiting.
-pub(crate) fn is_hop_by_hop(name: &[u8], headers: &Headers) -> bool {
-    let other = match name.len() {
-        2 => name.eq_ignore_ascii_case(b"te"),
-        6 => name.eq_ignore_ascii_case(b"expect"),
-        7 => name.eq_ignore_ascii_case(b"trailer"),
-        14 => name.eq_ignore_ascii_case(b"http2-settings"),
-        19 => name.eq_ignore_ascii_case(b"proxy-authorization"),
-        _ => false,
-    };
-    other || head::is_framing(name) || headers.is_named(name)
+/// Tells the fields of `headers` that are meant for the next hop only (RFC 9110 §7.6.1), among them those that `connection`
+/// names. `expect` is one for us: the body follows the head without waiting.
+pub(crate) fn hop_by_hop(headers: &Headers) -> impl Fn(&[u8]) -> bool {
+    // Nearly always there is none, and no field has to be looked up in it.
+    let named = headers.contains("connection");
+    move |name| {
+        let other = match name.len() {
+            2 => name.eq_ignore_ascii_case(b"te"),
+            6 => name.eq_ignore_ascii_case(b"expect"),
+            7 => name.eq_ignore_ascii_case(b"trailer"),
+            14 => name.eq_ignore_ascii_case(b"http2-settings"),
+            19 => name.eq_ignore_ascii_case(b"proxy-authorization"),
+            _ => false,
+        };
+        other || head::is_framing(name) || (named && headers.is_named(name))
+    }
 }
 
 /// Sends `request` and waits for the head of its answer.

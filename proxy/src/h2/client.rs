@@ -26,10 +26,10 @@ use h2::{
 use http::{HeaderMap, HeaderName, HeaderValue, uri};
 
 use crate::{
-    Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry, Side, StatusCode,
+    Error, Headers, Kind, Limits, Phase, ResponseHead, Retry, Side, StatusCode,
     client::{ClientConfig, Outbound},
     count::Counted,
-    h1::client::{STALE_WINDOW, is_hop_by_hop},
+    h1::client::{STALE_WINDOW, hop_by_hop},
     net::stream::Stream,
     pool::key::Origin,
     timer::Timer,
@@ -240,7 +240,7 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
         Error::upstream(kind_of(error), Retry::Safe)
     };
     poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| refused(&error))?;
-    let trailers = request.trailers.as_ref().map(head::trailers).filter(|fields| !fields.is_empty());
+    let trailers = request.trailers.as_ref().and_then(head::trailers);
     let whole = slices.is_empty() && trailers.is_none();
     let (mut response, stream) = send.send_request(message, whole).map_err(|error| refused(&error))?;
     let purse = claim.conn.purse.clone();
@@ -276,7 +276,7 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
                 _ if interim > config.limits.interim_responses => "too_many_interim",
                 _ => continue,
             };
-            return Poll::Ready(Err(Error::upstream(Kind::Protocol { reason, status: 502 }, Retry::Never)));
+            return Poll::Ready(Err(malformed(Kind::Protocol { reason, status: 502 })));
         }
         if let Poll::Ready(answer) = Pin::new(&mut response).poll(cx) {
             return Poll::Ready(answer.map_err(|error| judge(&error, &claim, request, sent)));
@@ -289,9 +289,10 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
     })
     .await?;
     let (parts, recv) = answer.into_parts();
-    let head = ResponseHead { status: parts.status, headers: received(&parts.headers, config.limits.fields)? };
-    let sent = sent.unwrap_or_else(Instant::now);
     let fields_max = config.limits.fields;
+    let headers = head::received(&parts.headers, fields_max, 502).map_err(malformed)?;
+    let head = ResponseHead { status: parts.status, headers };
+    let sent = sent.unwrap_or_else(Instant::now);
     Ok(Answer { head, body: H2Body { recv, upload, held: 0, trailers: None, fields_max, _claim: claim }, sent })
 }
 
@@ -299,7 +300,7 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
 fn encode(origin: &Origin, request: &Outbound) -> Result<http::Request<()>, Error> {
     let bad =
         |reason| Error { side: Side::Internal, kind: Kind::Protocol { reason, status: 400 }, retry: Retry::Never };
-    let authority = request.headers.get("host").unwrap_or(origin.authority());
+    let authority = request.host().unwrap_or(origin.authority());
     let uri = http::Uri::builder()
         .scheme(origin.scheme().as_str())
         .authority(uri::Authority::from_maybe_shared(authority.clone()).map_err(|_| bad("bad_authority"))?)
@@ -312,9 +313,10 @@ fn encode(origin: &Origin, request: &Outbound) -> Result<http::Request<()>, Erro
     *message.version_mut() = http::Version::HTTP_2;
     let fields = message.headers_mut();
     fields.reserve(request.headers.len() + 1);
+    let stays = hop_by_hop(&request.headers);
     for (name, value) in request.headers.iter() {
         let trailers = name.eq_ignore_ascii_case(b"te") && value.eq_ignore_ascii_case(b"trailers");
-        if name.eq_ignore_ascii_case(b"host") || (is_hop_by_hop(name, &request.headers) && !trailers) {
+        if name.eq_ignore_ascii_case(b"host") || (stays(name) && !trailers) {
             continue;
         }
         // What is no field cannot be sent; HTTP/1 leaves the same ones out.
@@ -323,15 +325,15 @@ fn encode(origin: &Origin, request: &Outbound) -> Result<http::Request<()>, Erro
             fields.append(name, value);
         }
     }
-    let length: u64 = request.body.iter().map(|slice| slice.len() as u64).sum();
-    if length > 0 || [Method::POST, Method::PUT, Method::PATCH].contains(&request.method) {
+    if let Some(length) = request.content_length() {
         fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(message)
 }
 
-fn received(map: &HeaderMap, most: usize) -> Result<Headers, Error> {
-    head::received(map, most, 502).map_err(|kind| Error::upstream(kind, Retry::Never))
+/// The error for an answer that is none.
+fn malformed(kind: Kind) -> Error {
+    Error::upstream(kind, Retry::Never)
 }
 
 fn kind_of(error: &h2::Error) -> Kind {
@@ -400,9 +402,8 @@ impl H2Body {
             return Poll::Ready(data.map(Some));
         }
         match ready!(self.recv.poll_trailers(cx)) {
-            Ok(Some(mut fields)) => {
-                head::strip(&mut fields);
-                self.trailers = Some(received(&fields, self.fields_max)?).filter(|fields| !fields.is_empty());
+            Ok(Some(fields)) => {
+                self.trailers = head::received_trailers(fields, self.fields_max, 502).map_err(malformed)?;
             }
             Ok(None) => {}
             Err(error) => return Poll::Ready(Err(Error::upstream(kind_of(&error), Retry::Never))),
@@ -441,5 +442,33 @@ impl H2Body {
     /// Ends a body that was read to its end.
     pub(crate) fn end(self) -> Option<Headers> {
         self.trailers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::Method;
+
+    #[test]
+    fn a_host_that_could_be_read_in_two_ways_is_not_asked_for() {
+        let origin = Origin::parse("https://a.test").unwrap();
+        for (host, authority) in [
+            (None, "a.test"),
+            (Some("b.test:8443"), "b.test:8443"),
+            (Some(""), "a.test"),
+            (Some("user@b.test"), "a.test"),
+            (Some("b.test,c.test"), "a.test"),
+            (Some("b.test/x"), "a.test"),
+        ] {
+            let mut request = Outbound::new(origin.clone(), Method::GET, "/");
+            if let Some(host) = host {
+                request.headers.append("host", host);
+            }
+            let message = encode(&origin, &request).unwrap();
+            assert_eq!(message.uri().authority().unwrap(), authority, "{host:?}");
+            assert!(message.headers().is_empty());
+        }
     }
 }

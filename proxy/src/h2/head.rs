@@ -102,7 +102,7 @@ impl Arena {
     }
 }
 
-/// Fields of an answer or behind a body, as slices of one allocation. More than `most` are a fault of `status`.
+/// Fields of an answer, as slices of one allocation. More than `most` are a fault of `status`.
 pub(crate) fn received(map: &HeaderMap, most: usize, status: u16) -> Result<Headers, Kind> {
     if map.len() > most {
         return Err(refuse("too_many_fields", status));
@@ -119,18 +119,22 @@ pub(crate) fn received(map: &HeaderMap, most: usize, status: u16) -> Result<Head
     Ok(headers)
 }
 
+/// Fields that came behind a body, as [`received`]; `None` if there is none that may stand there.
+pub(crate) fn received_trailers(map: HeaderMap, most: usize, status: u16) -> Result<Option<Headers>, Kind> {
+    strip(map).map(|map| received(&map, most, status)).transpose()
+}
+
+/// Trailers for the crate; `None` if there is none that may stand behind a body.
+pub(crate) fn trailers(headers: &Headers) -> Option<HeaderMap> {
+    strip(fields(headers))
+}
+
 /// Leaves only those fields that may stand behind a body.
-pub(crate) fn strip(trailers: &mut HeaderMap) {
+fn strip(mut trailers: HeaderMap) -> Option<HeaderMap> {
     for name in FORBIDDEN_TRAILERS {
         trailers.remove(*name);
     }
-}
-
-/// Trailers for the crate.
-pub(crate) fn trailers(headers: &Headers) -> HeaderMap {
-    let mut map = fields(headers);
-    strip(&mut map);
-    map
+    Some(trailers).filter(|trailers| !trailers.is_empty())
 }
 
 /// A response for the crate. Fields that HTTP/2 forbids, or that would be malformed, vanish.

@@ -277,14 +277,11 @@ impl Stream {
         })
         .await;
         let most = self.shared.limits.fields;
-        let fields = fields.and_then(|fields| match fields {
-            Some(mut fields) => {
-                head::strip(&mut fields);
-                head::received(&fields, most, 431).map(|fields| Some(fields).filter(|fields| !fields.is_empty()))
-            }
+        let trailers = fields.and_then(|fields| match fields {
+            Some(fields) => head::received_trailers(fields, most, 431),
             None => Ok(None),
         });
-        fields.map_err(|kind| self.spoil(kind))
+        trailers.map_err(|kind| self.spoil(kind))
     }
 
     fn release(&mut self) {
@@ -443,7 +440,7 @@ impl Stream {
     /// See [`Call::finish_with`].
     pub(crate) async fn finish(&mut self, last: Bytes, trailers: Option<Headers>) -> Result<(), Error> {
         self.count(last.len())?;
-        let trailers = trailers.map(|fields| head::trailers(&fields)).filter(|fields| !fields.is_empty());
+        let trailers = trailers.as_ref().and_then(head::trailers);
         match &self.reply {
             Reply::Streaming { left: Some(1..), .. } => return Err(wrong_length()),
             Reply::Streaming { .. } | Reply::Bodiless(_) => {}

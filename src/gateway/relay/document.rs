@@ -6,14 +6,14 @@ use bytes::{Bytes, BytesMut};
 use codecs::{
     dialect::{Context, Dialect, openai_chat, openai_responses},
     frame::Framing,
-    hub::{ApiError, ErrorKind},
+    hub::ApiError,
     json::{JsonError, Raw},
     patch::StreamPatch,
     translate::{Collector, Observed, glance, observe_reply, reply_as_stream, translate_reply},
 };
 use proxy::{Body, Call, Fresh, Headers, ResponseHead};
 
-use super::{Answer, head, inflate, settle, stalled};
+use super::{Answer, head, inflate, settle, stalled, unreadable, useless};
 use crate::gateway::{
     attempt::{Failure, Outcome, Speed},
     edit,
@@ -132,7 +132,7 @@ pub(super) async fn from_stream<'a>(
     let mut fold = Fold::new(upstream, exchange.client, answer.context(exchange));
     let mut inflate = match inflate::Inflate::of(&answer.response.head.headers) {
         Ok(inflate) => inflate,
-        Err(error) => return Err((call, Failure::judged(nonsense(&error)))),
+        Err(error) => return Err((call, Failure::judged(unreadable(&error)))),
     };
     let stall = answer.candidate.upstream.stall;
     loop {
@@ -144,7 +144,7 @@ pub(super) async fn from_stream<'a>(
         match chunk {
             Ok(Some(chunk)) => match inflate.push(chunk) {
                 Ok(plain) => fold.push(&plain),
-                Err(error) => return Err((call, Failure::judged(nonsense(&error)))),
+                Err(error) => return Err((call, Failure::judged(unreadable(&error)))),
             },
             Ok(None) => break,
             Err(error) => return Err((call, Failure::judged(error))),
@@ -243,7 +243,7 @@ async fn collected<'a>(
     };
     let headers: &Headers = &answer.response.head.headers;
     let body = match body {
-        Ok(body) => inflate::whole(headers, &body, DOCUMENT_BYTES).map_err(|error| nonsense(&error)),
+        Ok(body) => inflate::whole(headers, &body, DOCUMENT_BYTES).map_err(|error| unreadable(&error)),
         Err(failure) => Err(failure),
     };
     match body {
@@ -283,28 +283,15 @@ async fn within(stall: Option<Duration>, body: &mut Body) -> Result<Option<Bytes
 
 /// A document that can be an answer.
 fn object(read: Result<Raw<'_>, JsonError>) -> Result<Raw<'_>, ApiError> {
-    let wrong = |what: String| {
-        let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer is {what}"));
-        api.status = Some(502);
-        api
-    };
-    let raw = read.map_err(|error| wrong(format!("not valid JSON: {error}")))?;
+    let raw = read.map_err(|error| useless(format_args!("is not valid JSON: {error}")))?;
     if !raw.is_object() {
-        return Err(wrong(format!("{}, not a JSON object", raw.kind().name())));
+        return Err(useless(format_args!("is {}, not a JSON object", raw.kind().name())));
     }
     Ok(raw)
 }
 
 fn too_large() -> ApiError {
-    let mut api = ApiError::new(ErrorKind::Api, "the provider's answer is too large");
-    api.status = Some(502);
-    api
-}
-
-fn nonsense(error: &inflate::InflateError) -> ApiError {
-    let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer cannot be read: {error}"));
-    api.status = Some(502);
-    api
+    useless("is too large")
 }
 
 async fn respond(call: Call<'_, Fresh>, exchange: &mut Exchange, head: ResponseHead, body: Bytes, observed: &Observed) {

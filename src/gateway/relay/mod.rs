@@ -13,9 +13,16 @@ pub(super) mod inflate;
 mod pipe;
 mod stream;
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
 
-use codecs::{dialect::Context, hub::ApiError, translate::Observed};
+use codecs::{
+    dialect::Context,
+    hub::{ApiError, ErrorKind},
+    translate::Observed,
+};
 use proxy::{Call, Fresh, Headers, Response, ResponseHead, StatusCode};
 
 use super::{
@@ -87,12 +94,14 @@ pub(super) fn pass(headers: &mut Headers) {
         "date",
         "server",
     ];
+    let mut named = Vec::new();
     if headers.names_fields() {
-        let named: Vec<_> =
-            headers.iter().map(|(name, _)| name.clone()).filter(|name| headers.is_named(name)).collect();
-        headers.retain(|name, _| !named.iter().any(|named| named == name));
+        named.extend(headers.iter().map(|(name, _)| name.clone()).filter(|name| headers.is_named(name)));
     }
-    headers.retain(|name, _| !STAYS.iter().any(|stays| name.eq_ignore_ascii_case(stays.as_bytes())));
+    headers.retain(|name, _| {
+        !named.iter().any(|named| named == name)
+            && !STAYS.iter().any(|stays| name.eq_ignore_ascii_case(stays.as_bytes()))
+    });
 }
 
 /// The head of a good answer, without what only the caller knows. `content_type` is ours unless the answer is forwarded.
@@ -143,10 +152,16 @@ fn settle(exchange: &mut Exchange, observed: &Observed) {
 
 /// The error for a stream that fell silent.
 fn stalled(limit: Duration) -> ApiError {
-    let mut error = ApiError::new(
-        codecs::hub::ErrorKind::Timeout,
-        format!("the provider's stream was silent for {} s", limit.as_secs_f32()),
-    );
-    error.status = Some(504);
-    error
+    let message = format!("the provider's stream was silent for {} s", limit.as_secs_f32());
+    ApiError { status: Some(504), ..ApiError::new(ErrorKind::Timeout, message) }
+}
+
+/// The error for an answer that is of no use: the provider's answer `is` so.
+fn useless(is: impl Display) -> ApiError {
+    ApiError { status: Some(502), ..ApiError::new(ErrorKind::Api, format!("the provider's answer {is}")) }
+}
+
+/// The error for an answer whose coding is unknown or damaged.
+fn unreadable(error: &inflate::InflateError) -> ApiError {
+    useless(format_args!("cannot be read: {error}"))
 }

@@ -15,11 +15,11 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use codecs::hub::{ApiError, ErrorKind};
+use codecs::hub::ApiError;
 use proxy::{Body, Call, Committed, Fresh};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{Answer, head, inflate::Inflate, pipe::Pipe, settle, stalled};
+use super::{Answer, head, inflate::Inflate, pipe::Pipe, settle, stalled, unreadable};
 use crate::gateway::{
     attempt::{Failure, Outcome, Speed},
     edit,
@@ -44,7 +44,7 @@ pub(super) async fn relay<'a>(
     let inflate = match Inflate::of(&answer.response.head.headers) {
         Ok(inflate) => inflate,
         Err(error) => {
-            return Err((call, Failure::judged(broken(&error))));
+            return Err((call, Failure::judged(unreadable(&error))));
         }
     };
     let mut source = Source { inflate, stall: answer.candidate.upstream.stall, last_read: Instant::now() };
@@ -151,13 +151,13 @@ impl Source {
             None => match self.inflate.finish() {
                 Ok(rest) if rest.is_empty() => Ok(None),
                 Ok(rest) => Ok(Some(rest)),
-                Err(error) => Err(broken(&error)),
+                Err(error) => Err(unreadable(&error)),
             },
         }
     }
 
     fn unpacked(&mut self, chunk: Bytes) -> Result<Bytes, ApiError> {
-        self.inflate.push(chunk).map_err(|error| broken(&error))
+        self.inflate.push(chunk).map_err(|error| unreadable(&error))
     }
 
     /// When silence becomes a stall.
@@ -169,12 +169,6 @@ impl Source {
     fn stalled(&self) -> Option<ApiError> {
         self.stall.filter(|stall| self.last_read.elapsed() >= *stall).map(stalled)
     }
-}
-
-fn broken(error: &super::inflate::InflateError) -> ApiError {
-    let mut api = ApiError::new(ErrorKind::Api, format!("the provider's answer cannot be read: {error}"));
-    api.status = Some(502);
-    api
 }
 
 fn joined(ready: &mut Vec<Bytes>) -> Bytes {
