@@ -13,9 +13,11 @@ pub struct Names {
 }
 
 impl Names {
-    /// The text of a number; 0 and NULL stand for none.
-    pub(super) fn of(&mut self, conn: &Connection, id: Option<i64>) -> rusqlite::Result<Option<Arc<str>>> {
-        let Some(id) = id.filter(|id| *id != 0) else { return Ok(None) };
+    /// The text of a number; 0 stands for none.
+    pub(super) fn of(&mut self, conn: &Connection, id: i64) -> rusqlite::Result<Option<Arc<str>>> {
+        if id == 0 {
+            return Ok(None);
+        }
         if let Some(known) = self.known.get(&id) {
             return Ok(known.clone());
         }

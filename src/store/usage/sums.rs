@@ -13,7 +13,7 @@ use super::{
     Names,
     names::matching,
     packed::Stored,
-    row::{Endpoint, Outcome},
+    row::Endpoint,
     segment::{Mark, Marked, Place, walk},
     write::{BUCKET_SECONDS, Kind},
 };
@@ -92,14 +92,13 @@ impl Sums {
         sum(tok_cache_read), sum(tok_cache_write), sum(tok_reasoning), sum(cost), sum(dur_sum), sum(ttft_sum), sum(ttft_n)";
     /// Adds an attempt.
     pub(super) fn add(&mut self, row: &Stored<'_>) {
-        let is_final = row.attempt == row.attempts;
-        let failed = Outcome::of(row.outcome.into()).is_none_or(Outcome::is_failure);
+        let is_final = row.is_final();
         let used = [row.tokens_in, row.tokens_out, row.tokens_cache_read, row.tokens_cache_write] != [0; 4];
         // Counting tokens costs nothing.
         let unpriced = used && row.cost.is_none() && row.endpoint != Endpoint::CountTokens as u8;
         *self += Self {
             requests: u64::from(is_final),
-            errors: u64::from(is_final && failed),
+            errors: u64::from(is_final && row.ended().is_failure()),
             retried: u64::from(!is_final),
             unpriced: u64::from(unpriced),
             tokens_in: row.tokens_in.into(),
@@ -260,7 +259,7 @@ pub fn sums(conn: &Connection, what: &Sum) -> rusqlite::Result<Vec<(Group, Sums)
         for (by, id) in what.by.iter().zip(ids) {
             let name = match by {
                 By::Endpoint => Endpoint::of(*id).map(|endpoint| endpoint.name().into()),
-                _ => names.of(conn, Some(*id))?,
+                _ => names.of(conn, *id)?,
             };
             group.set(*by, name);
         }
@@ -441,7 +440,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::{
         super::{
-            Dims, UsageRow,
+            Dims, Outcome, UsageRow,
             write::tests::{database, insert, row},
         },
         *,
