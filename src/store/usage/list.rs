@@ -223,7 +223,7 @@ impl<'f> Conditions<'f> {
         let mut marked = Marked::default();
         let mut named = |kind, pattern: &Option<String>| -> rusqlite::Result<Option<Vec<i64>>> {
             let Some(pattern) = pattern else { return Ok(None) };
-            let ids = numbers(conn, kind, pattern)?;
+            let ids = matching(conn, kind, pattern)?;
             marked.any(ids.iter().map(|id| Mark::Dim(*id)));
             Ok(Some(ids))
         };
@@ -237,8 +237,8 @@ impl<'f> Conditions<'f> {
         let mut text = None;
         if let Some(exact) = &filter.text {
             let pattern = format!("*{exact}*");
-            let models = numbers(conn, Kind::Model, &pattern)?;
-            let providers = numbers(conn, Kind::Provider, &pattern)?;
+            let models = matching(conn, Kind::Model, &pattern)?;
+            let providers = matching(conn, Kind::Provider, &pattern)?;
             let names = models.iter().chain(&providers).map(|id| Mark::Dim(*id));
             marked.any(names.chain([Mark::Text(exact), Mark::Error]));
             text = Some(Text { exact: exact.clone(), lower: exact.to_ascii_lowercase(), models, providers });
@@ -284,13 +284,6 @@ impl Text {
             || among(&self.providers, row.provider)
             || row.error.is_some_and(|error| error.to_ascii_lowercase().contains(&self.lower))
     }
-}
-
-/// The numbers of the texts that `pattern` covers, in order.
-fn numbers(conn: &Connection, kind: Kind, pattern: &str) -> rusqlite::Result<Vec<i64>> {
-    let mut ids = matching(conn, kind, pattern)?;
-    ids.sort_unstable();
-    Ok(ids)
 }
 
 fn logged(conn: &Connection, names: &mut Names, row: &Stored<'_>) -> rusqlite::Result<Logged> {

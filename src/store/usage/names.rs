@@ -28,9 +28,10 @@ impl Names {
     }
 }
 
-/// The numbers of all texts of a kind that `pattern` covers: as it is, or with `*` for any text. Letters' case counts not.
+/// The numbers of all texts of a kind that `pattern` covers, in order: as it is, or with `*` for any text. Letters' case
+/// counts not.
 pub(super) fn matching(conn: &Connection, kind: Kind, pattern: &str) -> rusqlite::Result<Vec<i64>> {
-    let mut select = conn.prepare_cached("SELECT id FROM dim WHERE kind = ?1 AND lower(value) GLOB ?2")?;
+    let mut select = conn.prepare_cached("SELECT id FROM dim WHERE kind = ?1 AND lower(value) GLOB ?2 ORDER BY id")?;
     let ids = select.query_map(params![kind as u8, glob(pattern)], |row| row.get(0))?;
     ids.collect()
 }

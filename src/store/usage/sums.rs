@@ -323,17 +323,27 @@ fn of_log(
 pub(super) fn each(
     conn: &Connection,
     what: &Sum,
-    (from, to): (i64, i64),
+    span: (i64, i64),
     mut visit: impl FnMut(&Stored<'_>),
 ) -> rusqlite::Result<()> {
-    let providers = providers(conn, what)?;
+    asked(conn, providers(conn, what)?.as_deref(), span, |row, _| visit(row))
+}
+
+/// Shows the rows of the log in a span of time in which one of `providers` was asked; all, if they are `None`. As to
+/// [`walk`], a visitor may raise the time before which it wants to see no more.
+fn asked(
+    conn: &Connection,
+    providers: Option<&[i64]>,
+    (from, to): (i64, i64),
+    mut visit: impl FnMut(&Stored<'_>, &mut i64),
+) -> rusqlite::Result<()> {
     let mut marked = Marked::default();
-    if let Some(ids) = &providers {
+    if let Some(ids) = providers {
         marked.any(ids.iter().map(|id| Mark::Dim(*id)));
     }
-    walk(conn, Place::Times(from, to), &marked, |row, _| {
-        if providers.as_ref().is_none_or(|ids| ids.contains(&row.provider)) {
-            visit(row);
+    walk(conn, Place::Times(from, to), &marked, |row, floor| {
+        if providers.is_none_or(|ids| ids.binary_search(&row.provider).is_ok()) {
+            visit(row, floor);
         }
         Ok(())
     })
@@ -422,15 +432,12 @@ pub fn first_ms(conn: &Connection) -> rusqlite::Result<Option<i64>> {
 /// When a provider was last asked, in Unix milliseconds.
 pub fn last_seen(conn: &Connection, provider: &str) -> rusqlite::Result<Option<i64>> {
     let ids = matching(conn, Kind::Provider, provider)?;
-    let mut marked = Marked::default();
-    marked.any(ids.iter().map(|id| Mark::Dim(*id)));
     let mut last = None;
-    walk(conn, Place::Times(i64::MIN, i64::MAX), &marked, |row, floor| {
-        if ids.contains(&row.provider) && last < Some(row.ts_ms) {
+    asked(conn, Some(&ids), (i64::MIN, i64::MAX), |row, floor| {
+        if last < Some(row.ts_ms) {
             last = Some(row.ts_ms);
             *floor = row.ts_ms;
         }
-        Ok(())
     })?;
     Ok(last)
 }
