@@ -279,6 +279,12 @@ impl Live {
         self.0.state.load().rows.clone()
     }
 
+    /// Who says what the row `name` is.
+    pub fn source(&self, name: &str) -> Source {
+        let state = self.0.state.load();
+        state.rows.iter().find(|entry| entry.row.name == name).map_or(Source::Default, |entry| entry.source)
+    }
+
     /// Names of the rows that say something else than at the start and wait for the next one.
     pub fn pending(&self) -> Vec<&'static str> {
         let state = self.0.state.load();

@@ -162,8 +162,9 @@ impl Backups {
                 let kept = sessions::list(conn, 0)?;
                 connect::full(conn)?;
                 copy_into(&data, conn)?;
-                let migrated =
-                    schema::migrate(conn, schema::MIGRATIONS).map_err(|error| StoreError::Other(error.to_string()))?;
+                let found = schema::version(conn)?;
+                let migrated = schema::migrate(conn, found, schema::MIGRATIONS);
+                let migrated = migrated.map_err(|error| StoreError::Other(error.to_string()))?;
                 let tx = conn.unchecked_transaction()?;
                 sessions::delete_all(&tx, None, None)?;
                 for session in &kept {

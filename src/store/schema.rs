@@ -241,7 +241,7 @@ pub(super) fn bring_up(conn: &mut Connection, options: &Options, steps: &[Migrat
         }
         tracing::warn!(%error, "migrating without a backup");
     }
-    let applied = migrate(conn, steps)?;
+    let applied = migrate(conn, found, steps)?;
     if found == 0 {
         note(conn, "instance_id", &super::new_id()).map_err(&unusable)?;
         note(conn, "created_at_ms", &now_ms().to_string()).map_err(&unusable)?;
@@ -270,19 +270,9 @@ pub(super) fn noted(conn: &Connection, key: &str) -> rusqlite::Result<Option<Str
     conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
 }
 
-/// Applies what is pending of `steps`. Returns how many there were.
-pub(super) fn migrate(conn: &mut Connection, steps: &[Migration]) -> Result<usize, OpenError> {
-    let failed = |step: &Migration, error: rusqlite::Error| OpenError::Migration {
-        id: step.id,
-        name: step.name,
-        error: error.into(),
-    };
-    // Without a lock, so that a database that nobody can write at the moment is opened all the same.
-    let found = match (version(conn), steps.first()) {
-        (Ok(found), _) => found,
-        (Err(error), Some(step)) => return Err(failed(step, error)),
-        (Err(_), None) => 0,
-    };
+/// Applies what is pending of `steps` in a database of the version `found`. Returns how many there were. Where nothing is,
+/// it takes no lock: a database that nobody can write at the moment is opened all the same.
+pub(super) fn migrate(conn: &mut Connection, found: u32, steps: &[Migration]) -> Result<usize, OpenError> {
     let mut applied = 0;
     for step in steps.iter().filter(|step| step.id > found) {
         let started = Instant::now();
@@ -314,7 +304,9 @@ pub(super) fn migrate(conn: &mut Connection, steps: &[Migration]) -> Result<usiz
             tx.commit()?;
             Ok(true)
         })();
-        applied += usize::from(done.map_err(|error| failed(step, error))?);
+        let failed =
+            |error: rusqlite::Error| OpenError::Migration { id: step.id, name: step.name, error: error.into() };
+        applied += usize::from(done.map_err(failed)?);
     }
     Ok(applied)
 }

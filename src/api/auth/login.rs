@@ -340,9 +340,7 @@ fn password_is_open(visit: &Visit<'_>) -> bool {
 
 /// Puts a hash of the present form in place of an old one. If that fails, the old one stays good.
 async fn renew(live: &Live, hash: String) {
-    let pinned =
-        live.effective().iter().any(|entry| entry.row.name == "password_hash" && entry.source != Source::Store);
-    if pinned {
+    if live.source("password_hash") != Source::Store {
         return;
     }
     let vault = live.store().clone();

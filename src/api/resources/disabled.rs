@@ -11,7 +11,7 @@ use crate::{
         schema::{Object, Schema, TEXT, name, needed},
         table::{Body, Content, Param, ROUTE, Route},
     },
-    settings::{Disabled, Effective, Settings, Source, presets::preset},
+    settings::{Disabled, Settings, Source, presets::preset},
     store::{Change, StoreError, settings as rows},
 };
 
@@ -78,19 +78,10 @@ pub(in crate::api) const ROUTES: &[Route] = &[
     },
 ];
 
-/// Who says what the list is, and whether that is somebody stronger than the store.
-fn origin(api: &Api) -> (Source, bool) {
-    let rows = api.live().effective();
-    let entry = rows.iter().find(|entry| entry.row.name == SETTING);
-    (entry.map_or(Source::Default, |entry| entry.source), entry.is_some_and(Effective::is_pinned))
-}
-
-/// Refuses a change of what a stronger source says as a whole.
+/// Refuses a change of what a source stronger than the store says as a whole.
 fn writable(api: &Api) -> Result<(), Problem> {
-    match origin(api) {
-        (source, true) => Err(pinned("disabledModels", source)),
-        _ => Ok(()),
-    }
+    let source = api.live().source(SETTING);
+    if source.is_pinned() { Err(pinned("disabledModels", source)) } else { Ok(()) }
 }
 
 fn shown(rule: &Disabled, source: Source, read_only: bool) -> Value {
@@ -99,8 +90,8 @@ fn shown(rule: &Disabled, source: Source, read_only: bool) -> Value {
 
 async fn list(api: &Api, request: &Request) -> Result<Reply, Problem> {
     let page = Page::of(request)?;
-    let (source, pinned) = origin(api);
-    let read_only = pinned || api.live().read_only();
+    let source = api.live().source(SETTING);
+    let read_only = source.is_pinned() || api.live().read_only();
     let snapshot = api.live().snapshot();
     let rules = snapshot.settings.disabled_models.iter();
     let rules = rules.filter(|rule| page::holds(request.query("q"), &[&rule.scope, &rule.model]));
@@ -125,10 +116,7 @@ fn kept(change: &Change<'_>) -> Result<Vec<String>, StoreError> {
 }
 
 fn keep(change: &Change<'_>, list: &[String]) -> Result<(), StoreError> {
-    match list.is_empty() {
-        true => rows::remove(change, SETTING).map(drop),
-        false => rows::set(change, SETTING, &json!(list)),
-    }
+    if list.is_empty() { rows::remove(change, SETTING).map(drop) } else { rows::set(change, SETTING, &json!(list)) }
 }
 
 async fn add(api: &Api, request: &Request) -> Result<Reply, Problem> {

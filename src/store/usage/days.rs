@@ -1,8 +1,11 @@
 //! Sums of days that another program counted.
 
-use rusqlite::{Transaction, params};
+use rusqlite::Transaction;
 
-use super::write::{ADD, BUCKET, Dims, Kind};
+use super::{
+    Endpoint, Sums,
+    write::{Bucket, Dims, Kind, put},
+};
 
 /// One day's use of one model at one provider with one key. Empty names stand for none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,28 +29,20 @@ pub(crate) struct DaySum {
 }
 
 /// Adds sums to the buckets, as chat requests that went well.
-pub(crate) fn add_days(tx: &Transaction<'_>, sums: &[DaySum]) -> rusqlite::Result<()> {
+pub(crate) fn add_days(tx: &Transaction<'_>, days: &[DaySum]) -> rusqlite::Result<()> {
     let mut dims = Dims::default();
-    let mut insert = tx.prepare_cached(&format!(
-        "INSERT INTO usage_bucket ({BUCKET})
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, ?7, ?8, 0, 0, 0, ?9, 0, 0, 0) {ADD}"
-    ))?;
-    for sum in sums {
+    let mut sums = Vec::with_capacity(days.len());
+    for day in days {
         let mut id = |kind, name: &str| dims.some(tx, kind, name);
-        let (provider, model) = (id(Kind::Provider, &sum.provider)?, id(Kind::Model, &sum.model)?);
-        let key = id(Kind::Key, &sum.key)?;
-        let chat = super::Endpoint::Chat as u8;
-        insert.execute(params![
-            sum.start,
-            provider,
-            model,
-            key,
-            chat,
-            sum.requests,
-            sum.tokens_in,
-            sum.tokens_out,
-            sum.cost
-        ])?;
+        let bucket = Bucket {
+            start: day.start,
+            provider: id(Kind::Provider, &day.provider)?,
+            model: id(Kind::Model, &day.model)?,
+            key: id(Kind::Key, &day.key)?,
+            endpoint: Endpoint::Chat as u8,
+        };
+        let [requests, tokens_in, tokens_out] = [day.requests, day.tokens_in, day.tokens_out].map(|count| count as u64);
+        sums.push((bucket, Sums { requests, tokens_in, tokens_out, cost: day.cost, ..Sums::default() }));
     }
-    Ok(())
+    put(tx, sums)
 }

@@ -223,7 +223,7 @@ impl<'f> Conditions<'f> {
         let mut marked = Marked::default();
         let mut named = |kind, pattern: &Option<String>| -> rusqlite::Result<Option<Vec<i64>>> {
             let Some(pattern) = pattern else { return Ok(None) };
-            let ids = numbers(conn, kind, pattern)?;
+            let ids = matching(conn, kind, pattern)?;
             marked.any(ids.iter().map(|id| Mark::Dim(*id)));
             Ok(Some(ids))
         };
@@ -237,8 +237,8 @@ impl<'f> Conditions<'f> {
         let mut text = None;
         if let Some(exact) = &filter.text {
             let pattern = format!("*{exact}*");
-            let models = numbers(conn, Kind::Model, &pattern)?;
-            let providers = numbers(conn, Kind::Provider, &pattern)?;
+            let models = matching(conn, Kind::Model, &pattern)?;
+            let providers = matching(conn, Kind::Provider, &pattern)?;
             let names = models.iter().chain(&providers).map(|id| Mark::Dim(*id));
             marked.any(names.chain([Mark::Text(exact), Mark::Error]));
             text = Some(Text { exact: exact.clone(), lower: exact.to_ascii_lowercase(), models, providers });
@@ -265,10 +265,10 @@ impl<'f> Conditions<'f> {
             && among(&self.key, row.key)
             && among(&self.client, row.client)
             && (among(&self.model, row.model) || among(&self.model, row.requested))
-            && wanted.is_none_or(|wanted| wanted.takes(outcome(row), row.status))
+            && wanted.is_none_or(|wanted| wanted.takes(row.ended(), row.status))
             && endpoint.is_none_or(|endpoint| endpoint as u8 == row.endpoint)
             && min_duration_ms.is_none_or(|least| row.duration_ms >= least)
-            && (!finals || row.attempt == row.attempts)
+            && (!finals || row.is_final())
             && session.as_ref().is_none_or(|session| row.session == Some(session))
             && self.text.as_ref().is_none_or(|text| text.is_in(row))
     }
@@ -286,20 +286,8 @@ impl Text {
     }
 }
 
-/// The numbers of the texts that `pattern` covers, in order.
-fn numbers(conn: &Connection, kind: Kind, pattern: &str) -> rusqlite::Result<Vec<i64>> {
-    let mut ids = matching(conn, kind, pattern)?;
-    ids.sort_unstable();
-    Ok(ids)
-}
-
-/// A number of a newer version counts as a failure.
-fn outcome(row: &Stored<'_>) -> Outcome {
-    Outcome::of(row.outcome.into()).unwrap_or(Outcome::UpstreamError)
-}
-
 fn logged(conn: &Connection, names: &mut Names, row: &Stored<'_>) -> rusqlite::Result<Logged> {
-    let mut name = |id: i64| names.of(conn, Some(id));
+    let mut name = |id: i64| names.of(conn, id);
     let logged = UsageRow {
         ts_ms: row.ts_ms,
         request_id: row.request_id.into(),
@@ -319,7 +307,7 @@ fn logged(conn: &Connection, names: &mut Names, row: &Stored<'_>) -> rusqlite::R
         attempt: row.attempt,
         attempts: row.attempts,
         status: row.status,
-        outcome: outcome(row),
+        outcome: row.ended(),
         error: row.error.map(Arc::from),
         tokens_in: row.tokens_in,
         tokens_out: row.tokens_out,

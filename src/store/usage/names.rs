@@ -13,9 +13,11 @@ pub struct Names {
 }
 
 impl Names {
-    /// The text of a number; 0 and NULL stand for none.
-    pub(super) fn of(&mut self, conn: &Connection, id: Option<i64>) -> rusqlite::Result<Option<Arc<str>>> {
-        let Some(id) = id.filter(|id| *id != 0) else { return Ok(None) };
+    /// The text of a number; 0 stands for none.
+    pub(super) fn of(&mut self, conn: &Connection, id: i64) -> rusqlite::Result<Option<Arc<str>>> {
+        if id == 0 {
+            return Ok(None);
+        }
         if let Some(known) = self.known.get(&id) {
             return Ok(known.clone());
         }
@@ -26,9 +28,10 @@ impl Names {
     }
 }
 
-/// The numbers of all texts of a kind that `pattern` covers: as it is, or with `*` for any text. Letters' case counts not.
+/// The numbers of all texts of a kind that `pattern` covers, in order: as it is, or with `*` for any text. Letters' case
+/// counts not.
 pub(super) fn matching(conn: &Connection, kind: Kind, pattern: &str) -> rusqlite::Result<Vec<i64>> {
-    let mut select = conn.prepare_cached("SELECT id FROM dim WHERE kind = ?1 AND lower(value) GLOB ?2")?;
+    let mut select = conn.prepare_cached("SELECT id FROM dim WHERE kind = ?1 AND lower(value) GLOB ?2 ORDER BY id")?;
     let ids = select.query_map(params![kind as u8, glob(pattern)], |row| row.get(0))?;
     ids.collect()
 }

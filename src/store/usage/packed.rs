@@ -10,6 +10,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::Outcome;
+
 /// Length of the two bases.
 const BASE_BYTES: usize = 16;
 /// Most bytes of a row without its texts: six, an address, ten numbers of ten bytes (of 64 bits) and eleven of five,
@@ -73,6 +75,16 @@ impl Stored<'_> {
     /// The model that was used, or else the one that was asked for.
     pub(super) fn model_used(&self) -> i64 {
         if self.model == 0 { self.requested } else { self.model }
+    }
+
+    /// Whether it is its request's last attempt.
+    pub(super) fn is_final(&self) -> bool {
+        self.attempt == self.attempts
+    }
+
+    /// How it ended. A number of a newer version counts as a failure.
+    pub(super) fn ended(&self) -> Outcome {
+        Outcome::of(self.outcome.into()).unwrap_or(Outcome::UpstreamError)
     }
 }
 

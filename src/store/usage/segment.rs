@@ -11,7 +11,7 @@
 //!
 //! [packed]: super::packed
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params, types::Type};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Transaction, params, types::Type};
 
 use super::packed::{Malformed, Rows, Stored, put};
 
@@ -236,7 +236,8 @@ impl Place {
 }
 
 /// Shows the rows of a place whose segments have the marks; others of these segments too. Within a segment they come as they
-/// were written, the oldest first. A visitor may raise the time before which it wants to see no more.
+/// were written, the oldest first. A visitor of times may raise the one before which it
+/// wants to see no more.
 pub(super) fn walk(
     conn: &Connection,
     place: Place,
@@ -259,11 +260,9 @@ pub(super) fn walk(
     let mut heads = heads.query(bounds)?;
     let mut floor = i64::MIN;
     while let Some(head) = heads.next()? {
+        // What follows is older still: nobody who looks by numbers raises the floor.
         if head.get::<_, i64>(1)? < floor {
-            if matches!(place, Place::Times(..)) {
-                break;
-            }
-            continue;
+            break;
         }
         if marked.may_be_in(head.get_ref(2)?.as_blob()?) {
             bodies.each(head.get(0)?, |row| if place.holds(row) { visit(row, &mut floor) } else { Ok(()) })?;
@@ -301,52 +300,50 @@ fn malformed(error: Malformed) -> rusqlite::Error {
 /// removed. In a transaction of its own: a segment that keeps some of its rows is written again.
 pub(super) fn remove(conn: &Connection, count: i64, before_ms: i64, limit: i64) -> rusqlite::Result<i64> {
     let tx = conn.unchecked_transaction()?;
-    let mut removed = 0;
-    let first = "SELECT first, n FROM log_segment ORDER BY first LIMIT 1";
-    let old = "SELECT first, n FROM log_segment WHERE oldest < ?1 ORDER BY newest LIMIT 1";
-    while removed < count.min(limit) {
-        let found = tx.prepare_cached(first)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((first, n)): Option<(i64, i64)> = found else { break };
-        let mut surplus = (count.min(limit) - removed).min(n);
-        removed += surplus;
-        keep(&tx, first, |_| {
-            surplus -= 1;
-            surplus < 0
-        })?;
-    }
-    while removed < limit {
-        let found = tx.prepare_cached(old)?.query_row([before_ms], |row| row.get(0)).optional()?;
-        let Some(first): Option<i64> = found else { break };
-        let mut left = limit - removed;
-        removed += keep(&tx, first, |row| {
-            let goes = row.ts_ms < before_ms && left > 0;
-            left -= i64::from(goes);
-            !goes
-        })?;
-    }
+    let surplus = pull(&tx, "SELECT first FROM log_segment ORDER BY first LIMIT 1", [], count.min(limit), |_| true)?;
+    let old = "SELECT first FROM log_segment WHERE oldest < ?1 ORDER BY newest LIMIT 1";
+    let aged = pull(&tx, old, [before_ms], limit - surplus, |row| row.ts_ms < before_ms)?;
     tx.commit()?;
-    Ok(removed)
+    Ok(surplus + aged)
 }
 
-/// Keeps only some rows of a segment, with their numbers. Returns how many it removed.
-fn keep(tx: &Transaction<'_>, first: i64, mut stays: impl FnMut(&Stored<'_>) -> bool) -> rusqlite::Result<i64> {
+/// Removes up to `limit` rows that go, from the segment that `sql` finds, and from the next one that it finds then. Returns
+/// how many it removed.
+fn pull(
+    tx: &Transaction<'_>,
+    sql: &str,
+    bounds: impl Params + Copy,
+    limit: i64,
+    goes: impl Fn(&Stored<'_>) -> bool,
+) -> rusqlite::Result<i64> {
+    let mut left = limit;
+    while left > 0 {
+        let found = tx.prepare_cached(sql)?.query_row(bounds, |row| row.get(0)).optional()?;
+        let Some(first) = found else { break };
+        keep(tx, first, |row| {
+            let removed = left > 0 && goes(row);
+            left -= i64::from(removed);
+            !removed
+        })?;
+    }
+    Ok(limit - left)
+}
+
+/// Keeps only some rows of a segment, with their numbers.
+fn keep(tx: &Transaction<'_>, first: i64, mut stays: impl FnMut(&Stored<'_>) -> bool) -> rusqlite::Result<()> {
     let mut kept = Segment::from(first);
-    let mut removed = 0;
     Bodies::of(tx)?.each(first, |row| {
         if stays(row) {
             kept.push(row);
-        } else {
-            removed += 1;
         }
         // No number is given twice as long as its segment is there.
         kept.last = row.id;
         Ok(())
     })?;
     match kept.n {
-        0 => tx.prepare_cached("DELETE FROM log_segment WHERE first = ?1")?.execute([first]).map(drop)?,
-        _ => kept.save(tx)?,
+        0 => tx.prepare_cached("DELETE FROM log_segment WHERE first = ?1")?.execute([first]).map(drop),
+        _ => kept.save(tx),
     }
-    Ok(removed)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{
     Names,
     names::matching,
     packed::Stored,
-    row::{Endpoint, Outcome},
+    row::Endpoint,
     segment::{Mark, Marked, Place, walk},
     write::{BUCKET_SECONDS, Kind},
 };
@@ -92,14 +92,13 @@ impl Sums {
         sum(tok_cache_read), sum(tok_cache_write), sum(tok_reasoning), sum(cost), sum(dur_sum), sum(ttft_sum), sum(ttft_n)";
     /// Adds an attempt.
     pub(super) fn add(&mut self, row: &Stored<'_>) {
-        let is_final = row.attempt == row.attempts;
-        let failed = Outcome::of(row.outcome.into()).is_none_or(Outcome::is_failure);
+        let is_final = row.is_final();
         let used = [row.tokens_in, row.tokens_out, row.tokens_cache_read, row.tokens_cache_write] != [0; 4];
         // Counting tokens costs nothing.
         let unpriced = used && row.cost.is_none() && row.endpoint != Endpoint::CountTokens as u8;
         *self += Self {
             requests: u64::from(is_final),
-            errors: u64::from(is_final && failed),
+            errors: u64::from(is_final && row.ended().is_failure()),
             retried: u64::from(!is_final),
             unpriced: u64::from(unpriced),
             tokens_in: row.tokens_in.into(),
@@ -260,7 +259,7 @@ pub fn sums(conn: &Connection, what: &Sum) -> rusqlite::Result<Vec<(Group, Sums)
         for (by, id) in what.by.iter().zip(ids) {
             let name = match by {
                 By::Endpoint => Endpoint::of(*id).map(|endpoint| endpoint.name().into()),
-                _ => names.of(conn, Some(*id))?,
+                _ => names.of(conn, *id)?,
             };
             group.set(*by, name);
         }
@@ -324,17 +323,27 @@ fn of_log(
 pub(super) fn each(
     conn: &Connection,
     what: &Sum,
-    (from, to): (i64, i64),
+    span: (i64, i64),
     mut visit: impl FnMut(&Stored<'_>),
 ) -> rusqlite::Result<()> {
-    let providers = providers(conn, what)?;
+    asked(conn, providers(conn, what)?.as_deref(), span, |row, _| visit(row))
+}
+
+/// Shows the rows of the log in a span of time in which one of `providers` was asked; all, if they are `None`. As to
+/// [`walk`], a visitor may raise the time before which it wants to see no more.
+fn asked(
+    conn: &Connection,
+    providers: Option<&[i64]>,
+    (from, to): (i64, i64),
+    mut visit: impl FnMut(&Stored<'_>, &mut i64),
+) -> rusqlite::Result<()> {
     let mut marked = Marked::default();
-    if let Some(ids) = &providers {
+    if let Some(ids) = providers {
         marked.any(ids.iter().map(|id| Mark::Dim(*id)));
     }
-    walk(conn, Place::Times(from, to), &marked, |row, _| {
-        if providers.as_ref().is_none_or(|ids| ids.contains(&row.provider)) {
-            visit(row);
+    walk(conn, Place::Times(from, to), &marked, |row, floor| {
+        if providers.is_none_or(|ids| ids.binary_search(&row.provider).is_ok()) {
+            visit(row, floor);
         }
         Ok(())
     })
@@ -423,15 +432,12 @@ pub fn first_ms(conn: &Connection) -> rusqlite::Result<Option<i64>> {
 /// When a provider was last asked, in Unix milliseconds.
 pub fn last_seen(conn: &Connection, provider: &str) -> rusqlite::Result<Option<i64>> {
     let ids = matching(conn, Kind::Provider, provider)?;
-    let mut marked = Marked::default();
-    marked.any(ids.iter().map(|id| Mark::Dim(*id)));
     let mut last = None;
-    walk(conn, Place::Times(i64::MIN, i64::MAX), &marked, |row, floor| {
-        if ids.contains(&row.provider) && last < Some(row.ts_ms) {
+    asked(conn, Some(&ids), (i64::MIN, i64::MAX), |row, floor| {
+        if last < Some(row.ts_ms) {
             last = Some(row.ts_ms);
             *floor = row.ts_ms;
         }
-        Ok(())
     })?;
     Ok(last)
 }
@@ -441,7 +447,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::{
         super::{
-            Dims, UsageRow,
+            Dims, Outcome, UsageRow,
             write::tests::{database, insert, row},
         },
         *,

@@ -158,7 +158,7 @@ pub(crate) fn write(tx: &Transaction<'_>, dims: &mut Dims, rows: &[UsageRow]) ->
         sums.entry(bucket).or_default().add(&stored);
     }
     log.save(tx)?;
-    put(tx, &sums)
+    put(tx, sums)
 }
 
 /// The columns of `usage_bucket`: five that name a row, and its sums.
@@ -175,16 +175,16 @@ pub(super) const ADD: &str = "ON CONFLICT DO UPDATE SET n = n + excluded.n, n_er
 
 /// What rows are summed by: the columns that name a row of `usage_bucket`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Bucket {
-    start: i64,
-    provider: i64,
-    model: i64,
-    key: i64,
-    endpoint: u8,
+pub(super) struct Bucket {
+    pub(super) start: i64,
+    pub(super) provider: i64,
+    pub(super) model: i64,
+    pub(super) key: i64,
+    pub(super) endpoint: u8,
 }
 
-/// Adds the sums of a batch to their buckets: most rows of a batch share one, which is then written once.
-fn put(tx: &Transaction<'_>, sums: &BTreeMap<Bucket, Sums>) -> rusqlite::Result<()> {
+/// Adds sums to their buckets. Most rows of a batch share one, which is then written once.
+pub(super) fn put(tx: &Transaction<'_>, sums: impl IntoIterator<Item = (Bucket, Sums)>) -> rusqlite::Result<()> {
     let mut bucket = tx.prepare_cached(&format!(
         "INSERT INTO usage_bucket ({BUCKET})
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) {ADD}"
