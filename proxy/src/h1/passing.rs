@@ -194,8 +194,11 @@ fn write_in_place(out: &mut BytesMut, headers: &Headers, coding: Coding) {
             if coding == Coding::Chunked && !std::mem::replace(&mut framed, true) {
                 head::write_field(out, name, b"chunked");
             }
-        } else if !head::is_framing(name) && !(named && headers.is_named(name)) {
-            head::write_field(out, name, value);
+        } else {
+            let of_hop = head::is_framing(name) || (named && headers.is_named(name));
+            if !of_hop {
+                head::write_field(out, name, value);
+            }
         }
     }
     if !framed && coding == Coding::Chunked {
