@@ -4,6 +4,7 @@ mod beginnings;
 mod explicit;
 mod http1;
 mod http2;
+mod peers;
 mod tunnels;
 
 use std::{
