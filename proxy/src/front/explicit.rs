@@ -12,7 +12,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use super::{
     counters::count,
@@ -120,7 +120,8 @@ pub(super) async fn enter<G: Gate, H: Handler>(
         }
     };
     asked.target = Some(target.clone());
-    match front.gate.admit(asked, &target).await {
+    let admission = timeout(front.config.hello, front.gate.admit(asked, &target)).await;
+    match admission.unwrap_or(Admission::Refuse) {
         Admission::Refuse => {
             count(&front.counters.refused);
             Entered::Done(Next::Farewell(io, wish.refused(&Kind::Refused(target.host().to_owned()))))

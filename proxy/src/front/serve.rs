@@ -28,6 +28,7 @@ use crate::{
     h1::server::Conn,
     net::{
         accepted::{Accepted, Rewind},
+        dial::tune,
         listen::listen as open,
         splice::Pipes,
         tunnel::{self, Ahead, Means},
@@ -216,6 +217,8 @@ async fn visit<G: Gate, H: Handler>(
     shared: Arc<Shared>,
     entry: Entry,
 ) {
+    // A client that vanished is noticed. It works without, where the system does not let us.
+    let _ = tune(&io);
     let mut place = front.lobby.enter();
     let next = tokio::select! {
         biased;

@@ -170,7 +170,8 @@ impl Conn {
         self.exchange.keep = false;
         self.exchange.reply = Reply::Broken;
         self.write_all(&out, &[], b"").await?;
-        let closing = self.shared.ear(Stage::Closing);
+        // It counts as an exchange, for whose end the next stage would wait.
+        let closing = self.shared.ear(Stage::Draining);
         Ok(Switched { ahead: std::mem::take(&mut self.read).freeze(), io: &mut self.io, closing })
     }
 }

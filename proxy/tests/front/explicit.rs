@@ -25,6 +25,12 @@ async fn say(scene: &Scene, text: &str) -> String {
 #[tokio::test]
 async fn connect_is_looked_into() {
     let scene = proxy().await;
+    // The port is the scheme's own, which Java then leaves out of the host.
+    let bare = format!("CONNECT {KNOWN}:443 HTTP/1.1\r\nHost: {KNOWN}\r\n\r\n");
+    let mut io = scene.tcp().await;
+    io.write_all(bare.as_bytes()).await.unwrap();
+    io.read_exact(&mut [0; 39]).await.unwrap();
+    drop(io);
     let mut io = scene.tcp().await;
     let port = scene.upstream.local_addr().unwrap().port();
     io.write_all(

@@ -93,6 +93,28 @@ async fn chunks_and_trailers_pass_and_the_answer_may_come_first() {
 }
 
 #[tokio::test]
+async fn what_was_read_before_is_passed_on_with_what_stood_behind_it() {
+    let scene = Scene::new().await;
+    let head = "POST /read HTTP/1.1\r\nHost: known.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (mut client, mut server) = pair(&scene, &format!("{head}3\r\none\r\n3\r\ntwo\r\n0\r\nX-T: 1\r\n\r\n")).await;
+    expect(&mut server, &format!("{head}6\r\nonetwo\r\n0\r\nX-T: 1\r\n\r\n")).await;
+    say(&mut server, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\nX-U: 2\r\n\r\n")
+        .await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"0\r\nX-U: 2\r\n\r\n") {
+        assert!(client.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    // The same connections serve the next one.
+    let next = "POST /read HTTP/1.1\r\nHost: known.test\r\nContent-Length: 3\r\n\r\nabc";
+    say(&mut client, next).await;
+    expect(&mut server, next).await;
+    say(&mut server, "HTTP/1.1 204 No Content\r\n\r\n").await;
+    expect(&mut client, "HTTP/1.1 204 No Content\r\n\r\n").await;
+    drop((client, server));
+    scene.end().await;
+}
+
+#[tokio::test]
 async fn an_answer_up_to_the_end_of_its_connection_is_whole() {
     let scene = Scene::new().await;
     let (mut client, mut server) = pair(&scene, "GET / HTTP/1.1\r\nHost: known.test\r\n\r\n").await;

@@ -148,25 +148,36 @@ async fn an_answer_of_a_head_alone_has_no_other_frame() {
 async fn an_end_comes_with_the_last_piece_where_it_was_sent_so() {
     let scene = Scene::new().await;
     let Pair { send: mut client, mut server } = pair(&scene).await;
-    let request = Request::post("https://known.test/echo").header("content-length", "4").body(()).unwrap();
+    for path in ["echo", "read"] {
+        ping(&mut client, &mut server, path).await;
+    }
+    drop((client, server));
+    scene.end().await;
+}
+
+async fn ping(
+    client: &mut h2::client::SendRequest<Bytes>,
+    server: &mut h2::server::Connection<tokio_rustls::server::TlsStream<TcpStream>, Bytes>,
+    path: &str,
+) {
+    let url = format!("https://known.test/{path}");
+    let request = Request::post(url).header("content-length", "4").body(()).unwrap();
     let (response, mut up) = client.send_request(request, false).unwrap();
     up.send_data(Bytes::from("ping"), true).unwrap();
     let (request, mut reply) = server.accept().await.unwrap().unwrap();
     assert_eq!(request.headers()["content-length"], "4");
     let mut body = request.into_body();
-    let data = meanwhile(&mut server, piece(&mut body)).await;
+    let data = meanwhile(server, piece(&mut body)).await;
     assert_eq!(data, "ping");
     assert!(body.is_end_stream(), "the end came with it");
     let mut down =
         reply.send_response(Response::builder().header("content-length", "4").body(()).unwrap(), false).unwrap();
     down.send_data(Bytes::from("pong"), true).unwrap();
-    let answer = meanwhile(&mut server, response).await.unwrap();
+    let answer = meanwhile(server, response).await.unwrap();
     assert_eq!(answer.headers()["content-length"], "4");
     let mut body = answer.into_body();
-    assert_eq!(meanwhile(&mut server, piece(&mut body)).await, "pong");
+    assert_eq!(meanwhile(server, piece(&mut body)).await, "pong");
     assert!(body.is_end_stream(), "the end came with it");
-    drop((client, server));
-    scene.end().await;
 }
 
 #[tokio::test]

@@ -86,6 +86,9 @@ impl Handler for Ours {
         if passage.head.path() == b"/peeked" {
             passage.read.extend(call.chunk().await.unwrap());
         }
+        if passage.head.path() == b"/read" {
+            passage.read.push(call.body(1 << 20).await.unwrap());
+        }
         let outcome = self.relay.pass(call, passage).await;
         let outcome = outcome.map(|passed| passed.status.as_u16()).map_err(|error| error.to_string());
         self.passed.lock().unwrap().push(format!("{outcome:?}"));
