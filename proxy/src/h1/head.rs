@@ -30,8 +30,9 @@ pub(crate) struct Request {
     /// The client waits for `100 Continue` before it sends the body.
     pub(crate) expect_continue: bool,
     /// Protocol that the client offers to switch to: GET without body only, RFC 9110 §7.8.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no route switches protocols yet; the vectors check it"))]
     pub(crate) upgrade: Option<Bytes>,
+    /// The target was a whole `http` URL, as a proxy gets it.
+    pub(crate) absolute: bool,
     /// The client offers another protocol than HTTP/2, in whatever way. Someone between us and the client may take the
     /// connection for a tunnel whatever we answer, and what the client then says in it must not be read as requests.
     pub(crate) tunnel_offered: bool,
@@ -211,6 +212,7 @@ fn parse_request(block: &Bytes, limits: &Limits) -> Result<Request, Kind> {
     let version = version(&rest[target_end + 1..]).ok_or_else(bad)?.ok_or_else(|| refuse("version", 505))?;
     let headers = parse_fields(block, fields_at, limits.fields)?;
     let facts = Facts::of(&headers);
+    let absolute = rest.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http://"));
     let (target, authority) = target(rest.slice(..target_end), &method, &facts, version)?;
     let framing = facts.request(version)?;
     if let Framing::Length(length) = framing
@@ -232,6 +234,7 @@ fn parse_request(block: &Bytes, limits: &Limits) -> Result<Request, Kind> {
     let upgrade = facts.upgrade().filter(|_| upgradable).cloned();
     Ok(Request {
         keep_alive: facts.persistent(version),
+        absolute,
         tunnel_offered: facts.offers_tunnel(),
         head: RequestHead { method, target, authority, version, headers },
         framing,
@@ -314,7 +317,9 @@ fn target(raw: Bytes, method: &Method, facts: &Facts, version: Version) -> Resul
         if port.is_empty() || !port.iter().all(u8::is_ascii_digit) || !is_host(&raw) {
             return Err(bad());
         }
-        if facts.hosts == 1 && !raw.eq_ignore_ascii_case(&host) {
+        // Java leaves out the port that is the scheme's own.
+        let bare = memchr::memrchr(b':', &raw).map_or(&raw[..], |colon| &raw[..colon]);
+        if facts.hosts == 1 && !raw.eq_ignore_ascii_case(&host) && !bare.eq_ignore_ascii_case(&host) {
             return Err(refuse("host_mismatch", 400));
         }
         return Ok((raw.clone(), raw));

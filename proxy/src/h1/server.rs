@@ -62,6 +62,10 @@ pub(crate) enum Sniffed {
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) body: Decoder,
+    /// The target was a whole URL.
+    pub(super) absolute: bool,
+    /// The client offers to speak another protocol.
+    pub(super) upgrade: bool,
     /// The client waits for `100 Continue`.
     pub(super) waits: bool,
     pub(super) method: Method,
@@ -110,7 +114,7 @@ impl Conn {
     pub(crate) fn new(io: Accepted, peer: SocketAddr, shared: Arc<Shared>) -> Self {
         let closing = shared.ear(Stage::Closing);
         // Asked once per connection: it is a system call.
-        let ends = Ends { peer, local: io.local() };
+        let ends = io.ends(peer);
         Self {
             io,
             ends,
@@ -124,6 +128,8 @@ impl Conn {
             eager: false,
             exchange: Exchange {
                 body: Decoder::Done,
+                absolute: false,
+                upgrade: false,
                 waits: false,
                 method: Method::GET,
                 version: Version::Http11,
@@ -152,6 +158,11 @@ impl Conn {
                 return Sniffed::Nothing;
             }
         }
+    }
+
+    /// Takes a connection over of which `read` was read already.
+    pub(crate) fn resume(io: Accepted, read: BytesMut, peer: SocketAddr, shared: Arc<Shared>) -> Self {
+        Self { read, ..Self::new(io, peer, shared) }
     }
 
     /// The socket and what was read from it, for another protocol.
@@ -201,13 +212,15 @@ impl Conn {
 
     /// Runs the handler for one request. False: the connection is finished.
     async fn exchange<H: Handler>(&mut self, handler: &H, request: Request) -> bool {
-        let Request { head, framing, keep_alive, expect_continue, tunnel_offered, .. } = request;
+        let Request { head, framing, keep_alive, expect_continue, absolute, tunnel_offered, upgrade } = request;
         if let Err(kind) = self.begin(&head, framing, keep_alive && !tunnel_offered, expect_continue) {
             self.refuse(kind).await;
             return false;
         }
+        self.exchange.absolute = absolute;
+        self.exchange.upgrade = tunnel_offered && upgrade.is_some();
         let _running = self.shared.begin_exchange();
-        let ends = self.ends;
+        let ends = self.ends.clone();
         let received = Instant::now().into_std();
         let panicked = catch_panic(pin!(handler.handle(Call::h1(self, head, ends, received)))).await;
         match self.exchange.reply {
@@ -242,6 +255,8 @@ impl Conn {
         let limits = &self.shared.limits;
         self.exchange = Exchange {
             body: Decoder::new(framing, limits, limits.body_bytes as u64)?,
+            absolute: false,
+            upgrade: false,
             waits,
             method: head.method.clone(),
             version: head.version,
@@ -318,7 +333,7 @@ impl Conn {
 /// Reading.
 impl Conn {
     /// One read into the buffer. Never tries again after a partial read: the socket has nothing more then.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let whole = self.shared.limits.read_bytes;
         let size = if self.eager { whole } else { START_BYTES.min(whole) };
         self.poll_fill_block(cx, size)
@@ -364,6 +379,11 @@ impl Conn {
         .await
     }
 
+    /// See [`Call::is_absolute`].
+    pub(crate) fn is_absolute(&self) -> bool {
+        self.exchange.absolute
+    }
+
     /// See [`Call::chunk`].
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         if self.exchange.fault.is_some() {
@@ -396,7 +416,7 @@ impl Conn {
     }
 
     /// Notes that the request body cannot be finished: the connection ends with this exchange.
-    fn spoil(&mut self, error: Error) -> Error {
+    pub(super) fn spoil(&mut self, error: Error) -> Error {
         self.exchange.keep = false;
         self.exchange.fault = Some(error.kind.clone());
         error

@@ -72,7 +72,7 @@ enum Event {
 
 /// Serves a connection whose preface is known to come.
 pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<Shared>, handler: Arc<H>) {
-    let ends = Ends { peer, local: io.local() };
+    let ends = io.ends(peer);
     let alarm = Alarm::default();
     let purse = Purse::default();
     let io = Metered::new(io, Peer::Client, alarm.clone(), purse.clone());
@@ -117,7 +117,7 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
         .await;
         match event {
             Event::Request(request, reply) => {
-                if let Some(exchange) = accept(request, reply, ends, &purse, &shared, &handler) {
+                if let Some(exchange) = accept(request, reply, ends.clone(), &purse, &shared, &handler) {
                     streams.push(exchange);
                 }
             }
@@ -185,15 +185,16 @@ fn accept<H: Handler>(
     };
     let handler = Arc::clone(handler);
     let running = shared.begin_exchange();
+    let peer = ends.peer;
     Some(async move {
         let _running = running;
         if catch_panic(pin!(handler.handle(Call::h2(stream, head, ends, received)))).await {
-            tracing::error!(peer = %ends.peer, "handler panicked");
+            tracing::error!(%peer, "handler panicked");
         }
     })
 }
 
-enum Reply {
+pub(super) enum Reply {
     Fresh(SendResponse<Bytes>),
     /// `left`: bytes of an announced length still to come.
     Streaming {
@@ -207,16 +208,16 @@ enum Reply {
 
 /// One stream: a request and its answer.
 pub(crate) struct Stream {
-    shared: Arc<Shared>,
-    purse: Purse,
+    pub(super) shared: Arc<Shared>,
+    pub(super) purse: Purse,
     method: Method,
-    body: RecvStream,
+    pub(super) body: RecvStream,
     /// Bytes given to the handler whose window is not yet returned: the handler takes the next piece when it is done
     /// with the last.
-    unreleased: usize,
+    pub(super) unreleased: usize,
     announced: Option<u64>,
-    taken: u64,
-    reply: Reply,
+    pub(super) taken: u64,
+    pub(super) reply: Reply,
     fault: Option<StatusCode>,
     timer: Timer,
 }
@@ -284,7 +285,7 @@ impl Stream {
         trailers.map_err(|kind| self.spoil(kind))
     }
 
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let n = std::mem::take(&mut self.unreleased);
         if n > 0 {
             // Fails only when the stream is gone, and then nobody waits for the window.
@@ -292,7 +293,7 @@ impl Stream {
         }
     }
 
-    fn spoil(&mut self, kind: Kind) -> Error {
+    pub(super) fn spoil(&mut self, kind: Kind) -> Error {
         let status = match &kind {
             Kind::TooLarge { status, .. } | Kind::Protocol { status, .. } => *status,
             Kind::Timeout(_) => 408,
@@ -479,6 +480,6 @@ impl Drop for Stream {
     }
 }
 
-fn closed() -> Error {
+pub(super) fn closed() -> Error {
     Error::client(Kind::Closed)
 }
