@@ -341,18 +341,19 @@ fn turn(dialect: Dialect) -> Vec<u8> {
 async fn thinking_and_streamed_calls() {
     for dialect in Dialect::ALL {
         let upstream = upstream(dialect, turn(dialect)).await;
-        for ide in [Ide::Antigravity, Ide::AntigravityArray, Ide::Kiro] {
+        for ide in [Ide::Antigravity, Ide::AntigravityArray, Ide::CopilotChat, Ide::Kiro] {
             let (addr, _) = stand(ide.tool(), provider("up", dialect, &upstream), true);
             let answer = ide.ask(addr, ides::MODEL).await;
             let expected = Heard {
                 text: "I \"look\" 🚀".into(),
                 thinking: "let me see\n".into(),
                 calls: vec![("read_file".into(), json!({"path": "é\""})), ("list".into(), json!({}))],
-                end: Some(ide.ends().1.to_owned()),
+                end: Some(if ide == Ide::CopilotChat { "tool_calls" } else { ide.ends().1 }.to_owned()),
                 usage: Some((11, 3)),
                 error: None,
             };
-            assert_eq!(ide.heard(&answer), expected, "{ide:?} before {dialect:?}: {}", answer.text());
+            let heard = if ide == Ide::CopilotChat { ides::copilot(&answer.text()) } else { ide.heard(&answer) };
+            assert_eq!(heard, expected, "{ide:?} before {dialect:?}: {}", answer.text());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Answers as the programs behind interception read them, which know nothing of the hub.
 
-#![allow(clippy::unwrap_used)]
+// Every test program uses its part of this.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use codecs::frame::Aws;
 use serde_json::Value;
@@ -123,5 +124,40 @@ pub(crate) fn cloud_code_objects(objects: Vec<Value>) -> Heard {
             heard.end = Some(text(reason).to_owned());
         }
     }
+    heard
+}
+
+/// Reads a chat stream as Copilot does: fragments of calls are known by their ids, and those without one belong to the last
+/// call.
+pub(crate) fn copilot(stream: &str) -> Heard {
+    let mut heard = Heard::default();
+    let mut calls: Vec<(String, String, String)> = Vec::new();
+    let data = stream.lines().filter_map(|line| line.strip_prefix("data: "));
+    for data in data {
+        if data == "[DONE]" {
+            assert!(heard.usage.is_some(), "the counts come before the end");
+            continue;
+        }
+        let chunk: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(chunk["model"], MODEL);
+        if chunk["usage"].is_object() {
+            heard.usage =
+                Some((number(&chunk["usage"]["prompt_tokens"]), number(&chunk["usage"]["completion_tokens"])));
+        }
+        let choice = &chunk["choices"][0];
+        heard.text += text(&choice["delta"]["content"]);
+        heard.thinking += text(&choice["delta"]["reasoning_text"]);
+        for call in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
+            if let Some(id) = call["id"].as_str() {
+                assert!(calls.iter().all(|(other, ..)| other != id), "calls are not interleaved");
+                calls.push((id.to_owned(), text(&call["function"]["name"]).to_owned(), String::new()));
+            }
+            calls.last_mut().unwrap().2 += text(&call["function"]["arguments"]);
+        }
+        if let Some(reason) = choice["finish_reason"].as_str() {
+            heard.end = Some(reason.to_owned());
+        }
+    }
+    heard.calls = calls.into_iter().map(|(_, name, input)| (name, serde_json::from_str(&input).unwrap())).collect();
     heard
 }
