@@ -11,11 +11,17 @@
 //! | `failure` | why something was not done, and what to run |
 
 pub mod alias;
+pub mod authority;
+pub mod doctor;
 mod failure;
 pub mod hosts;
 pub mod journal;
+pub mod lease;
 pub mod lifecycle;
 pub mod policy;
+pub mod repair;
 pub mod routes;
+pub mod self_test;
+pub mod system;
 
 pub use failure::{Failure, NEEDS_PRIVILEGE};
