@@ -9,10 +9,12 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::front::TlsInfo;
 use crate::h1::server::Conn;
 use crate::h2::server::Stream;
 use crate::{Error, Headers, Kind, Method, RequestHead, ResponseHead, Retry, Side, StatusCode};
@@ -51,13 +53,15 @@ impl Fresh {
     }
 }
 
-/// The two addresses of a client's connection.
-#[derive(Debug, Clone, Copy)]
+/// The two addresses of a client's connection, and what was agreed on between them.
+#[derive(Debug, Clone)]
 pub(crate) struct Ends {
     /// The client's.
     pub(crate) peer: SocketAddr,
     /// Ours; `None` where the system does not tell.
     pub(crate) local: Option<SocketAddr>,
+    /// The TLS that we ended.
+    pub(crate) tls: Option<Arc<TlsInfo>>,
 }
 
 /// The head of the answer has been sent.
@@ -112,6 +116,14 @@ impl<'a> Call<'a, Fresh> {
         std::mem::replace(&mut self.state.0.head, empty)
     }
 
+    /// Whether the target was a whole `http` URL, as only a proxy gets it (RFC 9112 §3.2.2).
+    pub(crate) fn is_absolute(&self) -> bool {
+        match &self.leg {
+            Leg::H1(conn) => conn.is_absolute(),
+            Leg::H2(_) => false,
+        }
+    }
+
     /// Address of the client.
     pub fn peer(&self) -> SocketAddr {
         self.state.0.ends.peer
@@ -121,6 +133,11 @@ impl<'a> Call<'a, Fresh> {
     /// does not tell.
     pub fn local(&self) -> Option<SocketAddr> {
         self.state.0.ends.local
+    }
+
+    /// What the TLS handshake of the client's connection agreed on; `None` for a connection that came without TLS.
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.state.0.ends.tls.as_deref()
     }
 
     /// When the head was complete.

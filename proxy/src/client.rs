@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 
 use crate::{
-    Error, Headers, Limits, Method, ResponseHead, Retry, Timeouts,
+    Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry, Timeouts,
     body::Body,
     h1,
     h1::head::is_host,
@@ -21,10 +21,12 @@ use crate::{
     net::{
         dial::{Dialed, Dialer},
         egress::Egress,
-        resolve::Resolver,
+        own::OwnAddresses,
+        resolve::{Names, Resolver},
+        stream::Stream,
     },
     pool::{Pool, PoolLoad, key::Origin},
-    tls::connect::{Connector, Protocol},
+    tls::connect::{Connector, Offer, Protocol},
 };
 
 /// Which certificate authorities are trusted.
@@ -52,6 +54,12 @@ pub struct ClientConfig {
     pub pins: Vec<(String, Vec<IpAddr>)>,
     /// Addresses that are never connected to, however a host came by them. What a proxy resolves is not seen here.
     pub refuse: fn(IpAddr) -> bool,
+    /// Who is asked for addresses of names that have no pin.
+    pub names: Names,
+    /// Where this program itself listens: never connected to. What a proxy resolves is not seen here.
+    pub own: OwnAddresses,
+    /// What servers are offered.
+    pub offer: Offer,
     /// Idle HTTP/1 connections kept per origin.
     pub idle_per_origin: usize,
     /// Idle HTTP/1 connections kept in all.
@@ -67,6 +75,9 @@ impl Default for ClientConfig {
             roots: Roots::Bundled,
             pins: Vec::new(),
             refuse: |_| false,
+            names: Names::System,
+            own: OwnAddresses::new(),
+            offer: Offer::Both,
             idle_per_origin: 32,
             idle_total: 512,
         }
@@ -183,12 +194,40 @@ impl Client {
     /// An extra root that is no certificate.
     pub fn new(config: ClientConfig) -> Result<Self, Error> {
         let dialer = Dialer {
-            resolver: Resolver::new(&config.pins, config.refuse),
+            resolver: Resolver::new(&config.pins, config.refuse, config.names.clone()),
             egress: config.egress.clone(),
             tls: Connector::new(&config.roots)?,
+            own: config.own.clone(),
+            offer: config.offer,
         };
         let pool = Pool::new(config.idle_per_origin, config.idle_total, config.timeouts.pool_idle);
         Ok(Self { inner: Arc::new(Inner { config, dialer, pool }) })
+    }
+
+    /// What this origin speaks to us. Asked of the origin once a day; the connection that it takes waits for the next
+    /// request. Every later connection corrects what is known.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn protocol(&self, origin: &Origin) -> Result<Protocol, Error> {
+        if let Some(known) = self.inner.pool.knows(origin) {
+            return Ok(known);
+        }
+        let deadline = Instant::now() + self.inner.config.timeouts.connect;
+        match Box::pin(self.inner.connect(origin, deadline)).await? {
+            Lease::H1(conn) => {
+                self.inner.pool.shelve(conn);
+                Ok(Protocol::Http1)
+            }
+            Lease::H2(_) => Ok(Protocol::Http2),
+        }
+    }
+
+    /// A bare stream to an origin, whatever is to be spoken on it. Names, egress and guards are the client's.
+    pub(crate) async fn reach(&self, origin: &Origin) -> Result<Stream, Error> {
+        let late = |_| Error::upstream(Kind::Timeout(Phase::Connect), Retry::Safe);
+        let dialed = tokio::time::timeout(self.inner.config.timeouts.connect, self.inner.dialer.reach(origin));
+        Ok(dialed.await.map_err(late)??.0)
     }
 
     /// What its connections carry now. Takes the pool's lock for a moment: meant for metrics, not for every request.

@@ -52,6 +52,9 @@ pub enum Kind {
     /// All addresses of the host are refused ([`crate::ClientConfig::refuse`]).
     #[error("{0} has an address that is not allowed")]
     Refused(String),
+    /// The host leads back to this program ([`crate::ClientConfig::own`]).
+    #[error("{0} leads back to this program")]
+    Loop(String),
     /// No connection could be made.
     #[error("cannot connect to {0}")]
     Connect(String),

@@ -5,6 +5,7 @@
 mod call;
 mod count;
 mod error;
+pub mod front;
 mod h1;
 mod h2;
 mod headers;
@@ -23,7 +24,7 @@ pub use headers::Headers;
 pub use limits::{Limits, Timeouts};
 pub use message::{Method, RequestHead, ResponseHead, StatusCode, Version};
 
-pub use net::listen::listen;
+pub use net::{listen::listen, own::OwnAddresses, past_hosts::PastHosts, resolve::Names};
 pub use server::{Monitor, Server, ServerLoad};
 
 // Client half.
@@ -31,6 +32,7 @@ mod body;
 mod client;
 mod pool;
 mod tls;
+pub mod verbatim;
 
 pub use body::Body;
 pub use client::{Client, ClientConfig, Outbound, Response, Roots, Timing};
@@ -41,6 +43,8 @@ pub use pool::{
 };
 pub use rustls::pki_types::{CertificateDer, pem::PemObject};
 pub use tls::client_hello::{HELLO_BYTES_MAX, Hello, NotTls, Reject, Sniff, Sniffer};
+pub use tls::connect::{Offer, Protocol};
+pub use verbatim::Relay;
 
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.
 #[doc(hidden)]

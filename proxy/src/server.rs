@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -234,6 +234,18 @@ impl Server {
         drain: impl Future<Output = ()> + Send,
         grace: Duration,
     ) {
+        let serve = |socket, peer, shared| connection(Accepted::Tcp(socket), peer, shared, Arc::clone(&handler));
+        self.accept(listener, serve, drain, grace).await;
+    }
+
+    /// [`Server::serve`] with another idea of what a connection is.
+    pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
+        self,
+        listener: TcpListener,
+        serve: impl Fn(TcpStream, SocketAddr, Arc<Shared>) -> F,
+        drain: impl Future<Output = ()> + Send,
+        grace: Duration,
+    ) {
         let mut connections = JoinSet::new();
         let mut drain = pin!(drain);
         let permits = Arc::new(Semaphore::new(self.shared.limits.connections.min(Semaphore::MAX_PERMITS)));
@@ -261,12 +273,11 @@ impl Server {
                 (permit, accepted) = accept => match accepted {
                     Ok((socket, peer)) => {
                         let _ = socket.set_nodelay(true);
-                        let shared = Arc::clone(&self.shared);
-                        let handler = Arc::clone(&handler);
-                        let open = shared.connections.one();
+                        let open = self.shared.connections.one();
+                        let connection = serve(socket, peer, Arc::clone(&self.shared));
                         connections.spawn(async move {
                             let _held = (permit, open);
-                            connection(Accepted::Tcp(socket), peer, shared, handler).await;
+                            connection.await;
                         });
                     }
                     Err(error) => {

@@ -32,6 +32,8 @@ pub(crate) struct Request {
     /// Protocol that the client offers to switch to: GET without body only, RFC 9110 §7.8.
     #[cfg_attr(not(test), expect(dead_code, reason = "no route switches protocols yet; the vectors check it"))]
     pub(crate) upgrade: Option<Bytes>,
+    /// The target was a whole `http` URL, as a proxy gets it.
+    pub(crate) absolute: bool,
     /// The client offers another protocol than HTTP/2, in whatever way. Someone between us and the client may take the
     /// connection for a tunnel whatever we answer, and what the client then says in it must not be read as requests.
     pub(crate) tunnel_offered: bool,
@@ -211,6 +213,7 @@ fn parse_request(block: &Bytes, limits: &Limits) -> Result<Request, Kind> {
     let version = version(&rest[target_end + 1..]).ok_or_else(bad)?.ok_or_else(|| refuse("version", 505))?;
     let headers = parse_fields(block, fields_at, limits.fields)?;
     let facts = Facts::of(&headers);
+    let absolute = rest.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http://"));
     let (target, authority) = target(rest.slice(..target_end), &method, &facts, version)?;
     let framing = facts.request(version)?;
     if let Framing::Length(length) = framing
@@ -232,6 +235,7 @@ fn parse_request(block: &Bytes, limits: &Limits) -> Result<Request, Kind> {
     let upgrade = facts.upgrade().filter(|_| upgradable).cloned();
     Ok(Request {
         keep_alive: facts.persistent(version),
+        absolute,
         tunnel_offered: facts.offers_tunnel(),
         head: RequestHead { method, target, authority, version, headers },
         framing,

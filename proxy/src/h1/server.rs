@@ -62,6 +62,8 @@ pub(crate) enum Sniffed {
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) body: Decoder,
+    /// The target was a whole URL.
+    pub(super) absolute: bool,
     /// The client waits for `100 Continue`.
     pub(super) waits: bool,
     pub(super) method: Method,
@@ -110,7 +112,7 @@ impl Conn {
     pub(crate) fn new(io: Accepted, peer: SocketAddr, shared: Arc<Shared>) -> Self {
         let closing = shared.ear(Stage::Closing);
         // Asked once per connection: it is a system call.
-        let ends = Ends { peer, local: io.local() };
+        let ends = io.ends(peer);
         Self {
             io,
             ends,
@@ -124,6 +126,7 @@ impl Conn {
             eager: false,
             exchange: Exchange {
                 body: Decoder::Done,
+                absolute: false,
                 waits: false,
                 method: Method::GET,
                 version: Version::Http11,
@@ -152,6 +155,11 @@ impl Conn {
                 return Sniffed::Nothing;
             }
         }
+    }
+
+    /// Takes a connection over of which `read` was read already.
+    pub(crate) fn resume(io: Accepted, read: BytesMut, peer: SocketAddr, shared: Arc<Shared>) -> Self {
+        Self { read, ..Self::new(io, peer, shared) }
     }
 
     /// The socket and what was read from it, for another protocol.
@@ -201,13 +209,14 @@ impl Conn {
 
     /// Runs the handler for one request. False: the connection is finished.
     async fn exchange<H: Handler>(&mut self, handler: &H, request: Request) -> bool {
-        let Request { head, framing, keep_alive, expect_continue, tunnel_offered, .. } = request;
+        let Request { head, framing, keep_alive, expect_continue, absolute, tunnel_offered, .. } = request;
         if let Err(kind) = self.begin(&head, framing, keep_alive && !tunnel_offered, expect_continue) {
             self.refuse(kind).await;
             return false;
         }
+        self.exchange.absolute = absolute;
         let _running = self.shared.begin_exchange();
-        let ends = self.ends;
+        let ends = self.ends.clone();
         let received = Instant::now().into_std();
         let panicked = catch_panic(pin!(handler.handle(Call::h1(self, head, ends, received)))).await;
         match self.exchange.reply {
@@ -242,6 +251,7 @@ impl Conn {
         let limits = &self.shared.limits;
         self.exchange = Exchange {
             body: Decoder::new(framing, limits, limits.body_bytes as u64)?,
+            absolute: false,
             waits,
             method: head.method.clone(),
             version: head.version,
@@ -362,6 +372,11 @@ impl Conn {
             self.timer.poll(cx, deadline).map(|()| Err(Error::client(Kind::Timeout(phase))))
         })
         .await
+    }
+
+    /// See [`Call::is_absolute`].
+    pub(crate) fn is_absolute(&self) -> bool {
+        self.exchange.absolute
     }
 
     /// See [`Call::chunk`].

@@ -72,7 +72,7 @@ enum Event {
 
 /// Serves a connection whose preface is known to come.
 pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<Shared>, handler: Arc<H>) {
-    let ends = Ends { peer, local: io.local() };
+    let ends = io.ends(peer);
     let alarm = Alarm::default();
     let purse = Purse::default();
     let io = Metered::new(io, Peer::Client, alarm.clone(), purse.clone());
@@ -117,7 +117,7 @@ pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<
         .await;
         match event {
             Event::Request(request, reply) => {
-                if let Some(exchange) = accept(request, reply, ends, &purse, &shared, &handler) {
+                if let Some(exchange) = accept(request, reply, ends.clone(), &purse, &shared, &handler) {
                     streams.push(exchange);
                 }
             }
@@ -185,10 +185,11 @@ fn accept<H: Handler>(
     };
     let handler = Arc::clone(handler);
     let running = shared.begin_exchange();
+    let peer = ends.peer;
     Some(async move {
         let _running = running;
         if catch_panic(pin!(handler.handle(Call::h2(stream, head, ends, received)))).await {
-            tracing::error!(peer = %ends.peer, "handler panicked");
+            tracing::error!(%peer, "handler panicked");
         }
     })
 }

@@ -3,37 +3,57 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::call::Ends;
+use crate::front::TlsInfo;
 
 /// The byte stream under a client's connection. An enum, so that nothing above it is generic over I/O.
 #[derive(Debug)]
 pub(crate) enum Accepted {
     /// Plain TCP.
     Tcp(TcpStream),
+    /// TLS that ends here.
+    Tls(Box<Terminated>),
     /// An in-memory pipe.
     #[cfg(test)]
     Pipe(crate::tests::Pipe),
 }
 
 impl Accepted {
-    /// Our own address, where the system tells it.
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
-        match self {
-            Accepted::Tcp(io) => io.local_addr().ok(),
+    /// What calls on this connection say of it. Our own address is a system call.
+    pub(crate) fn ends(&self, peer: SocketAddr) -> Ends {
+        let (local, tls) = match self {
+            Accepted::Tcp(io) => (io.local_addr().ok(), None),
+            Accepted::Tls(tls) => (tls.io.get_ref().0.ends(peer).local, Some(Arc::clone(&tls.info))),
             #[cfg(test)]
-            Accepted::Pipe(_) => None,
-        }
+            Accepted::Pipe(_) => (None, None),
+        };
+        Ends { peer, local, tls }
     }
+}
+
+/// The inside of a TLS connection, and what its handshake agreed on.
+#[derive(Debug)]
+pub(crate) struct Terminated {
+    pub(crate) io: TlsStream<Rewind>,
+    pub(crate) info: Arc<TlsInfo>,
 }
 
 macro_rules! each {
     ($self:ident, $io:ident => $call:expr) => {
         match $self.get_mut() {
             Accepted::Tcp($io) => $call,
+            Accepted::Tls(tls) => {
+                let $io = &mut tls.io;
+                $call
+            }
             #[cfg(test)]
             Accepted::Pipe($io) => $call,
         }
@@ -62,6 +82,7 @@ impl AsyncWrite for Accepted {
     fn is_write_vectored(&self) -> bool {
         match self {
             Accepted::Tcp(io) => io.is_write_vectored(),
+            Accepted::Tls(tls) => tls.io.is_write_vectored(),
             #[cfg(test)]
             Accepted::Pipe(io) => io.is_write_vectored(),
         }
@@ -89,9 +110,14 @@ impl Rewind {
         Self { head, io }
     }
 
-    /// Our own address, where the system tells it.
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.io.local()
+    /// What lies under it.
+    pub(crate) fn inner(&self) -> &Accepted {
+        &self.io
+    }
+
+    /// As [`Accepted::ends`].
+    pub(crate) fn ends(&self, peer: SocketAddr) -> Ends {
+        self.io.ends(peer)
     }
 }
 

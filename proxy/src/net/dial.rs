@@ -24,6 +24,7 @@ use crate::{
     Error, Kind, Phase, Retry,
     net::{
         egress::{Egress, Proxy, ProxyKind},
+        own::OwnAddresses,
         resolve::Resolver,
         stream::Stream,
     },
@@ -53,6 +54,9 @@ pub(crate) struct Dialer {
     pub(crate) resolver: Resolver,
     pub(crate) egress: Egress,
     pub(crate) tls: Connector,
+    /// Never dialled.
+    pub(crate) own: OwnAddresses,
+    pub(crate) offer: Offer,
 }
 
 impl Dialer {
@@ -64,13 +68,13 @@ impl Dialer {
         if !origin.is_https() {
             return Ok(Dialed { stream, protocol: Protocol::Http1, forward });
         }
-        let handshake = self.tls.connect(stream, origin.host(), Offer::Both);
+        let handshake = self.tls.connect(stream, origin.host(), self.offer);
         let (stream, protocol) = timeout_at(deadline, handshake).await.map_err(late(Phase::Tls))??;
         Ok(Dialed { stream, protocol, forward: None })
     }
 
     /// A stream on which the origin itself is heard, or the proxy that forwards to it.
-    async fn reach(&self, origin: &Origin) -> Result<(Stream, Option<Arc<Proxy>>), Error> {
+    pub(crate) async fn reach(&self, origin: &Origin) -> Result<(Stream, Option<Arc<Proxy>>), Error> {
         let Some(proxy) = self.egress.proxy_for(origin) else {
             return Ok((Stream::Tcp(self.tcp(origin).await?), None));
         };
@@ -88,7 +92,12 @@ impl Dialer {
 
     async fn tcp(&self, origin: &Origin) -> Result<TcpStream, Error> {
         let ips = self.resolver.resolve(origin).await?;
-        let addresses = interleave(&ips, origin.port());
+        let mut addresses = interleave(&ips, origin.port());
+        // Judged are the addresses that are dialled: a name cannot mean another one a moment later.
+        addresses.retain(|address| !self.own.contains(*address));
+        if addresses.is_empty() {
+            return Err(Error::upstream(Kind::Loop(origin.host_port()), Retry::Never));
+        }
         let failed = |error: io::Error| {
             Error::upstream(Kind::Connect(format!("{}: {}", origin.host_port(), error.kind())), Retry::Safe)
         };

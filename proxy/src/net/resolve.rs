@@ -1,4 +1,4 @@
-//! Names to addresses: the system's resolver behind a small cache.
+//! Names to addresses: the system's resolver behind a small cache, or the one past the hosts file.
 //!
 //! Nothing here is DNS; `getaddrinfo` also reads the hosts file and orders by RFC 6724. Concurrent questions for one
 //! name share one answer, failures are not remembered, and the cache is bounded in entries and in age because the
@@ -13,6 +13,7 @@ use std::{
 
 use tokio::sync::OnceCell;
 
+use super::past_hosts::PastHosts;
 use crate::{Error, Kind, Retry, pool::key::Origin};
 
 /// Names remembered.
@@ -24,12 +25,23 @@ const ADDRESSES_MAX: usize = 16;
 
 type Addresses = Arc<[IpAddr]>;
 
+/// Who is asked for the addresses of names.
+#[derive(Debug, Clone, Default)]
+pub enum Names {
+    /// The system, which reads the hosts file.
+    #[default]
+    System,
+    /// DNS, past the hosts file.
+    PastHosts(Arc<PastHosts>),
+}
+
 /// Answers for names, with memory.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     /// Addresses that are never used, however they were found.
     refuse: fn(IpAddr) -> bool,
     pins: HashMap<String, Addresses>,
+    names: Names,
     cache: Mutex<HashMap<String, Entry>>,
 }
 
@@ -42,9 +54,9 @@ struct Entry {
 
 impl Resolver {
     /// `pins` are names with fixed addresses; what `refuse` says yes to is never connected to.
-    pub(crate) fn new(pins: &[(String, Vec<IpAddr>)], refuse: fn(IpAddr) -> bool) -> Self {
+    pub(crate) fn new(pins: &[(String, Vec<IpAddr>)], refuse: fn(IpAddr) -> bool, names: Names) -> Self {
         let pins = pins.iter().map(|(name, ips)| (name.to_ascii_lowercase(), ips.as_slice().into())).collect();
-        Self { refuse, pins, cache: Mutex::default() }
+        Self { refuse, pins, names, cache: Mutex::default() }
     }
 
     /// The addresses of an origin's host, best first; never empty.
@@ -72,11 +84,18 @@ impl Resolver {
         let cell = self.entry(host, Instant::now());
         let answer = cell
             .get_or_try_init(|| async {
-                let found = tokio::net::lookup_host((host, 0)).await.map_err(|_| unknown(host))?;
                 let mut ips: Vec<IpAddr> = Vec::new();
-                for address in found {
-                    if ips.len() < ADDRESSES_MAX && !ips.contains(&address.ip()) {
-                        ips.push(address.ip());
+                let mut add = |ip: IpAddr| {
+                    if ips.len() < ADDRESSES_MAX && !ips.contains(&ip) {
+                        ips.push(ip);
+                    }
+                };
+                match &self.names {
+                    // What can only be this machine is no matter of DNS (RFC 6761 §6.3).
+                    Names::PastHosts(dns) if !origin.is_loopback() => dns.lookup(host).await?.into_iter().for_each(add),
+                    Names::System | Names::PastHosts(_) => {
+                        let found = tokio::net::lookup_host((host, 0)).await.map_err(|_| unknown(host))?;
+                        found.for_each(|address| add(address.ip()));
                     }
                 }
                 if ips.is_empty() { Err(unknown(host)) } else { Ok(ips.into()) }
@@ -134,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn addresses_and_pins_are_not_asked_for() {
         let pins = [("Pinned.Test".to_owned(), vec!["192.0.2.1".parse().unwrap()]), ("gone.test".to_owned(), vec![])];
-        let resolver = Resolver::new(&pins, |_| false);
+        let resolver = Resolver::new(&pins, |_| false, Names::System);
         assert_eq!(*resolver.resolve(&origin("[::1]")).await.unwrap(), ["::1".parse::<IpAddr>().unwrap()]);
         assert_eq!(*resolver.resolve(&origin("pinned.test")).await.unwrap(), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
         let error = resolver.resolve(&origin("gone.test")).await.unwrap_err();
@@ -146,7 +165,7 @@ mod tests {
     async fn refused_addresses_are_not_used() {
         let ips = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse::<IpAddr>().unwrap());
         let pins = [("mixed.test".to_owned(), ips.to_vec()), ("bad.test".to_owned(), vec![ips[0]])];
-        let resolver = Resolver::new(&pins, |ip| ip == IpAddr::from([192, 0, 2, 1]));
+        let resolver = Resolver::new(&pins, |ip| ip == IpAddr::from([192, 0, 2, 1]), Names::System);
         assert_eq!(*resolver.resolve(&origin("mixed.test")).await.unwrap(), [ips[1]]);
         for host in ["bad.test", "192.0.2.1"] {
             let error = resolver.resolve(&origin(host)).await.unwrap_err();
@@ -156,7 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_is_loopback_and_remembered() {
-        let resolver = Resolver::new(&[], |_| false);
+        let resolver = Resolver::new(&[], |_| false, Names::System);
         let first = resolver.resolve(&origin("localhost")).await.unwrap();
         assert!(first.iter().all(IpAddr::is_loopback));
         let second = resolver.resolve(&origin("localhost")).await.unwrap();
@@ -165,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_cache_is_bounded_and_ages() {
-        let resolver = Resolver::new(&[], |_| false);
+        let resolver = Resolver::new(&[], |_| false, Names::System);
         let start = Instant::now();
         let kept = resolver.entry("kept", start);
         assert!(Arc::ptr_eq(&kept, &resolver.entry("kept", start + AGE_MAX / 2)));
@@ -178,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_worked_comes_first() {
-        let resolver = Resolver::new(&[], |_| false);
+        let resolver = Resolver::new(&[], |_| false, Names::System);
         let ips: Vec<IpAddr> = ["::1", "127.0.0.1", "127.0.0.2"].iter().map(|ip| ip.parse().unwrap()).collect();
         resolver.entry("a", Instant::now()).set(ips.as_slice().into()).unwrap();
         resolver.prefer("a", ips[1]);

@@ -26,8 +26,7 @@ pub(crate) enum Stream {
 impl Stream {
     /// Reads once into the spare capacity of `buf`; 0 is a clean end (for TLS: close_notify was seen).
     pub(crate) fn poll_read_buf(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
-        // `read_buf` keeps no state of its own, so polling a new one each time loses nothing.
-        pin!(self.read_buf(buf)).poll(cx)
+        poll_read_buf(self, cx, buf)
     }
 
     /// Whether neither data, an end nor an error waits on the read side.
@@ -39,6 +38,16 @@ impl Stream {
         let mut buf = ReadBuf::new(&mut byte);
         Pin::new(self).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf).is_pending()
     }
+}
+
+/// Reads once into the spare capacity of `buf`.
+pub(crate) fn poll_read_buf(
+    io: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    buf: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
+    // `read_buf` keeps no state of its own, so polling a new one each time loses nothing.
+    pin!(io.read_buf(buf)).poll(cx)
 }
 
 impl AsyncRead for Stream {

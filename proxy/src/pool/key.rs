@@ -79,6 +79,15 @@ impl Origin {
         Ok(Self(Arc::new(Parts { scheme, host, port, authority: Bytes::from(authority), ip })))
     }
 
+    /// The origin behind TLS of a host, a name or an address without brackets, and a port.
+    ///
+    /// # Errors
+    /// As [`Origin::parse`].
+    pub fn https(host: &str, port: u16) -> Result<Self, Error> {
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        Self::parse(&format!("https://{open}{host}{close}:{port}"))
+    }
+
     /// Lower-case host name or address, without brackets.
     pub fn host(&self) -> &str {
         &self.0.host

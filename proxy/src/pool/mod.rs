@@ -31,6 +31,8 @@ use key::Origin;
 
 /// Origins whose protocol is remembered.
 const ORIGINS_MAX: usize = 1024;
+/// Age above which what an origin speaks is asked anew.
+const PROTOCOL_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Upstream connections of one [`crate::Client`] at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,9 +76,16 @@ struct State {
 /// What was learned about an origin.
 #[derive(Debug, Clone)]
 struct Known {
-    protocol: Option<Protocol>,
+    /// And when.
+    protocol: Option<(Protocol, Instant)>,
     /// One dials, the others wait: they may be able to share the connection.
     dialing: Arc<Semaphore>,
+}
+
+impl Known {
+    fn speaks(&self) -> Option<Protocol> {
+        self.protocol.map(|(protocol, _)| protocol)
+    }
 }
 
 impl Pool {
@@ -178,7 +187,7 @@ impl Pool {
             }
             let fresh = || Known { protocol: None, dialing: Arc::new(Semaphore::new(1)) };
             let known = state.known.entry(origin.clone()).or_insert_with(fresh);
-            if known.protocol == Some(Protocol::Http1) {
+            if known.speaks() == Some(Protocol::Http1) {
                 return Ok(None);
             }
             Arc::clone(&known.dialing)
@@ -186,14 +195,21 @@ impl Pool {
         let late = |_| Error::upstream(Kind::Timeout(Phase::Connect), Retry::Safe);
         // The semaphore is never closed; an error would mean no turn to wait for.
         let permit = timeout_at(deadline.into(), dialing.acquire_owned()).await.map_err(late)?.ok();
-        let not_shared = self.state().known.get(origin).is_some_and(|known| known.protocol == Some(Protocol::Http1));
+        let not_shared = self.state().known.get(origin).is_some_and(|known| known.speaks() == Some(Protocol::Http1));
         Ok(permit.filter(|_| !not_shared))
+    }
+
+    /// What an origin spoke the last time, if that was within a day.
+    pub(crate) fn knows(&self, origin: &Origin) -> Option<Protocol> {
+        let state = self.state();
+        let (protocol, since) = state.known.get(origin)?.protocol?;
+        (since.elapsed() < PROTOCOL_AGE_MAX).then_some(protocol)
     }
 
     /// Remembers what an origin speaks.
     pub(crate) fn learn(&self, origin: &Origin, protocol: Protocol) {
         if let Some(known) = self.state().known.get_mut(origin) {
-            known.protocol = Some(protocol);
+            known.protocol = Some((protocol, Instant::now()));
         }
     }
 

@@ -20,17 +20,20 @@ const SESSIONS_MAX: usize = 512;
 
 /// The protocol that a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub enum Protocol {
+    /// HTTP/1.1.
     Http1,
+    /// HTTP/2.
     Http2,
 }
 
 /// What is offered in ALPN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Offer {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Offer {
     /// `h2`, then `http/1.1`.
+    #[default]
     Both,
-    /// `http/1.1` alone: an egress proxy.
+    /// `http/1.1` alone.
     Http1,
 }
 

@@ -1,0 +1,193 @@
+//! Names to addresses past the hosts file, which may lead a name to us on purpose.
+//!
+//! The asking is hickory's: UDP with TCP behind it, both families at once, random ids, ports and case, times to live. Here is
+//! whom to ask, which answers count, and what is known when nobody answers. A resolver on this machine may read the hosts
+//! file itself and answer with our own address; such answers do not count.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hickory_resolver::{
+    TokioResolver,
+    config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    net::runtime::TokioRuntimeProvider,
+};
+
+use crate::{Error, Kind, Retry, Side};
+
+/// Names whose addresses are remembered beyond their time to live.
+const REMEMBERED_MAX: usize = 64;
+/// For how long.
+const STALE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Time to live of an answer, whatever the server says of it; and of the answer that there is none.
+const TTL: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(300));
+const NEGATIVE_TTL: Duration = Duration::from_secs(10);
+/// One question to one server, and how often it is put.
+const PATIENCE: Duration = Duration::from_secs(2);
+const ATTEMPTS: usize = 2;
+/// Servers asked.
+const SERVERS_MAX: usize = 3;
+/// Answers held by the library.
+const CACHE_MAX: u64 = 256;
+/// Payload of an answer over UDP that reaches everywhere in one piece.
+const EDNS_BYTES: u16 = 1232;
+
+/// Asks DNS and not the hosts file. One for all clients is meant.
+pub struct PastHosts {
+    dns: TokioResolver,
+    remembered: Mutex<HashMap<Box<str>, Remembered>>,
+}
+
+#[derive(Debug, Clone)]
+struct Remembered {
+    ips: Vec<IpAddr>,
+    since: Instant,
+    /// Told by [`PastHosts::remember`]: only then are private addresses believed later.
+    given: Vec<IpAddr>,
+}
+
+impl std::fmt::Debug for PastHosts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PastHosts").finish_non_exhaustive()
+    }
+}
+
+impl PastHosts {
+    /// Asks the servers that this system asks. Where they are all on this machine and systemd's resolver is theirs, those
+    /// behind it.
+    ///
+    /// # Errors
+    /// The system's list cannot be read, or is empty.
+    pub fn from_system() -> Result<Self, Error> {
+        let (config, _) = hickory_resolver::system_conf::read_system_conf().map_err(|error| failed(&error))?;
+        let local = config.name_servers().iter().all(|server| server.ip.is_loopback());
+        let behind = local.then(behind_the_stub).flatten();
+        Self::build(behind.unwrap_or_else(|| config.name_servers().to_vec()))
+    }
+
+    /// Asks these servers, the first three of them.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn with_servers(servers: &[SocketAddr]) -> Result<Self, Error> {
+        let servers = servers.iter().map(|server| {
+            let mut config = NameServerConfig::udp_and_tcp(server.ip());
+            for connection in &mut config.connections {
+                connection.port = server.port();
+            }
+            config
+        });
+        Self::build(servers.collect())
+    }
+
+    fn build(mut servers: Vec<NameServerConfig>) -> Result<Self, Error> {
+        if servers.is_empty() {
+            return Err(failed(&"no name server"));
+        }
+        servers.truncate(SERVERS_MAX);
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let options: &mut ResolverOpts = builder.options_mut();
+        options.use_hosts_file = ResolveHosts::Never;
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.timeout = PATIENCE;
+        options.attempts = ATTEMPTS;
+        options.cache_size = CACHE_MAX;
+        options.positive_min_ttl = Some(TTL.0);
+        options.positive_max_ttl = Some(TTL.1);
+        options.negative_min_ttl = Some(NEGATIVE_TTL);
+        options.negative_max_ttl = Some(NEGATIVE_TTL);
+        options.edns_payload_len = EDNS_BYTES;
+        options.case_randomization = true;
+        let dns = builder.build().map_err(|error| failed(&error))?;
+        Ok(Self { dns, remembered: Mutex::default() })
+    }
+
+    /// Adds what is known of a name by other means: what the system said before the hosts file was changed, or what was
+    /// kept from an earlier run. Private addresses are believed later only if they are among these.
+    pub fn remember(&self, name: &str, ips: &[IpAddr]) {
+        self.keep(name, ips, true);
+    }
+
+    /// Names with their last good addresses, for an earlier run to become.
+    pub fn remembered(&self) -> Vec<(String, Vec<IpAddr>)> {
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = remembered.iter().map(|(name, known)| (name.to_string(), known.ips.clone())).collect();
+        all.sort();
+        all
+    }
+
+    fn keep(&self, name: &str, ips: &[IpAddr], given: bool) {
+        let name = name.to_ascii_lowercase();
+        let ips: Vec<_> = ips.iter().copied().filter(|ip| !is_nowhere(*ip)).collect();
+        if ips.is_empty() {
+            return;
+        }
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_MAX && !remembered.contains_key(&*name) {
+            let oldest = remembered.iter().min_by_key(|(_, known)| known.since).map(|(name, _)| name.clone());
+            oldest.and_then(|name| remembered.remove(&name));
+        }
+        let since = Instant::now();
+        let known = remembered.entry(name.into()).or_insert(Remembered { ips: Vec::new(), since, given: Vec::new() });
+        known.since = since;
+        if given {
+            known.given.clone_from(&ips);
+        }
+        known.ips = ips;
+    }
+
+    /// Its addresses, as DNS or else memory knows them; never empty.
+    pub(crate) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, Error> {
+        // With a dot at the end: no search list, no second question.
+        let asked = self.dns.lookup_ip(format!("{}.", host.trim_end_matches('.'))).await;
+        let known = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned();
+        let given = known.as_ref().map(|known| &known.given[..]).unwrap_or_default();
+        let credible = |ip: &IpAddr| !is_nowhere(*ip) && (!is_private(*ip) || given.contains(ip));
+        let found: Vec<IpAddr> = asked.map(|answer| answer.iter().filter(credible).collect()).unwrap_or_default();
+        if !found.is_empty() {
+            self.keep(host, &found, false);
+            return Ok(found);
+        }
+        let stale = known.filter(|known| known.since.elapsed() < STALE_MAX).map(|known| known.ips);
+        stale.ok_or_else(|| Error::upstream(Kind::Resolve(host.to_owned()), Retry::Safe))
+    }
+}
+
+/// The servers behind systemd's resolver on this machine, if it has written them down.
+fn behind_the_stub() -> Option<Vec<NameServerConfig>> {
+    #[cfg(target_os = "linux")]
+    {
+        let text = std::fs::read("/run/systemd/resolve/resolv.conf").ok()?;
+        let (config, _) = hickory_resolver::system_conf::parse_resolv_conf(text).ok()?;
+        Some(config.name_servers().to_vec()).filter(|servers| !servers.is_empty())
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// Addresses that no server elsewhere has.
+fn is_nowhere(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            ip.is_loopback() || ip.is_unspecified() || ip.is_link_local() || ip.is_broadcast() || ip.is_multicast()
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local() || ip.is_multicast(),
+    }
+}
+
+/// Addresses that only a network of its own has.
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private() || (ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1])),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
+fn failed(why: &dyn std::fmt::Display) -> Error {
+    Error { side: Side::Internal, kind: Kind::Resolve(format!("names: {why}")), retry: Retry::Never }
+}
