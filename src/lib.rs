@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod health;
 pub mod live;
 pub mod mitm;
+mod peer_user;
 pub mod recover;
 pub mod route;
 pub mod runtime;

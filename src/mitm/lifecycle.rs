@@ -12,6 +12,7 @@
 //! the same; the journal then tells `repair` what is left.
 
 use super::Failure;
+use crate::settings::interception::Mode;
 
 /// One step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +44,19 @@ impl Step {
 
 /// The order where the hosts file leads here.
 pub const WITH_HOSTS: &[Step] = &[Step::Listen, Step::SelfTest, Step::Journal, Step::Hosts, Step::Effective];
-/// The order where programs are told: nothing of the system is changed.
+/// The order where programs are told of a proxy: nothing of the system is changed.
 pub const TOLD: &[Step] = &[Step::Listen, Step::SelfTest];
+/// The order where programs are told of a service without TLS.
+pub const PLAIN: &[Step] = &[Step::Listen];
+
+/// The order of a mode.
+pub fn order(mode: &Mode) -> &'static [Step] {
+    match mode {
+        Mode::Hosts => WITH_HOSTS,
+        Mode::Proxy => TOLD,
+        Mode::Reverse(_) => PLAIN,
+    }
+}
 
 /// What the steps are done to.
 pub trait System {
@@ -162,7 +174,7 @@ mod tests {
 
     #[test]
     fn up_and_down_leave_nothing() {
-        for order in [WITH_HOSTS, TOLD] {
+        for order in [WITH_HOSTS, TOLD, PLAIN] {
             let (mut machine, mut lifecycle) = (Scripted::default(), Lifecycle::default());
             lifecycle.up(order, &mut machine).unwrap();
             assert_eq!((machine.done.as_slice(), lifecycle.done()), (order, order));

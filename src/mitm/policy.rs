@@ -44,6 +44,8 @@ pub struct Circumstances {
     pub distrusted: bool,
     /// We have as many connections as we can decrypt.
     pub overloaded: bool,
+    /// Its program knows that we are its proxy: what is nobody's cannot go elsewhere.
+    pub told: bool,
 }
 
 /// The table. `name` is in lower case.
@@ -53,7 +55,7 @@ pub fn decide(settings: &Interception, name: Option<&str>, how: Circumstances) -
         return Decision::Own;
     }
     match settings.switch_of_host(name) {
-        None if settings.unknown == Unknown::Tunnel => Decision::Tunnel,
+        None if how.told || settings.unknown == Unknown::Tunnel => Decision::Tunnel,
         None => Decision::Refuse,
         Some((_, Switch::Off)) => Decision::Tunnel,
         Some(_) if how.foreign && !settings.all_users => Decision::Tunnel,
@@ -147,6 +149,7 @@ mod tests {
             (Some("example.com"), plain, Decision::Refuse),
             (Some("evil.q.us-east-1.amazonaws.com"), plain, Decision::Refuse),
             (Some(OWN_NAME), foreign, Decision::Own),
+            (Some("example.com"), Circumstances { told: true, ..plain }, Decision::Tunnel),
             (None, plain, Decision::Refuse),
         ] {
             assert_eq!(decide(&settings, name, how), expected, "{name:?} {how:?}");

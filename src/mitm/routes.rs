@@ -48,7 +48,7 @@ const CURSOR_CHATS: [&[u8]; 8] = [
 
 /// What kind of chat a call to a host of `tool` is; `None`: none.
 pub fn chat(tool: Tool, head: &RequestHead) -> Option<Chat> {
-    let path = head.target.split(|&byte| byte == b'?').next().unwrap_or_default();
+    let path = head.path();
     if tool == Tool::Copilot && head.method == Method::GET {
         return (path == b"/responses" && asks_for_websocket(head)).then_some(Chat::CopilotSocket);
     }
