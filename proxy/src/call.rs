@@ -10,14 +10,17 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::front::TlsInfo;
+use crate::h1::passing::Switched;
 use crate::h1::server::Conn;
 use crate::h2::server::Stream;
 use crate::{Error, Headers, Kind, Method, RequestHead, ResponseHead, Retry, Side, StatusCode};
+use crate::{h1, h2};
 
 /// What a server calls for every request.
 pub trait Handler: Send + Sync + 'static {
@@ -222,6 +225,96 @@ impl Call<'_, Committed> {
     pub async fn finish_with(self, last: Bytes, trailers: Option<Headers>) -> Result<(), Error> {
         let mut leg = self.leg;
         leg!(&mut leg, leg => leg.finish(last, trailers).await)
+    }
+}
+
+/// What passing a call on needs: both directions polled beside each other, without deadlines.
+impl<'a, State> Call<'a, State> {
+    /// The next piece of the request's body; `None` at its end.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        leg!(&mut self.leg, leg => leg.poll_piece(cx))
+    }
+
+    /// Fields behind the request's body, once that has ended.
+    pub(crate) fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Headers>, Error>> {
+        match &mut self.leg {
+            Leg::H1(conn) => Poll::Ready(Ok(conn.take_trailers())),
+            Leg::H2(stream) => stream.poll_request_trailers(cx),
+        }
+    }
+
+    /// Whether the request is known to be whole, with nothing more behind it.
+    pub(crate) fn is_over(&self) -> bool {
+        leg!(&self.leg, leg => leg.is_over())
+    }
+}
+
+impl<'a> Call<'a, Fresh> {
+    /// Whether the client offers to switch to another protocol than HTTP.
+    pub(crate) fn wants_upgrade(&self) -> bool {
+        match &self.leg {
+            Leg::H1(conn) => conn.wants_upgrade(),
+            Leg::H2(_) => false,
+        }
+    }
+
+    /// Sends an interim answer.
+    pub(crate) async fn interim(&mut self, head: &ResponseHead) -> Result<(), Error> {
+        match &mut self.leg {
+            Leg::H1(conn) => conn.interim(head).await,
+            Leg::H2(stream) => stream.interim(head),
+        }
+    }
+
+    /// As [`Call::commit`], with every field where it stands. `whole`: the head is all of the answer, which has still to
+    /// be ended by a last piece without bytes.
+    pub(crate) async fn commit_in_place(
+        mut self,
+        head: &ResponseHead,
+        whole: bool,
+    ) -> Result<Call<'a, Committed>, Error> {
+        match &mut self.leg {
+            Leg::H1(conn) => conn.commit_in_place(head).await?,
+            Leg::H2(stream) => stream.commit_in_place(head, whole)?,
+        }
+        Ok(Call { leg: self.leg, state: Committed(()) })
+    }
+
+    /// Answers that the protocol is switched, and gives out the connection. Only HTTP/1.1 can.
+    pub(crate) async fn switch(&mut self, head: &ResponseHead) -> Result<Switched<'_>, Error> {
+        match &mut self.leg {
+            Leg::H1(conn) => conn.switch(head).await,
+            Leg::H2(_) => Err(Error::client(Kind::Protocol { reason: "upgrade", status: 400 })),
+        }
+    }
+}
+
+/// A piece of an answer on its way.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    H1(h1::passing::Outgoing),
+    H2(h2::passing::Outgoing),
+}
+
+impl Call<'_, Committed> {
+    /// Prepares a piece of the answer; the last one may be empty. Nothing else may be sent before it was.
+    pub(crate) fn outgoing(&mut self, data: Bytes, last: bool, trailers: Option<&Headers>) -> Result<Outgoing, Error> {
+        Ok(match &mut self.leg {
+            Leg::H1(conn) => Outgoing::H1(conn.outgoing(data, last, trailers)?),
+            Leg::H2(stream) => Outgoing::H2(stream.outgoing(data, last, trailers)?),
+        })
+    }
+
+    /// Sends a piece.
+    pub(crate) fn poll_outgoing(&mut self, cx: &mut Context<'_>, piece: &mut Outgoing) -> Poll<Result<(), Error>> {
+        match (&mut self.leg, piece) {
+            (Leg::H1(conn), Outgoing::H1(piece)) => conn.poll_outgoing(cx, piece),
+            (Leg::H2(stream), Outgoing::H2(piece)) => stream.poll_outgoing(cx, piece),
+            (Leg::H1(_), Outgoing::H2(_)) | (Leg::H2(_), Outgoing::H1(_)) => {
+                debug_assert!(false, "a piece of another call");
+                Poll::Ready(Err(Error::client(Kind::Closed)))
+            }
+        }
     }
 }
 

@@ -174,14 +174,14 @@ struct Inner {
 
 /// A connection, or a place on one, for one exchange.
 #[derive(Debug)]
-enum Lease {
+pub(crate) enum Lease {
     H1(Box<h1::client::Conn>),
     H2(h2::client::Claim),
 }
 
 /// Where a lease may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub(crate) enum Source {
     Pool,
     /// A pooled connection just failed; its neighbours are as old.
     Fresh,
@@ -223,6 +223,16 @@ impl Client {
         }
     }
 
+    /// A place on a connection for one exchange.
+    pub(crate) async fn lease(&self, origin: &Origin, source: Source) -> Result<Lease, Error> {
+        Ok(self.inner.lease(origin, None, source).await?.0)
+    }
+
+    /// Bounds in size.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.inner.config.limits
+    }
+
     /// A bare stream to an origin, whatever is to be spoken on it. Names, egress and guards are the client's.
     pub(crate) async fn reach(&self, origin: &Origin) -> Result<Stream, Error> {
         let late = |_| Error::upstream(Kind::Timeout(Phase::Connect), Retry::Safe);
@@ -244,14 +254,14 @@ impl Client {
     /// # Errors
     /// With the failed leg's kind; `retry` says whether the same request may be sent again.
     pub async fn send(&self, request: Outbound) -> Result<Response, Error> {
-        let lease = self.inner.lease(&request, Source::Pool).await?;
+        let lease = self.inner.lease(&request.origin, request.connect_timeout, Source::Pool).await?;
         match self.inner.exchange(lease, &request).await {
             Ok(response) => Ok(response),
             Err(Failure { error, again: Again::No }) => Err(error),
             Err(Failure { error, again: Again::OnAnother }) => {
                 tracing::debug!(origin = %request.origin, %error, "sending again on another connection");
                 // The new attempt has its own time to connect: the first one spent none on it.
-                let lease = self.inner.lease(&request, Source::Fresh).await?;
+                let lease = self.inner.lease(&request.origin, request.connect_timeout, Source::Fresh).await?;
                 self.inner.exchange(lease, &request).await.map_err(|failure| failure.error)
             }
         }
@@ -272,8 +282,13 @@ enum Again {
 
 impl Inner {
     /// A lease, and when it was there.
-    async fn lease(&self, request: &Outbound, source: Source) -> Result<(Lease, Instant), Error> {
-        let (origin, now) = (&request.origin, Instant::now());
+    async fn lease(
+        &self,
+        origin: &Origin,
+        connect_timeout: Option<Duration>,
+        source: Source,
+    ) -> Result<(Lease, Instant), Error> {
+        let now = Instant::now();
         if let Some(claim) = self.pool.claim_h2(origin) {
             return Ok((Lease::H2(claim), now));
         }
@@ -282,7 +297,7 @@ impl Inner {
         {
             return Ok((Lease::H1(conn), now));
         }
-        let deadline = now + request.connect_timeout.unwrap_or(self.config.timeouts.connect);
+        let deadline = now + connect_timeout.unwrap_or(self.config.timeouts.connect);
         // Boxed, so that requests that find a connection need no room for the way to a new one.
         let lease = Box::pin(self.connect(origin, deadline)).await?;
         Ok((lease, Instant::now()))

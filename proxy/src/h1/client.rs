@@ -47,23 +47,23 @@ pub(crate) const STALE_WINDOW: Duration = Duration::from_secs(1);
 /// A connection that speaks HTTP/1.1.
 #[derive(Debug)]
 pub(crate) struct Conn {
-    stream: Stream,
-    read: BytesMut,
+    pub(super) stream: Stream,
+    pub(super) read: BytesMut,
     read_bytes: usize,
     /// The last read filled the buffer: the next block is a large one.
     eager: bool,
     /// The last piece of the body was a small one: so is the next block.
     trickles: bool,
-    heads: HeadReader,
+    pub(super) heads: HeadReader,
     /// The encoded request head, then how much of head and body was written.
-    out: BytesMut,
+    pub(super) out: BytesMut,
     upload: Position,
     forward: Option<Arc<Proxy>>,
-    origin: Origin,
+    pub(super) origin: Origin,
     home: Weak<Pool>,
     _counted: Option<Counted>,
     /// Whether an exchange was completed on it.
-    reused: bool,
+    pub(super) reused: bool,
     /// Stays armed from exchange to exchange, so that most of them never touch the runtime's timers.
     timer: Timer,
 }
@@ -125,7 +125,7 @@ impl Conn {
 
     /// One read into the buffer. A read that did not fill it has cleared the readiness, so another attempt before the
     /// next wake costs no system call.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let (size, spare) = match (self.eager, self.trickles) {
             (true, _) => (self.read_bytes, SPARE_MIN),
             (false, true) => (TRICKLE_BYTES, TRICKLE_BYTES / 2),
@@ -150,6 +150,31 @@ impl Conn {
         let result = ready!(self.poll_fill(cx));
         self.trickles = matches!(result, Ok(n) if n <= TRICKLE_BYTES / 2);
         Poll::Ready(result)
+    }
+
+    /// The next piece of a body, `None` at its end; a connection that ended with it is not `reusable`.
+    pub(super) fn poll_decoded(
+        &mut self,
+        cx: &mut Context<'_>,
+        decoder: &mut Decoder,
+        reusable: &mut bool,
+    ) -> Poll<Result<Option<Bytes>, Error>> {
+        loop {
+            match decoder.next(&mut self.read).map_err(failed)? {
+                Piece::Data(data) => return Poll::Ready(Ok(Some(data))),
+                Piece::End => return Poll::Ready(Ok(None)),
+                Piece::More => {}
+            }
+            match ready!(self.poll_piece(cx)) {
+                Ok(0) => {
+                    *reusable = false;
+                    // A cut is a cut, whichever framing noticed it.
+                    return Poll::Ready(decoder.finish().map(|()| None).map_err(|_| failed(Kind::Closed)));
+                }
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(failed(read_failure(&error)))),
+            }
+        }
     }
 
     /// Writes what is left of head and body.
@@ -383,11 +408,11 @@ impl Exchange<'_> {
     }
 }
 
-fn failed(kind: Kind) -> Error {
+pub(super) fn failed(kind: Kind) -> Error {
     Error::upstream(as_upstream(kind), Retry::Never)
 }
 
-fn read_failure(error: &io::Error) -> Kind {
+pub(super) fn read_failure(error: &io::Error) -> Kind {
     match error.kind() {
         // rustls reports an end without close_notify as an unexpected one.
         io::ErrorKind::UnexpectedEof
@@ -420,6 +445,10 @@ pub(crate) enum Step {
 }
 
 impl H1Body {
+    pub(super) fn new(conn: Box<Conn>, decoder: Decoder, reusable: bool) -> Self {
+        Self { conn, decoder, reusable }
+    }
+
     /// What the buffer holds; makes no system call.
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
         Ok(match self.decoder.next(&mut self.conn.read).map_err(failed)? {
@@ -431,23 +460,7 @@ impl H1Body {
 
     /// The next slice, `None` at the end.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
-        loop {
-            match self.step()? {
-                Step::Data(data) => return Poll::Ready(Ok(Some(data))),
-                Step::End => return Poll::Ready(Ok(None)),
-                Step::More => {}
-            }
-            match ready!(self.conn.poll_piece(cx)) {
-                Ok(0) => {
-                    self.reusable = false;
-                    let end = self.decoder.finish().map(|()| None);
-                    // A cut is a cut, whichever framing noticed it.
-                    return Poll::Ready(end.map_err(|_| failed(Kind::Closed)));
-                }
-                Ok(_) => {}
-                Err(error) => return Poll::Ready(Err(failed(read_failure(&error)))),
-            }
-        }
+        self.conn.poll_decoded(cx, &mut self.decoder, &mut self.reusable)
     }
 
     /// Whether the last slice was given out.

@@ -30,7 +30,6 @@ pub(crate) struct Request {
     /// The client waits for `100 Continue` before it sends the body.
     pub(crate) expect_continue: bool,
     /// Protocol that the client offers to switch to: GET without body only, RFC 9110 §7.8.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no route switches protocols yet; the vectors check it"))]
     pub(crate) upgrade: Option<Bytes>,
     /// The target was a whole `http` URL, as a proxy gets it.
     pub(crate) absolute: bool,

@@ -181,7 +181,7 @@ impl Conn {
     }
 
     /// Decides whether the connection survives this exchange; the head of the answer has to say so.
-    fn settle_keep(&mut self) {
+    pub(super) fn settle_keep(&mut self) {
         let exchange = &mut self.exchange;
         if !exchange.keep {
             return;
@@ -230,7 +230,7 @@ impl Conn {
 }
 
 /// Fills `parts` with what is left behind the first `skip` bytes.
-fn pending_parts<'p>(
+pub(super) fn pending_parts<'p>(
     parts: &mut [IoSlice<'p>],
     mut skip: usize,
     head: &'p [u8],
@@ -254,7 +254,7 @@ fn pending_parts<'p>(
 }
 
 /// Counts `size` bytes against an announced length.
-fn count(coding: Coding, size: usize) -> Result<Coding, Error> {
+pub(super) fn count(coding: Coding, size: usize) -> Result<Coding, Error> {
     match coding {
         Coding::Length { left } => {
             left.checked_sub(size as u64).map(|left| Coding::Length { left }).ok_or_else(wrong_length)

@@ -64,6 +64,8 @@ pub(super) struct Exchange {
     pub(super) body: Decoder,
     /// The target was a whole URL.
     pub(super) absolute: bool,
+    /// The client offers to speak another protocol.
+    pub(super) upgrade: bool,
     /// The client waits for `100 Continue`.
     pub(super) waits: bool,
     pub(super) method: Method,
@@ -127,6 +129,7 @@ impl Conn {
             exchange: Exchange {
                 body: Decoder::Done,
                 absolute: false,
+                upgrade: false,
                 waits: false,
                 method: Method::GET,
                 version: Version::Http11,
@@ -209,12 +212,13 @@ impl Conn {
 
     /// Runs the handler for one request. False: the connection is finished.
     async fn exchange<H: Handler>(&mut self, handler: &H, request: Request) -> bool {
-        let Request { head, framing, keep_alive, expect_continue, absolute, tunnel_offered, .. } = request;
+        let Request { head, framing, keep_alive, expect_continue, absolute, tunnel_offered, upgrade } = request;
         if let Err(kind) = self.begin(&head, framing, keep_alive && !tunnel_offered, expect_continue) {
             self.refuse(kind).await;
             return false;
         }
         self.exchange.absolute = absolute;
+        self.exchange.upgrade = tunnel_offered && upgrade.is_some();
         let _running = self.shared.begin_exchange();
         let ends = self.ends.clone();
         let received = Instant::now().into_std();
@@ -252,6 +256,7 @@ impl Conn {
         self.exchange = Exchange {
             body: Decoder::new(framing, limits, limits.body_bytes as u64)?,
             absolute: false,
+            upgrade: false,
             waits,
             method: head.method.clone(),
             version: head.version,
@@ -328,7 +333,7 @@ impl Conn {
 /// Reading.
 impl Conn {
     /// One read into the buffer. Never tries again after a partial read: the socket has nothing more then.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let whole = self.shared.limits.read_bytes;
         let size = if self.eager { whole } else { START_BYTES.min(whole) };
         self.poll_fill_block(cx, size)
@@ -411,7 +416,7 @@ impl Conn {
     }
 
     /// Notes that the request body cannot be finished: the connection ends with this exchange.
-    fn spoil(&mut self, error: Error) -> Error {
+    pub(super) fn spoil(&mut self, error: Error) -> Error {
         self.exchange.keep = false;
         self.exchange.fault = Some(error.kind.clone());
         error

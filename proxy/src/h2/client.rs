@@ -163,8 +163,18 @@ impl Claim {
         self.reused
     }
 
+    /// A handle for one new stream.
+    pub(super) fn sender(&self) -> SendRequest<Bytes> {
+        self.conn.send.clone()
+    }
+
+    /// What pays for the peer's frames.
+    pub(super) fn purse(&self) -> Purse {
+        self.conn.purse.clone()
+    }
+
     /// No further stream may start here.
-    fn retire(&self) {
+    pub(super) fn retire(&self) {
         self.conn.ended.store(true, Ordering::Release);
     }
 }
@@ -332,11 +342,11 @@ fn encode(origin: &Origin, request: &Outbound) -> Result<http::Request<()>, Erro
 }
 
 /// The error for an answer that is none.
-fn malformed(kind: Kind) -> Error {
+pub(super) fn malformed(kind: Kind) -> Error {
     Error::upstream(kind, Retry::Never)
 }
 
-fn kind_of(error: &h2::Error) -> Kind {
+pub(super) fn kind_of(error: &h2::Error) -> Kind {
     if let Some(io) = error.get_io() {
         return match io.kind() {
             io::ErrorKind::UnexpectedEof
@@ -360,21 +370,30 @@ fn kind_of(error: &h2::Error) -> Kind {
 
 /// A failure before the head of the answer.
 fn judge(error: &h2::Error, claim: &Claim, request: &Outbound, sent: Option<Instant>) -> Error {
+    let early = request.method.is_idempotent() || sent.is_none_or(|sent| sent.elapsed() < STALE_WINDOW);
+    let retry = match retry_of(error, claim) {
+        Retry::FreshConnection if !early => Retry::Never,
+        retry => retry,
+    };
+    Error::upstream(kind_of(error), retry)
+}
+
+/// Whether a stream that failed before its answer began may be tried again, if that is soon. A connection that broke takes
+/// no new streams.
+pub(super) fn retry_of(error: &h2::Error, claim: &Claim) -> Retry {
     let refused = error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
     // The crate gives this error only to streams above the last one that the peer will process (RFC 9113 §6.8).
     let unprocessed = error.is_go_away() && error.is_remote();
-    let early = request.method.is_idempotent() || sent.is_none_or(|sent| sent.elapsed() < STALE_WINDOW);
     if !error.is_reset() {
         claim.retire();
     }
-    let retry = if refused || unprocessed {
+    if refused || unprocessed {
         Retry::Safe
-    } else if error.is_io() && claim.reused && early {
+    } else if error.is_io() && claim.reused {
         Retry::FreshConnection
     } else {
         Retry::Never
-    };
-    Error::upstream(kind_of(error), retry)
+    }
 }
 
 /// The rest of a response on its stream.

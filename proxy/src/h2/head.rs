@@ -163,6 +163,11 @@ pub(crate) fn fields(headers: &Headers) -> HeaderMap {
     map
 }
 
+/// Fields of one HTTP/1 connection, which HTTP/2 forbids (RFC 9113 §8.2.2).
+pub(crate) fn is_of_connection(name: &[u8]) -> bool {
+    is_framing(name) && !name.eq_ignore_ascii_case(b"content-length")
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -2,7 +2,9 @@
 //! types stay here.
 
 pub(crate) mod client;
+pub(crate) mod duplex;
 pub(crate) mod head;
 mod meter;
+pub(crate) mod passing;
 pub(crate) mod server;
 pub(crate) mod set;

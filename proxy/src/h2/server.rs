@@ -194,7 +194,7 @@ fn accept<H: Handler>(
     })
 }
 
-enum Reply {
+pub(super) enum Reply {
     Fresh(SendResponse<Bytes>),
     /// `left`: bytes of an announced length still to come.
     Streaming {
@@ -208,16 +208,16 @@ enum Reply {
 
 /// One stream: a request and its answer.
 pub(crate) struct Stream {
-    shared: Arc<Shared>,
-    purse: Purse,
+    pub(super) shared: Arc<Shared>,
+    pub(super) purse: Purse,
     method: Method,
-    body: RecvStream,
+    pub(super) body: RecvStream,
     /// Bytes given to the handler whose window is not yet returned: the handler takes the next piece when it is done
     /// with the last.
-    unreleased: usize,
+    pub(super) unreleased: usize,
     announced: Option<u64>,
-    taken: u64,
-    reply: Reply,
+    pub(super) taken: u64,
+    pub(super) reply: Reply,
     fault: Option<StatusCode>,
     timer: Timer,
 }
@@ -285,7 +285,7 @@ impl Stream {
         trailers.map_err(|kind| self.spoil(kind))
     }
 
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let n = std::mem::take(&mut self.unreleased);
         if n > 0 {
             // Fails only when the stream is gone, and then nobody waits for the window.
@@ -293,7 +293,7 @@ impl Stream {
         }
     }
 
-    fn spoil(&mut self, kind: Kind) -> Error {
+    pub(super) fn spoil(&mut self, kind: Kind) -> Error {
         let status = match &kind {
             Kind::TooLarge { status, .. } | Kind::Protocol { status, .. } => *status,
             Kind::Timeout(_) => 408,
@@ -480,6 +480,6 @@ impl Drop for Stream {
     }
 }
 
-fn closed() -> Error {
+pub(super) fn closed() -> Error {
     Error::client(Kind::Closed)
 }

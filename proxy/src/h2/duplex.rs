@@ -1,0 +1,202 @@
+//! One HTTP/2 exchange towards a server whose request is still coming while its answer may have begun.
+//!
+//! Everything is polled; deadlines are the caller's. Dropping it before its end resets the stream.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream, client::ResponseFuture};
+use http::{HeaderMap, HeaderName, HeaderValue, uri};
+
+use super::{
+    client::{Claim, kind_of, malformed, retry_of},
+    head,
+    meter::Purse,
+};
+use crate::{
+    Error, Headers, Kind, Limits, RequestHead, ResponseHead, Retry, Side, StatusCode, h1::duplex::Beginning,
+    pool::key::Origin,
+};
+
+/// An exchange in both directions.
+#[derive(Debug)]
+pub(crate) struct Duplex {
+    claim: Claim,
+    response: ResponseFuture,
+    /// Until the request's end was handed over, or the server takes no more of it.
+    upload: Option<SendStream<Bytes>>,
+    purse: Purse,
+    answer: Option<RecvStream>,
+    /// Bytes given out whose window was not released yet.
+    held: usize,
+    trailers: Option<Headers>,
+    fields_max: usize,
+}
+
+impl Duplex {
+    /// Begins an exchange. `whole`: there is no body.
+    ///
+    /// # Errors
+    /// The connection takes no more streams, or the head cannot be said in HTTP/2.
+    pub(crate) async fn start(
+        claim: Claim,
+        origin: &Origin,
+        head: &RequestHead,
+        whole: bool,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        let message = encode(origin, head)?;
+        let mut send = claim.sender();
+        let refused = |error: &h2::Error| {
+            claim.retire();
+            Error::upstream(kind_of(error), Retry::Safe)
+        };
+        std::future::poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| refused(&error))?;
+        let (response, stream) = send.send_request(message, whole).map_err(|error| refused(&error))?;
+        let purse = claim.purse();
+        purse.asked();
+        Ok(Self {
+            claim,
+            response,
+            upload: (!whole).then_some(stream),
+            purse,
+            answer: None,
+            held: 0,
+            trailers: None,
+            fields_max: limits.fields,
+        })
+    }
+
+    /// Sends a piece of the body as far as the windows allow; ready when all of it was handed over.
+    pub(crate) fn poll_push(&mut self, cx: &mut Context<'_>, data: &mut Bytes, last: bool) -> Poll<()> {
+        while !data.is_empty() {
+            let Some(stream) = &mut self.upload else {
+                data.clear();
+                break;
+            };
+            stream.reserve_capacity(data.len());
+            while stream.capacity() == 0 {
+                match ready!(stream.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    // It wants no more; whether that is a failure shows in its answer.
+                    Some(Err(_)) | None => {
+                        self.upload = None;
+                        return Poll::Ready(());
+                    }
+                }
+            }
+            let piece = data.split_to(stream.capacity().min(data.len()));
+            self.purse.sent(piece.len());
+            let ends = last && data.is_empty();
+            if stream.send_data(piece, ends).is_err() || ends {
+                self.upload = None;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Ends the body, if that did not come with its last piece.
+    pub(crate) fn end_upload(&mut self, trailers: Option<&Headers>) {
+        let Some(mut stream) = self.upload.take() else { return };
+        // Fails only on a stream that the server has ended, which shows in its answer.
+        let _ = match trailers.and_then(head::trailers) {
+            Some(fields) => stream.send_trailers(fields),
+            None => stream.send_data(Bytes::new(), true),
+        };
+    }
+
+    /// The next beginning of an answer.
+    pub(crate) fn poll_beginning(&mut self, cx: &mut Context<'_>) -> Poll<Result<Beginning, Error>> {
+        if let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
+            if interim.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return Poll::Ready(Err(malformed(Kind::Protocol { reason: "upgrade", status: 502 })));
+            }
+            let head = self.received(interim.status(), interim.headers());
+            return Poll::Ready(head.map(Beginning::Interim));
+        }
+        let answer = ready!(Pin::new(&mut self.response).poll(cx))
+            .map_err(|error| Error::upstream(kind_of(&error), retry_of(&error, &self.claim)))?;
+        let (parts, body) = answer.into_parts();
+        let head = self.received(parts.status, &parts.headers)?;
+        let whole = body.is_end_stream();
+        self.answer = Some(body);
+        Poll::Ready(Ok(Beginning::Final { head, whole }))
+    }
+
+    fn received(&self, status: StatusCode, fields: &HeaderMap) -> Result<ResponseHead, Error> {
+        let headers = head::received(fields, self.fields_max, 502).map_err(malformed)?;
+        Ok(ResponseHead { status, headers })
+    }
+
+    /// The next piece of the answer, and whether it is known to be the last; `None` at its end.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<(Bytes, bool)>, Error>> {
+        let Some(answer) = &mut self.answer else {
+            debug_assert!(false, "the answer has not begun");
+            return Poll::Ready(Ok(None));
+        };
+        let broken = |error: h2::Error| Error::upstream(kind_of(&error), Retry::Never);
+        // Whoever asks for the next piece has taken the last one: only now may the server send as much again.
+        let held = std::mem::take(&mut self.held);
+        if held > 0 && answer.flow_control().release_capacity(held).is_err() {
+            debug_assert!(false, "more window was released than used");
+        }
+        loop {
+            match ready!(answer.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    self.held = data.len();
+                    return Poll::Ready(Ok(Some((data, answer.is_end_stream()))));
+                }
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => break,
+            }
+        }
+        if let Some(fields) = ready!(answer.poll_trailers(cx)).map_err(broken)? {
+            self.trailers = head::received_trailers(fields, self.fields_max, 502).map_err(malformed)?;
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    /// Fields behind an answer that was read to its end.
+    pub(crate) fn take_trailers(&mut self) -> Option<Headers> {
+        self.trailers.take()
+    }
+
+    /// Whether its connection had carried an exchange before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.claim.is_reused()
+    }
+}
+
+/// Request line and fields as they came: the client's authority, its fields in their order, its length where it named one.
+fn encode(origin: &Origin, head: &RequestHead) -> Result<http::Request<()>, Error> {
+    let bad =
+        |reason| Error { side: Side::Internal, kind: Kind::Protocol { reason, status: 400 }, retry: Retry::Never };
+    let authority = if head.authority.is_empty() { origin.authority() } else { &head.authority };
+    let mut uri = http::Uri::builder()
+        .scheme(if origin.is_https() { "https" } else { "http" })
+        .authority(uri::Authority::from_maybe_shared(authority.clone()).map_err(|_| bad("bad_authority"))?);
+    let target = if head.target.is_empty() { Bytes::from_static(b"/") } else { head.target.clone() };
+    uri = uri.path_and_query(uri::PathAndQuery::from_maybe_shared(target).map_err(|_| bad("bad_target"))?);
+    let mut message = http::Request::new(());
+    *message.method_mut() = head.method.clone();
+    *message.uri_mut() = uri.build().map_err(|_| bad("bad_target"))?;
+    *message.version_mut() = http::Version::HTTP_2;
+    let fields = message.headers_mut();
+    fields.reserve(head.headers.len());
+    for (name, value) in head.headers.iter() {
+        // What may stand in HTTP/2 came over HTTP/2.
+        if head::is_of_connection(name) {
+            continue;
+        }
+        let value = HeaderValue::from_maybe_shared(value.clone());
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
+            fields.append(name, value);
+        }
+    }
+    Ok(message)
+}
