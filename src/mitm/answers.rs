@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proxy::{Call, Fresh, Handler, Origin, Relay, RequestHead, ResponseHead, StatusCode};
+use proxy::{Call, Fresh, Handler, Origin, Relay, RequestHead, ResponseHead, StatusCode, verbatim::Passage};
 
 use super::{policy::OWN_NAME, routes, seen::Seen};
 use crate::{
@@ -107,9 +107,29 @@ impl Handler for Answers {
         }
         let chat = self.chat(&name, call.head());
         tracing::debug!(%name, ?chat, "call");
-        self.seen.note(&name, |host| host.passed += 1);
-        let _ = (&self.relay, origin);
-        say(call, StatusCode::BAD_GATEWAY, String::new()).await;
+        self.pass(call, &name, origin).await;
+    }
+}
+
+impl Answers {
+    /// Passes a call on that nobody has read.
+    async fn pass(&self, mut call: Call<'_, Fresh>, name: &str, origin: Origin) {
+        let head = call.take_head();
+        self.pass_on(call, name, Passage::new(origin, head)).await;
+    }
+
+    async fn pass_on(&self, call: Call<'_, Fresh>, name: &str, mut passage: Passage) {
+        if self.reverse.is_some() {
+            // The client named us; the true host wants its own name.
+            passage.head.authority = Bytes::from(name.to_owned());
+            if passage.head.headers.contains("host") {
+                passage.head.headers.set("host", Bytes::from(name.to_owned()));
+            }
+        }
+        self.seen.note(name, |host| host.passed += 1);
+        if let Err(error) = self.relay.pass(call, passage).await {
+            tracing::debug!(%name, %error, "not passed on");
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use super::{
     self_test, system, upstreams,
 };
 use crate::{
+    gateway::Gateway,
     live::Live,
     settings::{Settings, interception::Mode},
     usage::live::{now_ms, rfc3339},
@@ -43,6 +44,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Ground {
     /// The configuration.
     pub live: Live,
+    /// What answers chats.
+    pub gateway: Gateway,
     /// How the true hosts are reached, but for their addresses.
     pub client: ClientConfig,
     /// Where this program listens besides interception: never reached from here.
