@@ -126,7 +126,7 @@ fn prepare(
         return Err(ApiError::new(ErrorKind::Api, format!("the base URL of provider {} is invalid", upstream.name)));
     };
     let stream = exchange.stream || upstream.provider.stream_only;
-    let same = upstream.dialect() == exchange.client;
+    let same = exchange.forwards() == Some(upstream.dialect());
     let ask = if same && exchange.ask == Ask::Generate { Ask::Generate } else { Ask::Chat { stream } };
     let query = match (same, exchange.json_array) {
         (true, false) => exchange.head.query(),
@@ -138,7 +138,7 @@ fn prepare(
     request.head_timeout = upstream.first_byte;
     let speed = if same { Speed::Forward } else { Speed::Translate };
     // A client that talked to another vendor before: the hub knows what is whose.
-    if same && riders == Riders::Sent && !exchange.client.holds_riders(&exchange.body) {
+    if same && riders == Riders::Sent && !exchange.asked.holds_riders(&exchange.body) {
         request.headers = upstream.forwarded(&exchange.head.headers);
         request.body = edit::forwarded(exchange, &candidate.model, stream, upstream.quirks(&candidate.model))?;
         return Ok(Prepared { request, speed, context: None, dropped: Vec::new(), stream });
@@ -149,11 +149,11 @@ fn prepare(
     let read = |raw: Result<Raw<'_>, JsonError>| {
         let raw = raw.map_err(|e| malformed(&e))?;
         context.include_usage = wants_usage(raw);
-        if exchange.client == Dialect::OpenAiResponses {
+        if exchange.asked == Dialect::OpenAiResponses {
             context.echo = Some(Arc::new(Echo::of(raw)));
         }
         let recall = |call_id: &str| exchange.memory.recall(call_id);
-        translate_recalling(exchange.client, upstream.dialect(), raw, &exchange.url(), &target, &recall)
+        translate_recalling(exchange.asked, upstream.dialect(), raw, &exchange.url(), &target, &recall)
     };
     let encode = || scratch::read(&exchange.body, read);
     let encoded = if exchange.body.len() >= BIG_BODY_BYTES { off_lane(encode) } else { encode() }?;
@@ -282,7 +282,9 @@ async fn refused(response: Response, exchange: &Exchange, candidate: &Candidate)
     let bytes = read.ok().and_then(Result::ok);
     let readable = bytes.and_then(|bytes| relay::inflate::whole(&head.headers, &bytes, ERROR_BODY_BYTES).ok());
     // The status alone says something too; but what cannot be read as a whole is not passed on.
-    let verbatim = dialect == exchange.client && readable.is_some();
+    // What a provider says of our account, a program that asked somebody else would take for its own.
+    let own = exchange.forwards() == Some(dialect) && exchange.intercepted.is_none();
+    let verbatim = own && readable.is_some();
     let plain = readable.unwrap_or_default();
     let mut error = dialect.decode_error(head.status.as_u16(), &plain);
     error.status = Some(head.status.as_u16());

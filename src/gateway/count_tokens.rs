@@ -41,7 +41,7 @@ pub(super) async fn answer(
     };
     let counted = counted.ok().flatten();
     let mut body = Vec::with_capacity(64);
-    write(exchange.client, counted.unwrap_or(estimate), &mut Writer::new(&mut body));
+    write(exchange.asked, counted.unwrap_or(estimate), &mut Writer::new(&mut body));
     let mut head = ResponseHead::new(StatusCode::OK).with("content-type", "application/json");
     if counted.is_none() {
         head = head.with("x-flow-router-estimated", "1");
@@ -54,7 +54,7 @@ pub(super) async fn answer(
 
 fn estimated(exchange: &Exchange) -> Result<u64, ApiError> {
     let raw = Raw::parse(&exchange.body).map_err(|error| malformed(&error))?;
-    estimate_tokens(exchange.client, raw, &exchange.url())
+    estimate_tokens(exchange.asked, raw, &exchange.url())
 }
 
 /// Asks the upstream. `None` where it cannot count or does not answer well.
@@ -64,20 +64,20 @@ async fn counted(exchange: &Exchange, candidate: &Candidate, client: &Client, se
         return None;
     }
     let dialect = upstream.dialect();
-    let (headers, body) = if dialect == exchange.client {
+    let (headers, body) = if dialect == exchange.asked {
         let quirks = upstream.quirks(&candidate.model);
         let body = edit::forwarded(exchange, &candidate.model, exchange.stream, quirks).ok()?;
         (upstream.forwarded(&exchange.head.headers), body)
     } else {
         let target = upstream.encode_target(&candidate.model, false, settings.adjust_max_tokens);
         let raw = Raw::parse(&exchange.body).ok()?;
-        let encoded = count_tokens_request(exchange.client, dialect, raw, &exchange.url(), &target).ok()??;
+        let encoded = count_tokens_request(exchange.asked, dialect, raw, &exchange.url(), &target).ok()??;
         (upstream.headers(&encoded.betas), vec![Bytes::from(encoded.body)])
     };
     if !matches!(dialect, Dialect::Anthropic | Dialect::Gemini | Dialect::OpenAiResponses) {
         return None;
     }
-    let query = if dialect == exchange.client { exchange.head.query() } else { None };
+    let query = if dialect == exchange.asked { exchange.head.query() } else { None };
     let target = upstream.target(Ask::CountTokens, &candidate.model, query);
     let mut request = Outbound::new(upstream.origin.clone()?, Method::POST, target);
     request.headers = headers;

@@ -70,7 +70,7 @@ pub(super) async fn answer<'a>(
     } else {
         let mut body = Vec::new();
         exchange.client.encode_reply(&reply, &context, &mut body);
-        let head = head.with("content-type", "application/json");
+        let head = head.with("content-type", exchange.client.document_content_type());
         exchange.ledger.sent(body.len() as u64);
         drop(call.respond(head, body.into()).await);
     }
@@ -157,7 +157,7 @@ fn pieces(text: Text<'_>) -> Vec<Text<'_>> {
 /// What the demo has to say.
 fn composed(exchange: &Exchange) -> Result<Reply, codecs::hub::ApiError> {
     let raw = Raw::parse(&exchange.body).map_err(|error| malformed(&error))?;
-    let request = exchange.client.decode_request(raw, &exchange.url())?;
+    let request = exchange.asked.decode_request(raw, &exchange.url())?;
     let id = super::exchange::unique();
     let mut reply = Reply::default();
     let (start_id, model) = (id.clone(), DEMO);

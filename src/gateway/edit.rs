@@ -54,8 +54,10 @@ fn renamed(exchange: &Exchange, model: &str, stream: bool) -> Vec<Bytes> {
 /// The edits of an answer, the last step towards the client: what is booked, measured and logged is read before them.
 pub(super) fn answer(exchange: &Exchange, candidate: &Candidate, settings: &Settings, speed: Speed) -> ReplyEdits {
     // An id of another dialect has been written anew.
-    let own = speed == Speed::Forward && exchange.client == Dialect::OpenAiChat;
+    let own = speed == Speed::Forward && exchange.asked == Dialect::OpenAiChat;
     let fix_id = (own && candidate.upstream.provider.fix_id).then(|| FixId::new(now_ms().unsigned_abs()));
-    let model = (settings.echo_model && !exchange.model.is_empty()).then(|| exchange.model.as_ref().to_owned());
+    // A program that asked somebody else knows no other names than its own.
+    let echo = settings.echo_model || exchange.intercepted.is_some();
+    let model = (echo && !exchange.model.is_empty()).then(|| exchange.shown().to_owned());
     ReplyEdits { model, fix_id, usage_pad: settings.usage_pad }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use codecs::{
-    dialect::{Context, Dialect, UrlParts},
+    dialect::{ClientDialect, Context, Dialect, UrlParts},
     hub::{ApiError, Usage, recall::Kept},
     json::Raw,
     translate::Observed,
@@ -22,6 +22,7 @@ use proxy::{Headers, RequestHead};
 use super::{
     Snapshot,
     attempt::Failure,
+    intercept::Seen,
     paths::GeminiPath,
     record::{End, Record},
     signatures::Signatures,
@@ -38,8 +39,12 @@ use crate::{
 pub(super) struct Exchange {
     /// Our id of it, in a response header and in the log.
     pub id: String,
-    /// The client's dialect.
-    pub client: Dialect,
+    /// The dialect of the body.
+    pub asked: Dialect,
+    /// The dialect of the answer: the same, but for programs whose own one is private.
+    pub client: ClientDialect,
+    /// What is particular about a call that was intercepted; `None` for one that was meant for us.
+    pub intercepted: Option<Box<Seen>>,
     /// The client's head.
     pub head: RequestHead,
     /// The body as it came; kept for every attempt.
@@ -70,10 +75,20 @@ impl Exchange {
     /// What the URL says besides the path.
     pub(super) fn url(&self) -> UrlParts<'_> {
         UrlParts {
-            model: (self.client == Dialect::Gemini).then_some(&*self.model),
+            model: (self.asked == Dialect::Gemini).then_some(&*self.model),
             stream: self.stream,
             generate: self.ask == Ask::Generate,
         }
+    }
+
+    /// The dialect in which both sides may speak to each other as they are: none for a private one.
+    pub(super) fn forwards(&self) -> Option<Dialect> {
+        self.client.public()
+    }
+
+    /// The model's name in the client's words.
+    pub(super) fn shown(&self) -> &str {
+        self.intercepted.as_ref().map_or(&self.model, |seen| &seen.model)
     }
 
     /// Whether a chat client asked for the usage chunk. Reads the body.
@@ -120,7 +135,8 @@ impl Exchange {
             generate: self.ask == Ask::Generate,
             json_array: self.json_array,
             keep_riders: true,
-            model: self.model.as_ref().to_owned(),
+            model: self.shown().to_owned(),
+            conversation: self.intercepted.as_ref().and_then(|seen| seen.conversation.clone()),
             ..Context::default()
         }
     }
@@ -304,6 +320,12 @@ impl Ledger {
     pub(super) fn fault(&mut self, error: &ApiError) {
         self.outcome = error.kind.name();
         self.error = Some(error.clone());
+    }
+
+    /// Takes it out of the books of usage: nobody was asked, and somebody else answers.
+    pub(super) fn withdraw(&mut self) {
+        self.outcome = "passed";
+        self.record = None;
     }
 
     /// Notes how it ended.

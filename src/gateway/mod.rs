@@ -14,6 +14,7 @@ mod demo;
 mod edit;
 mod exchange;
 mod forwarded;
+mod intercept;
 mod models;
 mod paths;
 mod record;
@@ -24,6 +25,7 @@ mod signatures;
 
 use std::{
     future::Future,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -41,6 +43,7 @@ use codecs::{
 };
 use exchange::{Exchange, Ledger, Scanned};
 pub use forwarded::was_forwarded;
+pub use intercept::{Back, Course, Intercepted, Why, Wire};
 pub use models::OLLAMA_VERSION;
 use paths::{Miss, Operation};
 use proxy::{Call, Client, Fresh, Handler, Kind, Method, RequestHead, ResponseHead, StatusCode};
@@ -254,7 +257,9 @@ impl Gateway {
         snapshot: &Snapshot,
     ) -> Option<(Call<'a, Fresh>, Box<Exchange>)> {
         let shared = &*self.shared;
-        let mut ledger = Ledger::open(&shared.metrics, request.dialect, self.record(&call, &request, snapshot));
+        let asked = |ip| request.asked(&call, ip);
+        let mut ledger =
+            Ledger::open(&shared.metrics, request.dialect, self.record(&call, &request.head, asked, snapshot));
         let Incoming { head, dialect, path, ask, id, key } = request;
         let json_array = dialect == Dialect::Gemini
             && path.as_ref().is_some_and(|path| path.stream)
@@ -273,7 +278,9 @@ impl Gateway {
         };
         let mut exchange = Box::new(Exchange {
             id,
-            client: dialect,
+            asked: dialect,
+            client: dialect.into(),
+            intercepted: None,
             head,
             body,
             model: scanned.model.unwrap_or_else(|| exchange::NOTHING.clone()),
@@ -319,36 +326,44 @@ impl Gateway {
     }
 
     /// The record of a request, if anybody wants to know of it.
-    fn record(&self, call: &Call<'_, Fresh>, request: &Incoming, snapshot: &Snapshot) -> Option<Box<Record>> {
+    fn record<'r>(
+        &self,
+        call: &Call<'_, Fresh>,
+        head: &RequestHead,
+        asked: impl FnOnce(IpAddr) -> Asked<'r>,
+        snapshot: &Snapshot,
+    ) -> Option<Box<Record>> {
         let queue = Some(&self.shared.usage).filter(|_| snapshot.settings.usage_log);
         if queue.is_none() && !self.shared.feed.is_active() {
             return None;
         }
         let sinks = Sinks { queue: queue.cloned(), feed: self.shared.feed.clone(), prices: snapshot.prices.clone() };
-        let asked = Asked {
-            id: &request.id,
-            dialect: request.dialect,
-            endpoint: match request.ask {
-                Ask::Chat { .. } => Endpoint::Chat,
-                Ask::Generate => Endpoint::Generate,
-                Ask::CountTokens => Endpoint::CountTokens,
-            },
-            key: request.key.as_ref().map(|key| key.name.clone()),
-            ip: client_address(&request.head, call.peer(), &snapshot.settings.trusted_proxies),
-            caller: caller::caller(&request.head.headers),
-            received: call.received(),
-        };
-        Some(Box::new(Record::open(sinks, asked)))
+        let ip = client_address(head, call.peer(), &snapshot.settings.trusted_proxies);
+        Some(Box::new(Record::open(sinks, asked(ip))))
     }
 
-    /// Tries the candidates in order.
+    /// Tries the candidates in order, and tells the client if none of them can answer.
     async fn route(
         &self,
-        mut call: Call<'_, Fresh>,
+        call: Call<'_, Fresh>,
         mut exchange: Box<Exchange>,
         candidates: &[Candidate],
         settings: &Settings,
     ) {
+        if let Some(unanswered) = self.ask(call, &mut exchange, candidates, settings).await {
+            exchange.ledger.fault(&unanswered.failure.error);
+            give_up(&mut exchange, unanswered).await;
+        }
+    }
+
+    /// Tries the candidates in order. `None`: the client has been answered or has left.
+    async fn ask<'a, 'c>(
+        &self,
+        mut call: Call<'a, Fresh>,
+        exchange: &mut Exchange,
+        candidates: &'c [Candidate],
+        settings: &Settings,
+    ) -> Option<Unanswered<'a, 'c>> {
         let shared = &*self.shared;
         let mut last: Option<(Failure, &Candidate)> = None;
         let mut attempts = 0;
@@ -357,9 +372,9 @@ impl Gateway {
             let now = if attempts == 1 { exchange.complete } else { Instant::now() };
             exchange.ledger.asked(candidate, now);
             let tried = if demo::is_demo(candidate) {
-                demo::answer(call, &mut exchange, candidate, attempts, settings).await
+                demo::answer(call, exchange, candidate, attempts, settings).await
             } else {
-                attempt::attempt(call, &mut exchange, candidate, attempts, &self.client, settings).await
+                attempt::attempt(call, exchange, candidate, attempts, &self.client, settings).await
             };
             match tried {
                 Ok(()) => {
@@ -367,16 +382,16 @@ impl Gateway {
                     if exchange.ledger.is_ok() {
                         shared.health.succeeded(&candidate.upstream.name, &candidate.model);
                     } else if let Some(error) = exchange.ledger.broken() {
-                        self.book(&exchange, candidate, error, judge_broken(error), attempts);
+                        self.book(exchange, candidate, error, judge_broken(error), attempts);
                     }
-                    return;
+                    return None;
                 }
                 Err((back, mut failure)) => {
                     call = back;
                     failure.conceal(&candidate.upstream);
                     let judged = (failure.scope, failure.cooldown);
                     exchange.ledger.attempt_over(&failure);
-                    self.book(&exchange, candidate, &failure.error, judged, attempts);
+                    self.book(exchange, candidate, &failure.error, judged, attempts);
                     let over = failure.scope == Scope::Request;
                     last = Some((failure, candidate));
                     if over {
@@ -385,10 +400,7 @@ impl Gateway {
                 }
             }
         }
-        if let Some((failure, candidate)) = last {
-            exchange.ledger.fault(&failure.error);
-            give_up(call, &mut exchange, failure, candidate, attempts).await;
-        }
+        last.map(|(failure, candidate)| Unanswered { call, failure, candidate, attempts })
     }
 
     /// Books a failed attempt: who cools down, and the metrics.
@@ -412,6 +424,17 @@ impl Gateway {
     }
 }
 
+/// A call that all who were asked have failed to answer.
+struct Unanswered<'a, 'c> {
+    call: Call<'a, Fresh>,
+    /// The last failure.
+    failure: Failure,
+    /// Whose it is.
+    candidate: &'c Candidate,
+    /// How many were asked.
+    attempts: usize,
+}
+
 /// A request whose body has not been read yet.
 struct Incoming {
     head: RequestHead,
@@ -421,6 +444,25 @@ struct Incoming {
     id: String,
     /// The caller's key, if it has one.
     key: Option<Arc<KeyHash>>,
+}
+
+impl Incoming {
+    /// What the record says of it.
+    fn asked(&self, call: &Call<'_, Fresh>, ip: IpAddr) -> Asked<'_> {
+        Asked {
+            id: &self.id,
+            dialect: self.dialect,
+            endpoint: match self.ask {
+                Ask::Chat { .. } => Endpoint::Chat,
+                Ask::Generate => Endpoint::Generate,
+                Ask::CountTokens => Endpoint::CountTokens,
+            },
+            key: self.key.as_ref().map(|key| key.name.clone()),
+            ip,
+            caller: caller::caller(&self.head.headers),
+            received: call.received(),
+        }
+    }
 }
 
 impl Handler for Gateway {
@@ -527,13 +569,8 @@ fn cooling(candidate: &Candidate, wait: Duration) -> What {
 }
 
 /// Tells the client that nobody could answer: the last candidate's reason.
-async fn give_up(
-    call: Call<'_, Fresh>,
-    exchange: &mut Exchange,
-    failure: Failure,
-    candidate: &Candidate,
-    attempts: usize,
-) {
+async fn give_up(exchange: &mut Exchange, unanswered: Unanswered<'_, '_>) {
+    let Unanswered { call, failure, candidate, attempts } = unanswered;
     match failure.verbatim {
         Some((head, body)) => {
             exchange.ledger.sent(body.len() as u64);
@@ -542,7 +579,9 @@ async fn give_up(
         }
         None => {
             let head = reply::mark(ResponseHead::new(StatusCode::OK), exchange, candidate, attempts);
-            reply::error_with(call, exchange.client, &failure.error, &exchange.id, head).await;
+            let error =
+                if exchange.intercepted.is_some() { intercept::shielded(&failure.error) } else { failure.error };
+            reply::error_with(call, exchange.client, &error, &exchange.id, head).await;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use codecs::{
-    dialect::Dialect,
+    dialect::{ClientDialect, Dialect},
     hub::{ApiError, ErrorKind},
 };
 use proxy::{Call, Fresh, ResponseHead, StatusCode, Timing};
@@ -33,7 +33,13 @@ pub(super) async fn json(call: Call<'_, Fresh>, body: impl Into<Bytes>) {
 }
 
 /// Sends an error in the client's dialect.
-pub(super) async fn error(call: Call<'_, Fresh>, dialect: Dialect, error: &ApiError, request_id: &str) {
+pub(super) async fn error(
+    call: Call<'_, Fresh>,
+    dialect: impl Into<ClientDialect>,
+    error: &ApiError,
+    request_id: &str,
+) {
+    let dialect = dialect.into();
     let head = ResponseHead::new(StatusCode::OK);
     error_with(call, dialect, error, request_id, head).await;
 }
@@ -41,7 +47,7 @@ pub(super) async fn error(call: Call<'_, Fresh>, dialect: Dialect, error: &ApiEr
 /// Sends an error with fields that `head` has already.
 pub(super) async fn error_with(
     call: Call<'_, Fresh>,
-    dialect: Dialect,
+    dialect: ClientDialect,
     error: &ApiError,
     request_id: &str,
     mut head: ResponseHead,
@@ -51,8 +57,11 @@ pub(super) async fn error_with(
     let too_slow = error.kind == ErrorKind::Invalid && error.status == Some(TOO_SLOW);
     let status = if too_slow { TOO_SLOW } else { status };
     head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    head = head.with("content-type", "application/json");
-    if dialect == Dialect::Anthropic {
+    head = head.with("content-type", dialect.error_content_type());
+    if let Some((name, value)) = dialect.error_field(error) {
+        head = head.with(name, value);
+    }
+    if dialect == ClientDialect::Public(Dialect::Anthropic) {
         head = head.with("request-id", request_id.to_owned());
     } else {
         head = head.with("x-request-id", request_id.to_owned());
@@ -78,6 +87,9 @@ pub(super) fn mark(
         .with("x-flow-router-model", header_text(&candidate.model));
     if attempts > 1 {
         head = head.with("x-flow-router-attempts", attempts.to_string());
+    }
+    if let Some(seen) = &exchange.intercepted {
+        seen.mark(&mut head.headers);
     }
     head
 }

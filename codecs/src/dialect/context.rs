@@ -37,6 +37,8 @@ pub struct Context {
     pub model: String,
     /// Responses client: values of its request that the answer repeats. `None`: the dialect's defaults.
     pub echo: Option<Arc<Echo>>,
+    /// Kiro client: its id of the conversation, which the answer repeats. `None`: `new_id` stands in.
+    pub conversation: Option<Arc<str>>,
 }
 
 /// The client's identity of a tool.

@@ -2,13 +2,20 @@
 //!
 //! A dialect is a directory with three files: `request` (decode and encode), `reply` (whole answers, and errors) and
 //! `stream` (decoder and encoder state machines). Nobody writes a pair: everything meets in the [hub](crate::hub).
+//!
+//! Two enums, so that a wrong call does not compile. [`Dialect`] has the five public ones, which clients and providers
+//! speak. [`ClientDialect`] adds those that only programs behind interception are answered in: their half of the table is
+//! that of the client, and their requests are written once in the words of a public dialect ([`Transcript`]).
 
 pub mod anthropic;
+pub mod cloud_code;
 pub mod gemini;
+pub mod kiro;
 pub mod ollama;
 pub mod openai_chat;
 pub mod openai_responses;
 
+pub(crate) mod client;
 pub(crate) mod context;
 pub(crate) mod expect;
 pub(crate) mod folding;
@@ -19,6 +26,7 @@ pub(crate) mod parts;
 pub(crate) mod testing;
 
 use bytes::BytesMut;
+pub use client::{ClientDialect, Transcript};
 pub use context::{
     ChatFlavour, Context, Encoded, Placeholder, Target, ThinkingForm, ToolIdentity, ToolTable, UrlParts,
 };
@@ -176,9 +184,36 @@ dispatch!(
     }
 );
 
-dispatch!(
-    /// A stream encoder of any dialect.
-    StreamEncoder, Encoder, StreamEncode {
-        fn event(&mut self, event: &Event<'_>, out: &mut BytesMut);
+/// A stream encoder of any dialect in which clients are answered.
+#[derive(Debug)]
+pub enum StreamEncoder {
+    /// Of [`Dialect::OpenAiChat`].
+    OpenAiChat(openai_chat::stream::Encoder),
+    /// Of [`Dialect::OpenAiResponses`].
+    OpenAiResponses(openai_responses::stream::Encoder),
+    /// Of [`Dialect::Anthropic`].
+    Anthropic(anthropic::stream::Encoder),
+    /// Of [`Dialect::Gemini`].
+    Gemini(gemini::stream::Encoder),
+    /// Of [`Dialect::Ollama`].
+    Ollama(ollama::stream::Encoder),
+    /// Of [`ClientDialect::CloudCode`].
+    CloudCode(cloud_code::stream::Encoder),
+    /// Of [`ClientDialect::Kiro`].
+    Kiro(kiro::stream::Encoder),
+}
+
+impl StreamEncode for StreamEncoder {
+    #[inline]
+    fn event(&mut self, event: &Event<'_>, out: &mut BytesMut) {
+        match self {
+            Self::OpenAiChat(inner) => inner.event(event, out),
+            Self::OpenAiResponses(inner) => inner.event(event, out),
+            Self::Anthropic(inner) => inner.event(event, out),
+            Self::Gemini(inner) => inner.event(event, out),
+            Self::Ollama(inner) => inner.event(event, out),
+            Self::CloudCode(inner) => inner.event(event, out),
+            Self::Kiro(inner) => inner.event(event, out),
+        }
     }
-);
+}

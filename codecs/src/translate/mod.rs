@@ -22,7 +22,7 @@ use bytes::BytesMut;
 
 pub use crate::hub::replay::replay;
 use crate::{
-    dialect::{Context, Dialect, Encoded, Target, UrlParts},
+    dialect::{ClientDialect, Context, Dialect, Encoded, Target, UrlParts},
     hub::{
         ApiError, ErrorKind, Reply, hygiene,
         recall::{self, Kept},
@@ -69,7 +69,7 @@ pub fn translate_recalling(
 /// Writes a whole answer of an upstream in the client's dialect. An answer that is an error, or breaks off, is `Err`.
 pub fn translate_reply(
     upstream: Dialect,
-    client: Dialect,
+    client: impl Into<ClientDialect>,
     body: Raw<'_>,
     context: &Context,
     out: &mut Vec<u8>,
@@ -83,7 +83,7 @@ pub fn translate_reply(
     if reply.finish.is_none() {
         return Err(ApiError::new(ErrorKind::Api, "the upstream's answer is incomplete"));
     }
-    client.encode_reply(&reply, context, out);
+    client.into().encode_reply(&reply, context, out);
     Ok(observed)
 }
 
@@ -111,19 +111,24 @@ pub fn observe_reply(upstream: Dialect, body: Raw<'_>, context: &Context) -> Res
 /// Writes a whole answer of an upstream as a stream of the client's dialect, one delta per part.
 pub fn reply_as_stream(
     upstream: Dialect,
-    client: Dialect,
+    client: impl Into<ClientDialect>,
     body: Raw<'_>,
     context: &Context,
     out: &mut BytesMut,
 ) -> Observed {
-    let mut pipe = stream::Pipe::new(client, context);
+    let mut pipe = stream::Pipe::new(client.into(), context);
     upstream.decode_reply(body, context, &mut |event| pipe.event(event, out));
     pipe.into_observed()
 }
 
 /// Writes a reply that was collected or stored as a stream of the client's dialect.
-pub fn replay_as_stream(reply: &Reply, client: Dialect, context: &Context, out: &mut BytesMut) -> Observed {
-    let mut pipe = stream::Pipe::new(client, context);
+pub fn replay_as_stream(
+    reply: &Reply,
+    client: impl Into<ClientDialect>,
+    context: &Context,
+    out: &mut BytesMut,
+) -> Observed {
+    let mut pipe = stream::Pipe::new(client.into(), context);
     replay(reply, &mut |event| pipe.event(event, out));
     pipe.into_observed()
 }

@@ -9,7 +9,7 @@ use super::{
 #[cfg(debug_assertions)]
 use crate::hub::check::Check;
 use crate::{
-    dialect::{Context, Dialect, StreamDecode, StreamDecoder, StreamEncode, StreamEncoder},
+    dialect::{ClientDialect, Context, Dialect, StreamDecode, StreamDecoder, StreamEncode, StreamEncoder},
     frame::{Deframer, Frame, FrameError, Framing},
     hub::{ApiError, ErrorKind, Event, Field, Open, Reply, recall::Kept, serial::Serial, surrogates::Surrogates},
     json::{Raw, Recorder, Text},
@@ -31,13 +31,13 @@ pub struct StreamTranslator {
 
 impl StreamTranslator {
     /// A translator at the start of a stream in the upstream's usual framing.
-    pub fn new(upstream: Dialect, client: Dialect, context: &Context) -> Self {
+    pub fn new(upstream: Dialect, client: impl Into<ClientDialect>, context: &Context) -> Self {
         Self::framed(upstream, upstream.framing(), client, context)
     }
 
     /// A translator for an upstream that frames its stream in another way.
-    pub fn framed(upstream: Dialect, framing: Framing, client: Dialect, context: &Context) -> Self {
-        Self { source: Source::new(upstream, framing, context), pipe: Pipe::new(client, context) }
+    pub fn framed(upstream: Dialect, framing: Framing, client: impl Into<ClientDialect>, context: &Context) -> Self {
+        Self { source: Source::new(upstream, framing, context), pipe: Pipe::new(client.into(), context) }
     }
 
     /// Takes the upstream's next bytes and appends what they mean for the client.
@@ -377,16 +377,16 @@ enum Keeps {
 }
 
 impl Pipe {
-    pub(super) fn new(client: Dialect, context: &Context) -> Self {
+    pub(super) fn new(client: ClientDialect, context: &Context) -> Self {
         Self {
             observed: Observed::new(context.keep_riders),
             surrogates: Surrogates::default(),
             serial: client.wants_serial_parts().then(Serial::default),
             encoder: client.stream_encoder(context),
             keeps: match client {
-                Dialect::OpenAiChat | Dialect::Anthropic => Keeps::Nothing,
-                Dialect::Gemini | Dialect::Ollama => Keeps::Arguments,
-                Dialect::OpenAiResponses => Keeps::Everything,
+                ClientDialect::Public(Dialect::OpenAiChat | Dialect::Anthropic) | ClientDialect::Kiro => Keeps::Nothing,
+                ClientDialect::Public(Dialect::Gemini | Dialect::Ollama) | ClientDialect::CloudCode => Keeps::Arguments,
+                ClientDialect::Public(Dialect::OpenAiResponses) => Keeps::Everything,
             },
             kept_bytes: 0,
             keep_alive: if context.json_array { b"\n" } else { client.keep_alive() },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use codecs::{
-    dialect::{Context, Dialect, openai_chat, openai_responses},
+    dialect::{ClientDialect, Context, Dialect, openai_chat, openai_responses},
     frame::Framing,
     hub::ApiError,
     json::{JsonError, Raw},
@@ -39,7 +39,8 @@ pub(super) async fn relay<'a>(
     match translated(upstream, exchange, &body, &mut answer) {
         Ok((body, mut observed)) => {
             exchange.memory.keep(observed.kept());
-            let mut head = head(exchange, &mut answer, "application/json");
+            let content_type = exchange.client.document_content_type();
+            let mut head = head(exchange, &mut answer, content_type);
             if observed.estimated {
                 head = head.with("x-flow-router-estimated", "1");
             }
@@ -111,9 +112,9 @@ pub(super) async fn as_stream<'a>(
     let mut head = head(exchange, &mut answer, content_type);
     head.headers.set("content-type", content_type);
     let edits = edit::answer(exchange, answer.candidate, answer.settings, answer.speed);
-    if !edits.is_empty() {
-        let framing = if exchange.json_array { Framing::JsonArray } else { exchange.client.framing() };
-        let mut patch = StreamPatch::new(exchange.client, framing, edits);
+    if let (false, Some(dialect)) = (edits.is_empty(), exchange.client.public()) {
+        let framing = if exchange.json_array { Framing::JsonArray } else { dialect.framing() };
+        let mut patch = StreamPatch::new(dialect, framing, edits);
         let written = out.split();
         patch.push(&written, &mut out);
         patch.finish(&mut out);
@@ -156,8 +157,9 @@ pub(super) async fn from_stream<'a>(
     match fold.finish(exchange.client, answer.context(exchange)) {
         Ok((body, mut observed)) => {
             exchange.memory.keep(observed.kept());
-            let mut head = head(exchange, &mut answer, "application/json");
-            head.headers.set("content-type", "application/json");
+            let content_type = exchange.client.document_content_type();
+            let mut head = head(exchange, &mut answer, content_type);
+            head.headers.set("content-type", content_type);
             if observed.estimated {
                 head = head.with("x-flow-router-estimated", "1");
             }
@@ -172,10 +174,10 @@ pub(super) async fn from_stream<'a>(
 /// A document with the edits that are configured; mostly there are none.
 fn edited(exchange: &Exchange, answer: &Answer<'_>, body: Bytes) -> Bytes {
     let mut edits = edit::answer(exchange, answer.candidate, answer.settings, answer.speed);
-    if edits.is_empty() {
-        return body;
+    match exchange.client.public() {
+        Some(dialect) if !edits.is_empty() => edits.document(dialect, &body).concat().into(),
+        _ => body,
     }
-    edits.document(exchange.client, &body).concat().into()
 }
 
 /// A stream becoming a document. Two dialects have collapsers of their own, which keep what the hub does not know.
@@ -193,10 +195,12 @@ enum Own {
 }
 
 impl Fold {
-    fn new(upstream: Dialect, client: Dialect, context: &Context) -> Self {
+    fn new(upstream: Dialect, client: ClientDialect, context: &Context) -> Self {
         let own = match (upstream, client) {
-            (Dialect::OpenAiChat, Dialect::OpenAiChat) => Own::Chat(Box::new(openai_chat::collapse::Collapse::new())),
-            (Dialect::OpenAiResponses, Dialect::OpenAiResponses) => {
+            (Dialect::OpenAiChat, ClientDialect::Public(Dialect::OpenAiChat)) => {
+                Own::Chat(Box::new(openai_chat::collapse::Collapse::new()))
+            }
+            (Dialect::OpenAiResponses, ClientDialect::Public(Dialect::OpenAiResponses)) => {
                 Own::Responses(Box::new(openai_responses::collapse::Collapse::new()))
             }
             _ => Own::None,
@@ -214,7 +218,7 @@ impl Fold {
         }
     }
 
-    fn finish(mut self, client: Dialect, context: &Context) -> Result<(Bytes, Observed), ApiError> {
+    fn finish(mut self, client: ClientDialect, context: &Context) -> Result<(Bytes, Observed), ApiError> {
         let reply = self.collector.finish();
         let observed = self.collector.into_observed();
         if let Some(error) = reply.error {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use codecs::{
-    dialect::{Context, Dialect},
+    dialect::{ClientDialect, Context, Dialect},
     frame::Framing,
     hub::{ApiError, recall::Kept},
     patch::{ReplyEdits, StreamPatch},
@@ -48,20 +48,23 @@ impl Pipe {
     pub(super) fn new(
         speed: Speed,
         upstream: &Arc<Upstream>,
-        client: Dialect,
+        client: ClientDialect,
         context: &Context,
         edits: ReplyEdits,
     ) -> Self {
-        let framing = if context.json_array { Framing::JsonArray } else { client.framing() };
+        let framing = |dialect: Dialect| if context.json_array { Framing::JsonArray } else { dialect.framing() };
         let way = match speed {
-            Speed::Forward => Way::Forward(Box::new(Tap::framed(client, framing, context))),
+            Speed::Forward => {
+                let dialect = upstream.dialect();
+                Way::Forward(Box::new(Tap::framed(dialect, framing(dialect), context)))
+            }
             Speed::Translate => {
                 let translator = Box::new(StreamTranslator::new(upstream.dialect(), client, context));
                 Way::Translate { translator, out: BytesMut::new() }
             }
         };
-        let edits = (!edits.is_empty()).then(|| {
-            let patch = StreamPatch::new(client, framing, edits);
+        let edits = client.public().filter(|_| !edits.is_empty()).map(|dialect| {
+            let patch = StreamPatch::new(dialect, framing(dialect), edits);
             Box::new(Edits { patch, out: BytesMut::new() })
         });
         Self { way, veil: Veil::new(upstream), edits }

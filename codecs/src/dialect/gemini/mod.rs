@@ -16,9 +16,9 @@ pub mod request;
 pub mod stream;
 
 mod logprobs;
-mod parts;
+pub(in crate::dialect) mod parts;
 mod usage;
-mod words;
+pub(in crate::dialect) mod words;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! Parts of an answer, as the stream and the document encoder write them, and the way of signatures through them.
 
 use crate::{
-    dialect::ToolTable,
-    hub::{Rider, ToolKind, arguments},
+    dialect::{ToolTable, gemini::words::NOT_CHECKED},
+    hub::{Origin, Rider, ToolKind, arguments},
     json::{Text, Writer, write::Sink},
 };
 
@@ -52,6 +52,17 @@ fn signature<S: Sink>(signature: Option<&str>, w: &mut Writer<'_, S>) {
     }
 }
 
+/// What becomes of other vendors' signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::dialect) enum Foreign {
+    /// They ride along, marked as what they are.
+    #[default]
+    Tagged,
+    /// They stay here, and a call without one of Gemini's own is marked as not to be checked: a client that asks Gemini
+    /// itself next brings nothing that is refused there.
+    Skipped,
+}
+
 /// Signatures on their way to the client: a call carries its own, or that of the thinking before it.
 ///
 /// What finds no call rides on an empty text part: before the next thinking begins, before a call that has a signature
@@ -59,12 +70,24 @@ fn signature<S: Sink>(signature: Option<&str>, w: &mut Writer<'_, S>) {
 #[derive(Debug, Default)]
 pub(super) struct Seals {
     waiting: Option<String>,
+    foreign: Foreign,
 }
 
 impl Seals {
+    /// None yet.
+    pub(super) fn new(foreign: Foreign) -> Self {
+        Self { waiting: None, foreign }
+    }
+
     /// A thinking part got a signature.
     pub(super) fn wait(&mut self, rider: &Rider<'_>) {
-        self.waiting = Some(rider.gemini_field());
+        if self.passes(rider) {
+            self.waiting = Some(rider.gemini_field());
+        }
+    }
+
+    fn passes(&self, rider: &Rider<'_>) -> bool {
+        self.foreign == Foreign::Tagged || rider.origin == Origin::Gemini
     }
 
     /// The signature that must have a part of its own now, since nothing else may carry it.
@@ -74,9 +97,11 @@ impl Seals {
 
     /// For a call with or without a signature of its own: what must go out before it, and what it carries.
     pub(super) fn for_call(&mut self, own: Option<&Rider<'_>>) -> (Option<String>, Option<String>) {
-        match own {
+        let (before, carried) = match own.filter(|rider| self.passes(rider)) {
             Some(rider) => (self.take(), Some(rider.gemini_field())),
             None => (None, self.take()),
-        }
+        };
+        let unchecked = || (self.foreign == Foreign::Skipped).then(|| NOT_CHECKED.to_owned());
+        (before, carried.or_else(unchecked))
     }
 }

@@ -5,7 +5,7 @@ use crate::{
         Context, StreamDecode, expect,
         gemini::{
             logprobs,
-            parts::{self, Seals},
+            parts::{self, Foreign, Seals},
             stream::{self, names},
             usage, words,
         },
@@ -25,8 +25,14 @@ pub fn decode(body: Raw<'_>, context: &Context, emit: Emit<'_>) {
 pub fn encode(reply: &Reply, context: &Context, out: &mut Vec<u8>) {
     let (open, close): (&[u8], &[u8]) = if context.json_array { (b"[", b"]") } else { (b"", b"") };
     out.put(open);
+    object(reply, &reply.model, context, Foreign::Tagged, out);
+    out.put(close);
+}
+
+/// Writes the one object of a whole answer of `model`.
+pub(in crate::dialect) fn object(reply: &Reply, model: &str, context: &Context, foreign: Foreign, out: &mut Vec<u8>) {
     out.put(b"{\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[");
-    write_parts(&reply.parts, context, &mut Writer::new(out));
+    write_parts(&reply.parts, context, Seals::new(foreign), &mut Writer::new(out));
     out.put(b"]},\"index\":0,");
     let (mut scores, mut mean) = (Vec::new(), logprobs::Mean::default());
     logprobs::write(&reply.logprobs_of(|_, _| true), &mut mean, &mut scores);
@@ -37,15 +43,13 @@ pub fn encode(reply: &Reply, context: &Context, out: &mut Vec<u8>) {
         out.put(&scores);
     }
     out.put(b"}]");
-    out.put(&names(&reply.id, Text::Plain(&reply.model), context));
+    out.put(&names(&reply.id, Text::Plain(model), context));
     out.put(b",\"usageMetadata\":");
     usage::write(&reply.usage, &mut Writer::new(out));
     out.put(b"}");
-    out.put(close);
 }
 
-fn write_parts(reply: &[ReplyPart], context: &Context, w: &mut Writer<'_, Vec<u8>>) {
-    let mut seals = Seals::default();
+fn write_parts(reply: &[ReplyPart], context: &Context, mut seals: Seals, w: &mut Writer<'_, Vec<u8>>) {
     let mut written = 0usize;
     for part in reply {
         match part {
@@ -157,7 +161,7 @@ pub fn encode_error(error: &ApiError, out: &mut Vec<u8>) -> u16 {
 }
 
 /// `{"error":…}`; `error` must be the first member, by it the SDKs know the object.
-pub(super) fn error_object(error: &ApiError, (code, word): (u16, &str), out: &mut impl Sink) {
+pub(in crate::dialect) fn error_object(error: &ApiError, (code, word): (u16, &str), out: &mut impl Sink) {
     let mut w = Writer::new(out);
     w.begin_object().key("error").begin_object();
     w.key("code").number(code.into());

@@ -2,6 +2,9 @@
 
 use crate::hub::{ErrorKind, Finish};
 
+/// Stands in for the signature of a call that another vendor's model made (documented by Google).
+pub(super) const NOT_CHECKED: &str = "skip_thought_signature_validator";
+
 /// What a `finishReason` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -66,7 +69,7 @@ pub(super) fn error_kind(status: &str) -> Option<ErrorKind> {
 }
 
 /// HTTP status and status word of a kind.
-pub(super) fn error_status(kind: ErrorKind) -> (u16, &'static str) {
+pub(in crate::dialect) fn error_status(kind: ErrorKind) -> (u16, &'static str) {
     match kind {
         ErrorKind::Invalid | ErrorKind::UnsupportedContent | ErrorKind::TooLarge => (400, "INVALID_ARGUMENT"),
         ErrorKind::Auth => (401, "UNAUTHENTICATED"),

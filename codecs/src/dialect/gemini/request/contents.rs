@@ -6,7 +6,7 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use crate::{
-    dialect::{Target, media},
+    dialect::{Target, gemini::words::NOT_CHECKED, media},
     hub::{
         ApiError, Origin, Rider, arguments,
         request::{Call, Message, Part, Request, Role, Source, ToolResult},
@@ -14,8 +14,6 @@ use crate::{
     json::{Str, Text, Writer},
 };
 
-/// Stands in for the signature of a call that another vendor's model made (documented by Google).
-const BYPASS: &str = "skip_thought_signature_validator";
 /// What the user says where the conversation needs a user turn and has none.
 const FILLER: &str = "...";
 /// What the user says after a conversation that ends with the model.
@@ -140,7 +138,7 @@ impl<'r> Contents<'_, '_, 'r> {
             }
             // Generation 3 checks the first call of each turn; later parallel calls have none by design.
             None if self.target.gemini3 && self.calls == 0 => {
-                self.w.key("thoughtSignature").string(BYPASS);
+                self.w.key("thoughtSignature").string(NOT_CHECKED);
             }
             None => {}
         }

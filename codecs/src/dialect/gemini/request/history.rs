@@ -4,7 +4,7 @@
 //! neighbouring texts one text. Function results of neighbouring user contents belong together and come first.
 
 use crate::{
-    dialect::expect,
+    dialect::{expect, gemini::words::NOT_CHECKED},
     hub::{
         ApiError, EscapedBuf, Form, Origin, Rider, ToolKind,
         request::{Call, Message, Part, Request, Role, Source, ToolResult},
@@ -136,7 +136,9 @@ impl<'a> Seen<'a> {
                 "thought" => seen.thought = expect::boolean(value, at)?,
                 "thoughtSignature" | "thought_signature" => {
                     let signature = expect::text(value, at)?;
-                    seen.signature = Some(signature).filter(|s| !s.is_empty()).map(Rider::from_gemini_field);
+                    // The stand-in is no signature: encoders that need it write it themselves.
+                    let real = Some(signature).filter(|s| !s.is_empty() && !s.is(NOT_CHECKED));
+                    seen.signature = real.map(Rider::from_gemini_field);
                 }
                 "inlineData" | "inline_data" => seen.data = Some(Data::Media(inline(value, &at.to_string())?)),
                 "fileData" | "file_data" => seen.data = Some(Data::Media(file(value, &at.to_string())?)),

@@ -11,7 +11,7 @@ use crate::{
         Context, StreamEncode,
         gemini::{
             logprobs::{self, Mean},
-            parts::{self, Seals},
+            parts::{self, Foreign, Seals},
             reply, usage, words,
         },
     },
@@ -33,6 +33,7 @@ const PARTS_HEAD: &[u8] = br#"{"candidates":[{"content":{"role":"model","parts":
 pub struct Encoder {
     context: Context,
     framing: Framing,
+    envelope: Envelope,
     over: bool,
     /// `,"modelVersion":…,"responseId":…`, the same in every object.
     names: Vec<u8>,
@@ -68,18 +69,49 @@ struct OpenCall {
     signature: Option<Rider<'static>>,
 }
 
+/// What stands around every object of the answer; nothing in this dialect. Errors stand alone.
+#[derive(Debug)]
+pub(in crate::dialect) struct Envelope {
+    pub(in crate::dialect) before: &'static [u8],
+    pub(in crate::dialect) behind: Vec<u8>,
+    /// How an event ends.
+    pub(in crate::dialect) line_end: &'static [u8],
+    /// What becomes of other vendors' signatures.
+    pub(in crate::dialect) seals: Foreign,
+    /// Status and word of an error.
+    pub(in crate::dialect) error_status: fn(ErrorKind) -> (u16, &'static str),
+}
+
+impl Default for Envelope {
+    fn default() -> Self {
+        Self {
+            before: b"",
+            behind: Vec::new(),
+            line_end: b"\n\n",
+            seals: Foreign::Tagged,
+            error_status: words::error_status,
+        }
+    }
+}
+
 impl Encoder {
     /// An encoder at the start of a stream.
     pub fn new(context: &Context) -> Self {
+        Self::enveloped(context, Envelope::default())
+    }
+
+    /// An encoder whose objects stand in envelopes.
+    pub(in crate::dialect) fn enveloped(context: &Context, envelope: Envelope) -> Self {
         Self {
             framing: if context.json_array { Framing::ArrayStart } else { Framing::Sse },
+            seals: Seals::new(envelope.seals),
+            envelope,
             context: context.clone(),
             over: false,
             names: Vec::new(),
             text_tail: Vec::new(),
             thought_tail: Vec::new(),
             call: None,
-            seals: Seals::default(),
             usage: Usage::default(),
             finish: None,
             scores: Logprobs::default(),
@@ -89,12 +121,19 @@ impl Encoder {
 
     fn start(&mut self, id: Text<'_>, model: Text<'_>) {
         self.names = names(&id.plain(), model, &self.context);
-        let end: &[u8] = if self.framing == Framing::Sse { b"}\n\n" } else { b"}" };
-        self.text_tail = [b"\"}]},\"index\":0}]", self.names.as_slice(), end].concat();
-        self.thought_tail = [b"\",\"thought\":true}]},\"index\":0}]", self.names.as_slice(), end].concat();
+        let end = if self.framing == Framing::Sse { self.envelope.line_end } else { b"" };
+        let end = [b"}", self.envelope.behind.as_slice(), end].concat();
+        self.text_tail = [b"\"}]},\"index\":0}]", self.names.as_slice(), &end].concat();
+        self.thought_tail = [b"\",\"thought\":true}]},\"index\":0}]", self.names.as_slice(), &end].concat();
     }
 
+    /// The beginning of an object that is part of the answer.
     fn begin(&mut self, out: &mut BytesMut) {
+        self.begin_bare(out);
+        out.put(self.envelope.before);
+    }
+
+    fn begin_bare(&mut self, out: &mut BytesMut) {
         match self.framing {
             Framing::Sse => out.put(b"data: "),
             Framing::ArrayStart => {
@@ -106,8 +145,13 @@ impl Encoder {
     }
 
     fn end(&self, out: &mut BytesMut) {
+        out.put(&self.envelope.behind);
+        self.end_bare(out);
+    }
+
+    fn end_bare(&self, out: &mut BytesMut) {
         if self.framing == Framing::Sse {
-            out.put(b"\n\n");
+            out.put(self.envelope.line_end);
         }
     }
 
@@ -241,9 +285,9 @@ impl Encoder {
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut BytesMut) {
-        self.begin(out);
-        reply::error_object(error, words::error_status(error.kind), out);
-        self.end(out);
+        self.begin_bare(out);
+        reply::error_object(error, (self.envelope.error_status)(error.kind), out);
+        self.end_bare(out);
         self.close_body(out);
     }
 }

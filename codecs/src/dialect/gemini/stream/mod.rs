@@ -5,4 +5,5 @@ mod encode;
 
 pub use decode::Decoder;
 pub use encode::Encoder;
+pub(in crate::dialect) use encode::Envelope;
 pub(super) use encode::names;

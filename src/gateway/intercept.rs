@@ -1,0 +1,407 @@
+//! The gateway's side of interception: a call that was meant for a vendor goes through everything that a call of ours does,
+//! and its answer is one that the vendor's own program understands.
+//!
+//! ```text
+//!   head, body ─▶ Wire::read ─▶ Transcript ─▶ target? ─▶ route::plan ─▶ attempts ─▶ relay ─▶ program
+//!                    │ no such chat   │ none      │ none        │ all failed
+//!                    ╰────────────────┴───────────┴─────────────┴──▶ Back: the call, untouched, with what was read
+//! ```
+//!
+//! A request of a private dialect is written once as a body of a public one ([`Transcript`]), so that routing, attempts and
+//! records meet nothing new. Which hosts and paths are looked at, which model leads where, and what happens to a call that
+//! comes back, is the business of those who call.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use codecs::{
+    dialect::{ClientDialect, Dialect, Transcript, cloud_code, kiro},
+    hub::{ApiError, ErrorKind, names::sha256_hex},
+    json::Raw,
+};
+use proxy::{Call, Fresh, Headers, RequestHead};
+
+use super::{
+    Gateway, Snapshot, Unanswered,
+    attempt::malformed,
+    caller::{self, Caller},
+    exchange::{self, Exchange, Ledger},
+    give_up, paths,
+    record::Asked,
+    relay, reply, scratch, understood, wire_error,
+};
+use crate::{store::usage::Endpoint, vendor::Ask};
+
+/// What a call is, by the path that it came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// Antigravity: an envelope around a Gemini request. The path's verb says whether a stream is wanted, and the query
+    /// in which form.
+    CloudCode,
+    /// Kiro: `GenerateAssistantResponse`.
+    Kiro,
+    /// A public dialect at a path of the tool's own: Copilot's three, and Gemini at Antigravity. Gemini's path is read as
+    /// at our own.
+    Public(Dialect),
+}
+
+/// What is said about a call that was intercepted.
+pub struct Intercepted<'t> {
+    /// The tool, as the log of usage names it: `antigravity`, `copilot`, `cursor`, `kiro`.
+    pub tool: &'t Arc<str>,
+    /// What the call is.
+    pub wire: Wire,
+    /// Our model, alias or combo for the tool's name of a model; `None` leaves the call to the vendor.
+    pub target: &'t (dyn Fn(&str) -> Option<String> + Send + Sync),
+    /// Whether a call that no provider could answer is given back, too, instead of being answered with an error.
+    pub fails_open: bool,
+}
+
+/// What became of an intercepted call.
+pub enum Course<'a> {
+    /// It was answered, or its client left.
+    Answered,
+    /// It is the vendor's.
+    Back(Box<Back<'a>>),
+}
+
+/// A call that nothing was done to, but that its request was read.
+pub struct Back<'a> {
+    /// The call; its head is beside it.
+    pub call: Call<'a, Fresh>,
+    /// The head as it came.
+    pub head: RequestHead,
+    /// What was read of the body, as it came and in order. All of it, but for [`Why::Unread`].
+    pub read: Vec<Bytes>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a call is given back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Why {
+    /// No target for this name of a model.
+    Unmapped(String),
+    /// The body is not what this path should have. Several in a row mean that the tool has changed.
+    Unreadable(String),
+    /// A target, but nobody there who could be asked.
+    NoCandidate(String),
+    /// All who were asked have failed, the last one like this.
+    Failed(String),
+}
+
+/// What an exchange keeps of it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// The model in the tool's words, which the answer repeats.
+    pub model: Arc<str>,
+    /// The tool's id of the conversation.
+    pub conversation: Option<Arc<str>>,
+    /// A field of the answer that the tool expects.
+    field: Option<(&'static str, Bytes)>,
+}
+
+impl Seen {
+    /// Adds what the tool expects to see in the head of an answer.
+    pub(super) fn mark(&self, headers: &mut Headers) {
+        if let Some((name, value)) = &self.field {
+            headers.set(name, value.clone());
+        }
+    }
+}
+
+impl Wire {
+    /// The dialect of the answer.
+    pub fn client(self) -> ClientDialect {
+        match self {
+            Self::CloudCode => ClientDialect::CloudCode,
+            Self::Kiro => ClientDialect::Kiro,
+            Self::Public(dialect) => dialect.into(),
+        }
+    }
+
+    /// Reads a request.
+    fn read(self, head: &RequestHead, body: &Bytes) -> Result<Read, ApiError> {
+        match self {
+            Self::CloudCode => {
+                let transcript = transcribed(body, cloud_code::request::transcribe)?;
+                let stream = head.path().ends_with(b":streamGenerateContent");
+                Ok(Read::new(transcript, stream, stream && !is_sse(head)))
+            }
+            Self::Kiro => Ok(Read::new(transcribed(body, kiro::request::transcribe)?, true, false)),
+            Self::Public(dialect) => public(dialect, head, body),
+        }
+    }
+}
+
+/// A request that was read.
+struct Read {
+    asked: Dialect,
+    body: Bytes,
+    scanned: exchange::Scanned,
+    json_array: bool,
+    conversation: Option<String>,
+}
+
+impl Read {
+    fn new(transcript: Transcript, stream: bool, json_array: bool) -> Self {
+        let Transcript { dialect, body, model, conversation } = transcript;
+        let scanned =
+            exchange::Scanned { model: Some(model.into()), stream: Some(stream), ..exchange::Scanned::default() };
+        Self { asked: dialect, body: body.into(), scanned, json_array, conversation }
+    }
+}
+
+fn transcribed(body: &Bytes, transcribe: fn(Raw<'_>) -> Result<Transcript, ApiError>) -> Result<Transcript, ApiError> {
+    scratch::read(body, |raw| transcribe(raw.map_err(|error| malformed(&error))?))
+}
+
+fn public(dialect: Dialect, head: &RequestHead, body: &Bytes) -> Result<Read, ApiError> {
+    let path = match dialect {
+        Dialect::Gemini => match super::find(head) {
+            Ok(paths::Operation::Chat(Dialect::Gemini, path)) => path,
+            _ => return Err(ApiError::no_such_path("this path is none of Gemini's")),
+        },
+        _ => None,
+    };
+    let json_array = path.as_ref().is_some_and(|path| path.stream) && !is_sse(head);
+    let scanned = understood(body, dialect, path)?;
+    Ok(Read { asked: dialect, body: body.clone(), scanned, json_array, conversation: None })
+}
+
+fn is_sse(head: &RequestHead) -> bool {
+    paths::query_value(head.query(), "alt").as_deref() == Some("sse")
+}
+
+impl Gateway {
+    /// Answers a call that was meant for a vendor, or gives it back.
+    ///
+    /// The head may have been taken out of the call already; it is `head` that counts.
+    pub async fn intercept<'a>(
+        &self,
+        mut call: Call<'a, Fresh>,
+        head: RequestHead,
+        intercepted: Intercepted<'_>,
+    ) -> Course<'a> {
+        let snapshot = self.shared.snapshot();
+        let client = intercepted.wire.client();
+        let id = exchange::unique();
+        let raw = match call.body(snapshot.settings.max_body).await {
+            Ok(raw) => raw,
+            Err(error) => {
+                // What was read is lost: nobody else can be asked.
+                reply::error(call, client, &wire_error(&error.kind), &id).await;
+                return Course::Answered;
+            }
+        };
+        let back = |call, head, why| Course::Back(Box::new(Back { call, head, read: vec![raw.clone()], why }));
+        let read = match read(intercepted.wire, &head, &raw, snapshot.settings.max_body) {
+            Ok(read) => read,
+            Err(error) => return back(call, head, Why::Unreadable(error.message)),
+        };
+        let named = read.scanned.model.clone().unwrap_or_else(|| exchange::NOTHING.clone());
+        let Some(target) = (intercepted.target)(&named) else {
+            return back(call, head, Why::Unmapped(named.as_ref().to_owned()));
+        };
+        let mut exchange = Box::new(self.intercepted(&call, &head, &intercepted, read, (id, named, target), &snapshot));
+        let candidates = snapshot.catalog.plan(&exchange.model, &self.shared.health, exchange.complete);
+        let candidates = match candidates {
+            Ok(candidates) => candidates,
+            Err(miss) if intercepted.fails_open => {
+                exchange.ledger.withdraw();
+                return back(call, head, Why::NoCandidate(miss.message));
+            }
+            Err(miss) => {
+                let error = ApiError::new(ErrorKind::NotFound, miss.message);
+                exchange.ledger.fault(&error);
+                reply::error(call, client, &shielded(&error), &exchange.id).await;
+                return Course::Answered;
+            }
+        };
+        let unanswered = self.ask(call, &mut exchange, &candidates, &snapshot.settings).await;
+        let Some(unanswered) = unanswered else { return Course::Answered };
+        exchange.ledger.fault(&unanswered.failure.error);
+        if intercepted.fails_open {
+            let Unanswered { call, failure, .. } = unanswered;
+            return back(call, head, Why::Failed(failure.error.message));
+        }
+        give_up(&mut exchange, unanswered).await;
+        Course::Answered
+    }
+
+    /// The exchange of a call whose target is known.
+    fn intercepted(
+        &self,
+        call: &Call<'_, Fresh>,
+        head: &RequestHead,
+        intercepted: &Intercepted<'_>,
+        read: Read,
+        (id, named, target): (String, Arc<str>, String),
+        snapshot: &Snapshot,
+    ) -> Exchange {
+        let shared = &*self.shared;
+        let Read { asked, body, scanned, json_array, conversation } = read;
+        let asks = |ip| Asked {
+            id: &id,
+            dialect: asked,
+            endpoint: Endpoint::Chat,
+            key: None,
+            ip,
+            caller: Caller { family: Some(intercepted.tool.clone()), ..caller::caller(&head.headers) },
+            received: call.received(),
+        };
+        let record = self.record(call, head, asks, snapshot);
+        let client = intercepted.wire.client();
+        let mut own = head.clone();
+        strip(&mut own.headers);
+        let mut exchange = Exchange {
+            asked,
+            client,
+            intercepted: Some(Box::new(Seen {
+                model: named,
+                conversation: conversation.map(Arc::from),
+                field: field(client, head, &id),
+            })),
+            head: own,
+            body,
+            model: target.into(),
+            model_spans: scanned.model_spans,
+            stream_spans: scanned.stream_spans,
+            stream: scanned.stream.unwrap_or(false),
+            ask: Ask::Chat { stream: false },
+            json_array,
+            complete: Instant::now(),
+            memory: exchange::Memory { store: shared.signatures.clone(), caller: intercepted.tool.clone() },
+            key: None,
+            ledger: Ledger::open(&shared.metrics, asked, record),
+            id,
+        };
+        exchange.begin(snapshot);
+        exchange
+    }
+}
+
+/// Reads a request; a panic of a codec is the end of nothing but this attempt.
+fn read(wire: Wire, head: &RequestHead, raw: &Bytes, limit: usize) -> Result<Read, ApiError> {
+    let plain = if head.headers.contains("content-encoding") {
+        relay::inflate::whole(&head.headers, raw, limit)
+            .map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?
+    } else {
+        raw.clone()
+    };
+    catch_unwind(AssertUnwindSafe(|| wire.read(head, &plain)))
+        .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Api, "the request could not be read")))
+}
+
+/// An error in words that the tool does not take for one of its own account: 401 logs its user out, 402 and 403 tell of a
+/// quota or a plan, 404 of a model that the tool has chosen from its own list.
+pub(super) fn shielded(error: &ApiError) -> ApiError {
+    let kind = match error.kind {
+        ErrorKind::Auth | ErrorKind::Billing | ErrorKind::Permission | ErrorKind::NotFound => ErrorKind::Api,
+        other => other,
+    };
+    ApiError { kind, status: None, ..error.clone() }
+}
+
+/// The field by which a tool finds the call in its own log.
+fn field(client: ClientDialect, head: &RequestHead, id: &str) -> Option<(&'static str, Bytes)> {
+    match client {
+        ClientDialect::Kiro => Some(("x-amzn-requestid", uuid(id).into())),
+        ClientDialect::Public(_) => Some(("x-request-id", head.headers.get("x-request-id")?.clone())),
+        ClientDialect::CloudCode => None,
+    }
+}
+
+/// A UUID (RFC 9562, version 8) of an id of ours.
+fn uuid(id: &str) -> String {
+    let hex = sha256_hex(id);
+    format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
+}
+
+/// Beginnings of the fields that say who, where and with which licence the tool is. They are for its vendor alone.
+const OWN: [&str; 16] = [
+    "authorization",
+    "cookie",
+    "x-cursor-",
+    "x-session-id",
+    "x-client-key",
+    "x-amz",
+    "amz-sdk-",
+    "x-goog-",
+    "x-github-",
+    "copilot-",
+    "editor-",
+    "vscode-",
+    "x-vscode-",
+    "openai-intent",
+    "x-initiator",
+    "x-interaction-",
+];
+
+/// Takes them out.
+fn strip(headers: &mut Headers) {
+    let begins =
+        |name: &[u8], own: &str| name.get(..own.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(own.as_bytes()));
+    headers.retain(|name, _| !OWN.iter().any(|own| begins(name, own)));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_for_the_vendor_alone_goes_no_further() {
+        let mut headers = Headers::new();
+        let gone = [
+            "Authorization",
+            "Cookie",
+            "X-Cursor-Checksum",
+            "x-session-id",
+            "X-Client-Key",
+            "X-Amz-Target",
+            "x-amzn-codewhisperer-profile-arn",
+            "Amz-Sdk-Invocation-Id",
+            "X-Goog-User-Project",
+            "X-GitHub-Api-Version",
+            "Copilot-Integration-Id",
+            "Editor-Version",
+            "VScode-MachineId",
+            "OpenAI-Intent",
+            "X-Initiator",
+            "X-Interaction-Id",
+        ];
+        let stays = ["Content-Type", "Accept", "User-Agent", "anthropic-version", "x-am"];
+        for name in gone.into_iter().chain(stays) {
+            headers.append(name, "1");
+        }
+        strip(&mut headers);
+        let left: Vec<_> = headers.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
+        assert_eq!(left, stays);
+    }
+
+    #[test]
+    fn errors_of_our_account_are_none_of_the_tools() {
+        let error = |kind| ApiError { status: Some(401), ..ApiError::new(kind, "why") };
+        for kind in [ErrorKind::Auth, ErrorKind::Billing, ErrorKind::Permission, ErrorKind::NotFound] {
+            let shown = shielded(&error(kind));
+            assert_eq!((shown.kind, shown.status, shown.message.as_str()), (ErrorKind::Api, None, "why"));
+        }
+        for kind in [ErrorKind::RateLimit, ErrorKind::Invalid, ErrorKind::TooLarge, ErrorKind::Overloaded] {
+            assert_eq!(shielded(&error(kind)).kind, kind);
+        }
+    }
+
+    #[test]
+    fn ids_have_the_form_of_a_uuid() {
+        let id = uuid("abc");
+        assert!(id.starts_with("ba7816bf-8f01-8"), "{id}");
+        let lengths: Vec<_> = id.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert!(id.as_bytes()[14] == b'8' && id.as_bytes()[19] == b'8');
+    }
+}
