@@ -13,20 +13,30 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use codecs::dialect::Dialect;
 use proxy::{Call, Fresh, Handler, Origin, Relay, RequestHead, ResponseHead, StatusCode, verbatim::Passage};
+use tracing::{debug, warn};
 
-use super::{policy::OWN_NAME, routes, seen::Seen};
+use super::{
+    Ground, alias,
+    policy::OWN_NAME,
+    routes::{self, Chat},
+    seen::Seen,
+};
 use crate::{
+    gateway::{Course, Gateway, Intercepted, Why, Wire},
     live::Live,
     settings::{
-        interception::{Mode, Switch},
+        interception::{Mode, OnFailure, Switch},
         tools::{self, Tool},
     },
+    usage::live::now_ms,
 };
 
 /// Answers what was decrypted, or came to us as the service itself.
 pub(super) struct Answers {
     live: Live,
+    gateway: Gateway,
     relay: Arc<Relay>,
     seen: Arc<Seen>,
     /// Who we are: a word that no other process says.
@@ -42,23 +52,19 @@ impl std::fmt::Debug for Answers {
 }
 
 impl Answers {
-    /// Answers as the process `instance`; what is not ours leaves by `relay`.
+    /// Answers as the process `instance` on this ground; what is not ours leaves by `relay`.
     ///
     /// # Errors
     /// If the host of the mode `reverse` is none.
-    pub(super) fn new(
-        live: Live,
-        relay: Arc<Relay>,
-        seen: Arc<Seen>,
-        instance: Arc<str>,
-    ) -> Result<Self, proxy::Error> {
+    pub(super) fn new(ground: &Ground, relay: Arc<Relay>, instance: Arc<str>) -> Result<Self, proxy::Error> {
+        let Ground { live, gateway, seen, .. } = ground.clone();
         let snapshot = live.snapshot();
         let mitm = &snapshot.settings.mitm;
         let reverse = match &mitm.mode {
             Mode::Reverse(host) => Some(Origin::https(host, mitm.upstream_port)?),
             Mode::Hosts | Mode::Proxy => None,
         };
-        Ok(Self { live, relay, seen, instance, reverse })
+        Ok(Self { live, gateway, relay, seen, instance, reverse })
     }
 
     /// The name under which the call came, and its true host.
@@ -71,7 +77,7 @@ impl Answers {
     }
 
     /// What kind of chat it is, if it is one that may be answered by us.
-    fn chat(&self, name: &str, head: &RequestHead) -> Option<(Tool, routes::Chat)> {
+    fn chat(&self, name: &str, head: &RequestHead) -> Option<(Tool, Chat)> {
         let snapshot = self.live.snapshot();
         let mitm = &snapshot.settings.mitm;
         let (tool, switch) = match &self.reverse {
@@ -105,13 +111,78 @@ impl Handler for Answers {
             let text = format!("this connection is for {name}\n");
             return say(call, StatusCode::MISDIRECTED_REQUEST, text).await;
         }
-        let chat = self.chat(&name, call.head());
-        tracing::debug!(%name, ?chat, "call");
-        self.pass(call, &name, origin).await;
+        let Some((tool, chat)) = self.chat(&name, call.head()) else {
+            return self.pass(call, &name, origin).await;
+        };
+        match way(chat) {
+            // Boxed: most calls are passed on and need no room for it.
+            Way::Gateway(wire) => Box::pin(self.ask(call, &name, origin, (tool, wire))).await,
+            Way::Elsewhere => say(call, StatusCode::SERVICE_UNAVAILABLE, "ask by POST\n".into()).await,
+            Way::Vendor => self.pass(call, &name, origin).await,
+        }
+    }
+}
+
+/// Where a kind of chat goes.
+enum Way {
+    /// To the gateway, in this form.
+    Gateway(Wire),
+    /// The tool repeats it by another road that we know.
+    Elsewhere,
+    /// To the vendor: nobody here speaks it.
+    Vendor,
+}
+
+fn way(chat: Chat) -> Way {
+    match chat {
+        Chat::CloudCode => Way::Gateway(Wire::CloudCode),
+        Chat::Gemini => Way::Gateway(Wire::Public(Dialect::Gemini)),
+        Chat::CopilotChat => Way::Gateway(Wire::Public(Dialect::OpenAiChat)),
+        Chat::CopilotMessages => Way::Gateway(Wire::Public(Dialect::Anthropic)),
+        Chat::CopilotResponses => Way::Gateway(Wire::Public(Dialect::OpenAiResponses)),
+        Chat::CopilotSocket => Way::Elsewhere,
+        Chat::Kiro => Way::Gateway(Wire::Kiro),
+        Chat::CursorChat | Chat::CursorAgent => Way::Vendor,
     }
 }
 
 impl Answers {
+    /// Lets the gateway answer a chat; what it gives back goes to the vendor as it came.
+    async fn ask(&self, call: Call<'_, Fresh>, name: &str, origin: Origin, (tool, wire): (Tool, Wire)) {
+        let snapshot = self.live.snapshot();
+        let mitm = &snapshot.settings.mitm;
+        let target = |model: &str| alias::target(&mitm.aliases, tool, model).map(str::to_owned);
+        let fails_open = mitm.on_failure == OnFailure::Vendor;
+        let (mut call, known) = (call, Arc::from(tool.name()));
+        let head = call.take_head();
+        let intercepted = Intercepted { tool: &known, wire, target: &target, fails_open };
+        let back = match self.gateway.intercept(call, head, intercepted).await {
+            Course::Answered => {
+                self.seen.note(name, |host| {
+                    (host.chat_ms, host.unreadable) = (Some(now_ms()), 0);
+                    host.chats += 1;
+                });
+                return;
+            }
+            Course::Back(back) => back,
+        };
+        self.seen.note(name, |host| match &back.why {
+            Why::Unmapped(_) => host.unreadable = 0,
+            Why::Unreadable(_) => host.unreadable += 1,
+            Why::NoCandidate(_) | Why::Failed(_) => host.fell_back += 1,
+        });
+        match &back.why {
+            Why::Unmapped(model) => debug!(name, model, "a model without an alias goes to the vendor"),
+            Why::Unreadable(reason) => {
+                warn!(name, reason, "a chat could not be read and goes to the vendor; the tool may have changed");
+            }
+            Why::NoCandidate(reason) | Why::Failed(reason) => {
+                warn!(name, reason, "nobody answered a chat of an alias: it goes to the vendor");
+            }
+        }
+        self.pass_on(back.call, name, Passage { origin, head: back.head, read: back.read }).await;
+    }
+
     /// Passes a call on that nobody has read.
     async fn pass(&self, mut call: Call<'_, Fresh>, name: &str, origin: Origin) {
         let head = call.take_head();
@@ -128,7 +199,7 @@ impl Answers {
         }
         self.seen.note(name, |host| host.passed += 1);
         if let Err(error) = self.relay.pass(call, passage).await {
-            tracing::debug!(%name, %error, "not passed on");
+            debug!(name, %error, "not passed on");
         }
     }
 }

@@ -105,13 +105,13 @@ impl Lifecycle {
     ///
     /// # Errors
     /// The step that failed; those before it are undone.
-    pub fn up(&mut self, order: &[Step], system: &mut dyn System) -> Result<(), Failed> {
+    pub fn up(&mut self, order: &[Step], system: &mut dyn System) -> Result<(), Box<Failed>> {
         for &step in order {
             if self.done.contains(&step) {
                 continue;
             }
             if let Err(failure) = system.perform(step) {
-                return Err(Failed { step, failure, stuck: self.down(system).err() });
+                return Err(Box::new(Failed { step, failure, stuck: self.down(system).err() }));
             }
             self.done.push(step);
         }

@@ -155,8 +155,7 @@ impl Machine {
                 Err(failure) => warn!(address = %second, reason = failure.message, "IPv6 clients are not intercepted"),
             }
         }
-        let answers =
-            Answers::new(self.ground.live.clone(), relay.clone(), self.ground.seen.clone(), self.instance.clone());
+        let answers = Answers::new(&self.ground, relay.clone(), self.instance.clone());
         let answers = Arc::new(answers.map_err(|error| Failure::new("mode", error.to_string()))?);
         let config = FrontConfig { timeouts: self.ground.client.timeouts.clone(), ..FrontConfig::default() };
         let front = match &self.cache {

@@ -12,7 +12,7 @@ use super::{
     Failure,
     hosts::HostsFile,
     lease::Lease,
-    lifecycle::{Lifecycle, order},
+    lifecycle::{Failed, Lifecycle, order},
     machine::{Ground, Machine},
     repair, system,
 };
@@ -172,8 +172,8 @@ impl Manager {
         repair::put_back(&folder, &system::hosts_path(&settings))?;
         let mut machine = Machine::new(self.0.ground.clone())?;
         if let Err(failed) = running.lifecycle.up(order(machine.mode()), &mut machine) {
-            let mut failure = failed.failure;
-            if let Some((step, why)) = failed.stuck {
+            let Failed { mut failure, stuck, .. } = *failed;
+            if let Some((step, why)) = stuck {
                 failure.message = format!("{failure}; and {} could not be undone: {why}", step.name());
                 failure.commands.extend(why.commands);
                 running.machine = Some((machine, lease));
@@ -284,6 +284,7 @@ impl Manager {
                     "chats": seen_of.chats,
                     "passed": seen_of.passed,
                     "fellBack": seen_of.fell_back,
+                    "schemaUnknown": seen_of.is_strange(),
                 })
             })
         });

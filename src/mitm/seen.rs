@@ -26,7 +26,19 @@ pub struct HostSeen {
     pub passed: u64,
     /// Chats that were meant for a model of ours and went to the vendor, because nobody answered.
     pub fell_back: u64,
+    /// Chats in a row that could not be read.
+    pub unreadable: u32,
 }
+
+impl HostSeen {
+    /// Whether the tool seems to have changed: so many chats in a row could not be read.
+    pub fn is_strange(&self) -> bool {
+        self.unreadable >= STRANGE
+    }
+}
+
+/// Chats in a row after which a tool counts as changed.
+const STRANGE: u32 = 3;
 
 /// All hosts. One short lock per handshake and per call.
 #[derive(Debug, Default)]

@@ -68,7 +68,7 @@ fn runs(words: &[&str]) -> bool {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return status.success(),
-            Ok(None) if Instant::now() < deadline => thread::sleep(FLUSH_LOOK),
+            Ok(None) if Instant::now() < deadline => thread::park_timeout(FLUSH_LOOK),
             _ => {
                 // It may have ended just now.
                 let _ = child.kill();

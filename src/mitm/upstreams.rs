@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn fixed_addresses_need_no_name_server() {
-        let mut settings = Interception::default();
-        settings.resolvers = vec!["127.0.0.1:53".parse().unwrap()];
+        let resolvers = vec!["127.0.0.1:53".parse().unwrap()];
+        let mut settings = Interception { resolvers, ..Interception::default() };
         assert!(resolver(&settings).unwrap().is_some());
         settings.addresses = vec![("q.us-east-1.amazonaws.com".into(), "127.0.0.1".parse().unwrap())];
         assert!(is_fixed(&settings, "q.us-east-1.amazonaws.com") && !is_fixed(&settings, "api2.cursor.sh"));

@@ -39,6 +39,7 @@ const HOST: Object = Object {
         needed("chats", COUNT, ""),
         needed("passed", COUNT, "calls that went on to the vendor"),
         needed("fellBack", COUNT, "chats that went to the vendor because nobody else answered"),
+        needed("schemaUnknown", Schema::Bool, "whether its chats cannot be read: the tool may have changed"),
     ],
 };
 const AUTHORITY: Object = Object {
