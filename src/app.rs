@@ -2,7 +2,7 @@
 
 use std::{fs, io, io::Write as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use proxy::{Client, ClientConfig, Egress, Limits, Roots, Server, Timeouts, listen};
+use proxy::{Client, ClientConfig, Egress, Limits, OwnAddresses, Roots, Server, Timeouts, listen};
 use tokio::{runtime::Runtime, sync::watch};
 use tracing::{error, info, warn};
 
@@ -12,6 +12,8 @@ use crate::{
     front::Front,
     gateway::{Gateway, Snapshot},
     live::Live,
+    mitm::{Ground, Manager},
+    running,
     runtime::{Layout, Stop, lane},
     settings::{Settings, Sources},
     telemetry, vendor,
@@ -25,6 +27,7 @@ pub struct App {
     addr: SocketAddr,
     live: Live,
     management: Management,
+    mitm: Manager,
     signals: Signals,
     /// Raised by whoever else may end the program.
     stop: Stop,
@@ -58,6 +61,7 @@ impl App {
         let stop = Stop::default();
         let management = opening.block_on(Management::open(live.clone(), stop.clone(), drained.clone()))?;
         let (mut lanes, mut servers) = (Vec::new(), Vec::new());
+        let (guard, mut ground) = (OwnAddresses::new(), None);
         for _ in 0..layout.lanes {
             let runtime = lane(layout.workers)?;
             let entered = runtime.enter();
@@ -70,16 +74,28 @@ impl App {
                 egress: egress.clone(),
                 roots: roots.clone(),
                 refuse: vendor::is_forbidden,
+                own: guard.clone(),
                 ..ClientConfig::default()
             };
             let outside = ClientConfig { refuse: vendor::is_inside, ..config.clone() };
+            let base = config.clone();
             let client = Client::new(config).map_err(io::Error::other)?;
             let outside = Client::new(outside).map_err(io::Error::other)?;
             let server = Server::new(limits.clone(), timeouts.clone());
             shared.metrics.lanes.add(server.monitor(), client.clone());
             management.listens_at(addr);
             let api = Api::new(&management, Ways { any: client.clone(), outside });
-            let front = Arc::new(Front::new(Gateway::new(shared.clone(), client), api));
+            let gateway = Gateway::new(shared.clone(), client);
+            ground.get_or_insert_with(|| Ground {
+                live: live.clone(),
+                gateway: gateway.clone(),
+                client: base,
+                own: vec![addr],
+                guard: guard.clone(),
+                handle: runtime.handle().clone(),
+                seen: Arc::default(),
+            });
+            let front = Arc::new(Front::new(gateway, api));
             let mut drained = drained.clone();
             let told = async move {
                 // An error means that the sender is gone, which is a reason to drain as well.
@@ -89,7 +105,13 @@ impl App {
             drop(entered);
             lanes.push(runtime);
         }
-        let Some(first) = lanes.first() else { return Err(io::Error::other("there is no lane").into()) };
+        let (Some(first), Some(ground)) = (lanes.first(), ground) else {
+            return Err(io::Error::other("there is no lane").into());
+        };
+        let mitm = Manager::new(ground);
+        mitm.clean();
+        management.intercepts_with(mitm.clone());
+        running::announce(&settings.data_dir, addr);
         // Before anybody is told that we are here: who hears that may send a signal at once.
         let signals = {
             let _entered = first.enter();
@@ -97,7 +119,7 @@ impl App {
         };
         greet(&snapshot, addr, layout);
         live.keep();
-        Ok(Self { lanes, servers, drain, addr, live, management, signals, stop, delay, grace, _lock: lock })
+        Ok(Self { lanes, servers, drain, addr, live, management, mitm, signals, stop, delay, grace, _lock: lock })
     }
 
     /// The address that clients use.
@@ -112,6 +134,11 @@ impl App {
         first.block_on(async {
             let store = self.live.store().clone();
             let mut awaited = true;
+            if self.live.snapshot().settings.mitm.start {
+                let mitm = self.mitm.clone();
+                // Requests are served meanwhile. What keeps it from starting is on the log, and in its status.
+                tokio::spawn(async move { drop(mitm.start().await) });
+            }
             loop {
                 let said = tokio::select! {
                     said = self.signals.next() => said,
@@ -129,6 +156,8 @@ impl App {
                 }
             }
             self.live.shared().unready();
+            // First of all: names must not lead to a program that ends.
+            self.mitm.end().await;
             info!(delay_s = self.delay.as_secs_f32(), grace_s = self.grace.as_secs_f32(), "draining");
             tokio::select! {
                 () = tokio::time::sleep(self.delay) => {}

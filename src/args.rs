@@ -29,6 +29,44 @@ pub enum Action {
     Settings,
     /// Work on the database, or on the vault's keys.
     Database(DbAction),
+    /// Interception.
+    Mitm(MitmAction),
+}
+
+/// What is asked of interception.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MitmAction {
+    /// Start it, and the program if it does not run.
+    Start {
+        /// Tools with their switches, as the setting says them.
+        tools: Option<String>,
+        /// How traffic gets here, as the setting says it.
+        mode: Option<String>,
+    },
+    /// End it.
+    Stop,
+    /// How it is.
+    Status {
+        /// For programs.
+        json: bool,
+    },
+    /// Put the machine back after a process that could not.
+    Repair {
+        /// Let sudo ask for a password where the administrator's rights are needed.
+        sudo: bool,
+    },
+    /// Say what keeps it from working.
+    Doctor {
+        /// For programs.
+        json: bool,
+    },
+    /// Make a new certificate authority beside the one in force, or put it in force.
+    Rotate {
+        /// Put the one that waits in force.
+        activate: bool,
+        /// Only take the rights of others from the files.
+        fix_permissions: bool,
+    },
 }
 
 /// Work on the database.
@@ -135,6 +173,7 @@ pub fn command() -> Command {
         )
         .subcommand(database())
         .subcommand(secrets())
+        .subcommand(mitm())
         .subcommand(Command::new("settings").about("Print all settings as a Markdown table"));
     for row in TABLE {
         let default = if row.default.is_empty() { String::new() } else { format!(" [default: {}]", row.default) };
@@ -216,6 +255,65 @@ fn secrets() -> Command {
         .subcommand(Command::new("forget").about("Give up all secrets of the database, because their key is lost"))
 }
 
+fn mitm() -> Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let json = || flag("json", "For programs");
+    Command::new("mitm")
+        .about("Interception of IDE traffic: docs/interception.md")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("start")
+                .about("Start it: in the program that runs, or in one that runs here")
+                .arg(
+                    Arg::new("tools")
+                        .long("tools")
+                        .value_name("TOOL[=intercept|observe|off],…")
+                        .help("Tools: antigravity, copilot, cursor, kiro; kept as the setting mitm_tools"),
+                )
+                .arg(
+                    Arg::new("mode")
+                        .long("mode")
+                        .value_name("hosts|proxy|reverse:HOST")
+                        .help("How traffic gets here; kept as the setting mitm_mode"),
+                ),
+        )
+        .subcommand(Command::new("stop").about("End it and put the machine back"))
+        .subcommand(Command::new("status").about("Say how it is").arg(json()))
+        .subcommand(
+            Command::new("repair")
+                .about("Put the machine back after a program that was killed; needs no program that runs")
+                .arg(flag("sudo", "Let sudo ask for a password, if the administrator's rights are needed")),
+        )
+        .subcommand(
+            Command::new("doctor")
+                .about("Say what keeps it from working, who trusts the root, and what to run")
+                .arg(json()),
+        )
+        .subcommand(
+            Command::new("rotate")
+                .about("Make a new certificate authority, which waits until it is trusted")
+                .arg(flag("activate", "Put the one that waits in force"))
+                .arg(flag("fix-permissions", "Only take the rights of other users from the files")),
+        )
+}
+
+fn mitm_action(matches: &ArgMatches) -> Option<MitmAction> {
+    let (command, sub) = matches.subcommand()?;
+    let text = |name: &str| sub.get_one::<String>(name).cloned();
+    Some(match command {
+        "start" => MitmAction::Start { tools: text("tools"), mode: text("mode") },
+        "stop" => MitmAction::Stop,
+        "status" => MitmAction::Status { json: sub.get_flag("json") },
+        "repair" => MitmAction::Repair { sudo: sub.get_flag("sudo") },
+        "doctor" => MitmAction::Doctor { json: sub.get_flag("json") },
+        "rotate" => {
+            MitmAction::Rotate { activate: sub.get_flag("activate"), fix_permissions: sub.get_flag("fix-permissions") }
+        }
+        _ => return None,
+    })
+}
+
 fn db_action(matches: &ArgMatches) -> Option<DbAction> {
     let (command, sub) = matches.subcommand()?;
     let name = || sub.get_one::<String>("name").cloned().unwrap_or_default();
@@ -250,13 +348,18 @@ pub fn understood(matches: &ArgMatches) -> Args {
             None => Action::Serve,
         },
         Some(("settings", _)) => Action::Settings,
+        Some(("mitm", sub)) => mitm_action(sub).map_or(Action::Serve, Action::Mitm),
         Some(("db" | "secrets", sub)) => db_action(sub).map_or(Action::Serve, Action::Database),
         _ => Action::Serve,
     };
-    let flags = TABLE
+    let mut flags: Vec<_> = TABLE
         .iter()
         .filter_map(|row| matches.get_one::<String>(row.name).map(|text| (row.name, text.clone())))
         .collect();
+    if let Action::Mitm(MitmAction::Start { tools, mode }) = &action {
+        let short = [("mitm_tools", tools), ("mitm_mode", mode)];
+        flags.extend(short.into_iter().filter_map(|(name, text)| Some((name, text.clone()?))));
+    }
     Args { action, config: matches.get_one::<String>("config").map(PathBuf::from), flags }
 }
 

@@ -25,6 +25,22 @@ pub(crate) fn private() -> OpenOptions {
     options
 }
 
+/// Gives a file to the owner of the folder that it is in: what the administrator's program makes in a user's folder is the
+/// user's.
+pub(crate) fn like_folder(file: &File, folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let (like, own) = (fs::metadata(folder)?, file.metadata()?);
+        if like.uid() != own.uid() {
+            fchown(file, Some(like.uid()), Some(like.gid()))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (file, folder);
+    Ok(())
+}
+
 /// Takes the rights of group and others from a file that SQLite made.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]

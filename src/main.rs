@@ -9,9 +9,9 @@ use std::{
 
 use flow_router::{
     app::App,
-    args::{self, Action},
+    args::{self, Action, MitmAction},
     boot::{self, Refused},
-    database, live,
+    database, intercept, live,
     recover::{self, Through},
     settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    let args = args::understood(&args::command().get_matches());
+    let mut args = args::understood(&args::command().get_matches());
     if args.action == Action::Settings {
         print_settings();
         return ExitCode::SUCCESS;
@@ -41,6 +41,14 @@ fn run() -> ExitCode {
     }
     let (sources, settings) = match (&args.action, boot::load(&args)) {
         (_, Ok(both)) => both,
+        // The machine is put back whatever the configuration says.
+        (Action::Mitm(MitmAction::Repair { .. }), Err(faults)) => {
+            let mut settings = Settings { data_dir: boot::data_dir(&args), ..Settings::default() };
+            let file = args.flags.iter().find(|(name, _)| *name == "mitm_hosts_file").map(|(_, text)| text.into());
+            settings.mitm.hosts_file = file;
+            faults.iter().for_each(|fault| eprintln!("warning: {fault}"));
+            (Sources::default(), settings)
+        }
         // Making the first key is the way out of "no key exists".
         // A database may be repaired whatever the configuration says.
         (Action::Key { .. } | Action::Database(_), Err(_)) => {
@@ -48,7 +56,7 @@ fn run() -> ExitCode {
         }
         (_, Err(faults)) => return wrong(&faults),
     };
-    match args.action {
+    match args.action.clone() {
         Action::Serve => serve(sources, &settings),
         Action::Check => match live::look(&sources, &settings.data_dir) {
             Ok(merged) => {
@@ -69,7 +77,33 @@ fn run() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Action::Mitm(action) => {
+            if matches!(action, MitmAction::Start { .. }) && intercept::is_alone(&settings) {
+                eprintln!("No router runs with this data folder: one runs here now, until Ctrl-C.");
+                args.flags.push(("mitm", "true".to_owned()));
+                args.action = Action::Serve;
+                return match boot::load(&args) {
+                    Ok((sources, settings)) => serve(sources, &settings),
+                    Err(faults) => wrong(&faults),
+                };
+            }
+            mitm(&action, &settings)
+        }
         Action::Settings | Action::HashPassword => ExitCode::SUCCESS,
+    }
+}
+
+fn mitm(action: &MitmAction, settings: &Settings) -> ExitCode {
+    match intercept::run(action, settings) {
+        Ok(said) => {
+            say!("{}", said.text);
+            ExitCode::from(said.code)
+        }
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.commands.iter().for_each(|command| eprintln!("  run: {command}"));
+            ExitCode::from(intercept::exit_code(&failure))
+        }
     }
 }
 

@@ -4,21 +4,15 @@
 //! to make the change, with the token that lies in that folder; otherwise the store is changed directly. Sessions that
 //! the old password granted end with it.
 
-use std::{
-    fs, io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
-    time::Duration,
-};
+use std::{io, path::Path, time::Duration};
 
-use bytes::Bytes;
-use proxy::{Client, ClientConfig, Method, Origin, Outbound, StatusCode};
-use serde_json::{Value, json};
+use proxy::{Method, StatusCode};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
-    api::auth::{hash_password, token},
-    boot,
+    api::auth::hash_password,
+    boot, running,
     settings::{Secret, Settings, Sources, draft_source},
     store::{Options, Store, audit, sessions, settings as rows},
 };
@@ -103,43 +97,12 @@ async fn in_store(data_dir: &Path, password: Zeroizing<String>) -> io::Result<()
 }
 
 async fn by_program(settings: &Settings, password: Zeroizing<String>) -> io::Result<()> {
-    let token = Zeroizing::new(fs::read_to_string(token::path(&settings.data_dir))?);
-    let addr = reachable(settings.addr);
-    let origin = Origin::parse(&format!("http://{addr}")).map_err(io::Error::other)?;
-    let mut request = Outbound::new(origin, Method::PUT, "/api/settings/require-login");
-    request.headers.append("authorization", format!("Bearer {}", token.trim()));
-    request.headers.append("content-type", "application/json");
-    request.body = vec![Bytes::from(json!({"password": password.as_str()}).to_string())];
-    let client = Client::new(ClientConfig::default()).map_err(io::Error::other)?;
-    let asked = tokio::time::timeout(PATIENCE, async {
-        let mut response = client.send(request).await?;
-        let mut body = Vec::new();
-        // An answer of the API is small; what is longer is none.
-        while let Some(chunk) = response.body.chunk().await?.filter(|_| body.len() < 64 * 1024) {
-            body.extend_from_slice(&chunk);
-        }
-        Ok::<_, proxy::Error>((response.head.status, body))
-    });
-    let (status, body) = asked
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("the program at {addr} does not answer")))?
-        .map_err(|error| io::Error::other(format!("the program at {addr} cannot be asked: {error}")))?;
-    if status == StatusCode::OK {
-        return Ok(());
+    let body = json!({"password": password.as_str()});
+    let answer = running::ask(settings, Method::PUT, "/api/settings/require-login", Some(body), PATIENCE).await?;
+    match answer.status {
+        StatusCode::OK => Ok(()),
+        status => Err(io::Error::other(format!("the program refused ({status}): {}", answer.message()))),
     }
-    let said: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let message = said["error"]["message"].as_str().unwrap_or("it gave no reason");
-    Err(io::Error::other(format!("the program at {addr} refused ({status}): {message}")))
-}
-
-/// An address under which this machine reaches what listens on `addr`.
-fn reachable(addr: SocketAddr) -> SocketAddr {
-    let ip = match addr.ip() {
-        ip if !ip.is_unspecified() => ip,
-        // `::` takes IPv4 as well.
-        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
-    };
-    SocketAddr::new(ip, addr.port())
 }
 
 #[cfg(test)]

@@ -114,8 +114,8 @@ fn the_proxy_names_no_vendor_and_no_dialect() {
 }
 
 /// The modules of `src` from the ground up. A module uses those below it; telemetry may be used from anywhere.
-const FLOORS: [&[&str]; 13] = [
-    &["files"],
+const FLOORS: [&[&str]; 14] = [
+    &["files", "peer_user"],
     &["store"],
     &["settings", "runtime"],
     &["args", "health", "usage", "telemetry"],
@@ -123,10 +123,11 @@ const FLOORS: [&[&str]; 13] = [
     &["route"],
     &["gateway"],
     &["live"],
-    &["api", "mitm"],
+    &["mitm"],
+    &["api"],
     &["front"],
-    &["boot"],
-    &["app", "database", "recover"],
+    &["boot", "running"],
+    &["app", "database", "intercept", "recover"],
     &["main", "lib"],
 ];
 

@@ -42,6 +42,7 @@ use tokio::sync::watch;
 
 use crate::{
     live::{ChangeError, Live},
+    mitm::Manager,
     runtime::Stop,
     store::{
         Change, StoreError,
@@ -75,6 +76,8 @@ struct Shared {
     started_ms: i64,
     /// Where we listen.
     addr: OnceLock<SocketAddr>,
+    /// Interception, once it can be started.
+    mitm: OnceLock<Manager>,
 }
 
 impl Management {
@@ -98,6 +101,7 @@ impl Management {
             started: Instant::now(),
             started_ms: now_ms(),
             addr: OnceLock::new(),
+            mitm: OnceLock::new(),
         })))
     }
 
@@ -110,6 +114,12 @@ impl Management {
         if let Err(error) = auth.again(&live.snapshot().settings.data_dir, live.store(), now_ms()).await {
             tracing::error!(%error, "logins and tokens of this data folder are not known");
         }
+    }
+
+    /// Takes interception in, once there is something that it can stand on.
+    pub fn intercepts_with(&self, manager: Manager) {
+        // There is one per program.
+        let _ = self.0.mitm.set(manager);
     }
 
     /// Says where we listen, once that is known.
@@ -128,6 +138,11 @@ impl Api {
     /// The configuration.
     pub fn live(&self) -> &Live {
         &self.shared.live
+    }
+
+    /// Interception; `None` while the program is about to start.
+    fn mitm(&self) -> Option<&Manager> {
+        self.shared.mitm.get()
     }
 
     /// Who may call.

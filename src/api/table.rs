@@ -117,6 +117,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     resources::requests::ROUTES,
     resources::events::ROUTES,
     resources::pricing::ROUTES,
+    resources::mitm::ROUTES,
 ];
 
 /// Longest body where nothing else is said: 1 MiB.

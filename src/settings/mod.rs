@@ -8,6 +8,7 @@ mod cidr;
 mod env;
 pub mod fields;
 mod file;
+pub mod interception;
 mod keys;
 mod login;
 mod merge;
@@ -16,11 +17,13 @@ pub mod provider;
 mod sources;
 pub mod table;
 mod told;
+pub mod tools;
 pub mod value;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use cidr::Cidr;
+pub use interception::Interception;
 use jiff::tz::TimeZone;
 pub use keys::{KeyHash, SCOPES, Scope, Scopes};
 pub use merge::{Merged, Stored, StoredProvider, draft, draft_source, load, merge, provider_of};
@@ -194,6 +197,8 @@ pub struct Settings {
     pub retention: Retention,
     /// IANA name of the time zone in which days begin; empty = the system's.
     pub timezone: String,
+    /// Interception.
+    pub mitm: Interception,
     /// Configured providers, in order.
     pub providers: Vec<Provider>,
     /// Aliases.
@@ -259,6 +264,7 @@ impl Default for Settings {
             usage_log: true,
             retention: Retention::default(),
             timezone: String::new(),
+            mitm: Interception::default(),
             providers: Vec::new(),
             aliases: Vec::new(),
             keys: Vec::new(),

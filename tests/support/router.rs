@@ -20,6 +20,8 @@ pub(crate) fn command(dir: &Path) -> Command {
     let other = std::env::var_os("TEST_FLOW_ROUTER");
     let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_flow-router").into()));
     command.env_clear().env("HOME", dir).env("FLOW_ROUTER_DATA_DIR", dir.join("data")).stdin(Stdio::null());
+    // No test touches this machine's own names.
+    command.env("FLOW_ROUTER_MITM_HOSTS_FILE", dir.join("hosts")).env("FLOW_ROUTER_MITM_ADDR", "127.0.0.1:0");
     command
 }
 

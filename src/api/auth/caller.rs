@@ -36,7 +36,7 @@ impl Caller<'_> {
             && self.head.version != Version::Http10
             && !settings.trusted_proxies.iter().any(|net| net.contains(self.peer.ip()))
             && self.names_this_machine()
-            && (!settings.strict_loopback || super::peer_user::is_ours(self.peer, self.local))
+            && (!settings.strict_loopback || crate::peer_user::is_ours(self.peer, self.local))
     }
 
     /// Whether both ends are loopback and nothing says that the request was passed on. Less than [`Caller::is_here`]:

@@ -23,7 +23,6 @@ mod login;
 mod oidc;
 mod pages;
 mod password;
-mod peer_user;
 mod principal;
 mod routes;
 mod rules;

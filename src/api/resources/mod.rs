@@ -6,6 +6,7 @@ pub(super) mod disabled;
 pub(super) mod events;
 mod export;
 pub(super) mod keys;
+pub(super) mod mitm;
 pub(super) mod models;
 pub(super) mod outside;
 pub(super) mod presets;

@@ -4,7 +4,8 @@
 //! extended attributes (access lists, SELinux label) of the old one, made durable, and renamed over it. What stood there
 //! before is kept as `<hosts>.flow_router.bak` until our block is out again, and once, as it was before we first touched
 //! it, in our own folder. Where renaming is impossible (containers mount the file itself) it is rewritten in place, after
-//! the copy is safe.
+//! the copy is safe; the new bytes stay beside it meanwhile, so that a write that was cut is recognised and taken back by
+//! the next call.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -81,7 +82,7 @@ impl HostsFile {
     /// Puts our block in. A file that is as it should be is not touched.
     pub fn apply(&self, wanted: &Wanted<'_>) -> Result<Change, HostsError> {
         let _lock = self.lock()?;
-        let (path, old) = self.read()?;
+        let (path, old) = self.read_whole()?;
         let new = block::apply(&old, wanted)?;
         if new == old {
             return Ok(Change::None);
@@ -94,7 +95,7 @@ impl HostsFile {
     /// Takes our block out, and the copy beside the file with it.
     pub fn remove(&self, catalogue: &[&str]) -> Result<Change, HostsError> {
         let _lock = self.lock()?;
-        let (path, old) = self.read()?;
+        let (path, old) = self.read_whole()?;
         let new = block::remove(&old, catalogue)?;
         let change = if new == old {
             Change::None
@@ -117,6 +118,25 @@ impl HostsFile {
         self.own.join("hosts.orig")
     }
 
+    /// Whether the file has our block, or what is left of one.
+    pub fn has_block(&self, catalogue: &[&str]) -> Result<bool, HostsError> {
+        let (_, bytes) = self.read()?;
+        Ok(block::remove(&bytes, catalogue)? != bytes)
+    }
+
+    /// As [`read`](Self::read), after a write in place that was cut has been taken back: then the file is a true beginning
+    /// of the new bytes beside it, and the copy has the old ones.
+    fn read_whole(&self) -> Result<(PathBuf, Vec<u8>), HostsError> {
+        let (path, bytes) = self.read()?;
+        let (Ok(old), Ok(new)) = (fs::read(backup(&path)), fs::read(beside(&path))) else { return Ok((path, bytes)) };
+        let cut = bytes.len() < new.len() && new.starts_with(&bytes) && bytes != old;
+        if !cut || old.len() > FILE_MAX {
+            return Ok((path, bytes));
+        }
+        rewrite(&path, &old).map_err(failed("write", &path))?;
+        Ok((path, old))
+    }
+
     /// The file behind links, and its bytes.
     fn read(&self) -> Result<(PathBuf, Vec<u8>), HostsError> {
         let path = fs::canonicalize(&self.path).map_err(failed("find", &self.path))?;
@@ -132,6 +152,7 @@ impl HostsFile {
         let path = self.own.join("hosts.lock");
         let mut options = files::private();
         let lock = options.write(true).create(true).truncate(false).open(&path).map_err(failed("open", &path))?;
+        files::like_folder(&lock, &self.own).map_err(failed("give away", &path))?;
         match lock.try_lock() {
             Ok(()) => Ok(lock),
             Err(TryLockError::WouldBlock) => Err(HostsError::Busy { path: self.path.clone() }),
@@ -148,6 +169,8 @@ impl HostsFile {
         let new = self.own.join("hosts.orig.new");
         remove_file(&new)?;
         write_new(&new, bytes).map_err(failed("write", &new))?;
+        let kept = File::open(&new).map_err(failed("open", &new))?;
+        files::like_folder(&kept, &self.own).map_err(failed("give away", &new))?;
         fs::rename(&new, &path).map_err(failed("make", &path))?;
         files::sync_parent(&path).map_err(failed("sync", &path))
     }
@@ -162,9 +185,9 @@ impl HostsFile {
         match renamed {
             // A file that is a mount of its own cannot be renamed over, only written.
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                remove_file(&beside)?;
                 files::sync_parent(path).map_err(failed("sync", path))?;
-                rewrite(path, new).map_err(failed("write", path))
+                rewrite(path, new).map_err(failed("write", path))?;
+                remove_file(&beside)
             }
             Err(error) => {
                 // Half a file is worth nothing; that it cannot be removed says less than why it could not be written.
@@ -341,6 +364,35 @@ mod tests {
         let held = hosts.lock().unwrap();
         assert!(matches!(hosts.remove(NAMES), Err(HostsError::Busy { .. })));
         drop(held);
+    }
+
+    #[test]
+    fn a_write_in_place_that_was_cut_is_taken_back() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("hosts");
+        let hosts = HostsFile::new(&path, place.path().join("mitm"));
+        let old = b"127.0.0.1 localhost\n10.0.0.1 nas\n";
+        let new = block::apply(old, &wanted()).unwrap();
+        for length in 0..new.len() {
+            fs::write(&path, &new[..length]).unwrap();
+            fs::write(backup(&path), old).unwrap();
+            fs::write(beside(&path), &new).unwrap();
+            hosts.remove(NAMES).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), old, "cut at {length}");
+            assert_eq!(names(place.path()), ["hosts", "mitm"]);
+            // The other way: it was being taken out.
+            fs::write(&path, &old[..length.min(old.len())]).unwrap();
+            fs::write(backup(&path), &new).unwrap();
+            fs::write(beside(&path), old).unwrap();
+            hosts.remove(NAMES).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), old, "cut at {length} on the way out");
+        }
+        // What somebody else has written since is theirs.
+        fs::write(&path, "10.0.0.2 other\n").unwrap();
+        fs::write(backup(&path), old).unwrap();
+        fs::write(beside(&path), &new).unwrap();
+        hosts.remove(NAMES).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"10.0.0.2 other\n");
     }
 
     #[cfg(unix)]

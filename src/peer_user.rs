@@ -2,17 +2,27 @@
 //!
 //! Linux lists the TCP sockets of a machine with their owners in `/proc/net/tcp` and `/proc/net/tcp6`. Elsewhere nobody
 //! is known to be us, and `strict_loopback` then asks everybody for a login. The list is read for each request that
-//! would be let in without one, which only management sees.
+//! would be let in without one, which only management sees, and for connections that are to be intercepted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Whether the socket that is connected from `peer` to `local` belongs to our own user, or to root.
-pub(super) fn is_ours(peer: SocketAddr, local: Option<SocketAddr>) -> bool {
-    let (Some(local), Some(us)) = (local, our_user()) else { return false };
-    let lists = ["/proc/net/tcp", "/proc/net/tcp6"].map(std::fs::read_to_string);
-    let owner = lists.into_iter().flatten().find_map(|list| owner(&list, peer, local));
+pub(crate) fn is_ours(peer: SocketAddr, local: Option<SocketAddr>) -> bool {
+    let (Some(owner), Some(us)) = (owner_of(peer, local), our_user()) else { return false };
     // Root can do what it likes anyway.
-    owner.is_some_and(|owner| owner == us || owner == 0)
+    owner == us || owner == 0
+}
+
+/// Whether it belongs to another user for certain. Nobody is a stranger to root, nor where owners are not known.
+pub(crate) fn is_foreign(peer: SocketAddr, local: Option<SocketAddr>) -> bool {
+    let (Some(owner), Some(us)) = (owner_of(peer, local), our_user()) else { return false };
+    us != 0 && owner != us && owner != 0
+}
+
+fn owner_of(peer: SocketAddr, local: Option<SocketAddr>) -> Option<u32> {
+    let local = local?;
+    let lists = ["/proc/net/tcp", "/proc/net/tcp6"].map(std::fs::read_to_string);
+    lists.into_iter().flatten().find_map(|list| owner(&list, peer, local))
 }
 
 #[cfg(unix)]
@@ -93,7 +103,7 @@ mod tests {
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, peer) = listener.accept().unwrap();
         assert!(is_ours(peer, server.local_addr().ok()));
-        assert!(!is_ours(peer, None));
+        assert!(!is_ours(peer, None) && !is_foreign(peer, server.local_addr().ok()) && !is_foreign(peer, None));
         drop(client);
         let stranger = "127.0.0.1:1".parse().unwrap();
         assert!(!is_ours(stranger, server.local_addr().ok()));
