@@ -338,7 +338,7 @@ impl Gateway {
             caller: caller::caller(&request.head.headers),
             received: call.received(),
         };
-        Some(Box::new(Record::open(sinks, asked)))
+        Some(Record::open(sinks, asked))
     }
 
     /// Tries the candidates in order.
