@@ -244,6 +244,12 @@ impl<'a, State> Call<'a, State> {
         }
     }
 
+    /// Whether a client that leaves is noticed beside a request that is still coming. On HTTP/1 whoever reads the request
+    /// is the one to notice.
+    pub(crate) fn can_watch(&self) -> bool {
+        matches!(self.leg, Leg::H2(_))
+    }
+
     /// Ends a stream in the true server's words. Gives the call back where there are none: HTTP/1 can only close.
     pub(crate) fn reset(mut self, reason: Reason) -> Option<Self> {
         match &mut self.leg {

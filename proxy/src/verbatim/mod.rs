@@ -316,8 +316,7 @@ async fn beginning(
             if let Poll::Ready(next) = upstream.poll_beginning(cx) {
                 return Poll::Ready(next);
             }
-            // A client of HTTP/1 that still sends is heard by the upload.
-            if upload.is_over() && pin!(call.gone()).poll(cx).is_ready() {
+            if (upload.is_over() || call.can_watch()) && pin!(call.gone()).poll(cx).is_ready() {
                 return Poll::Ready(Err(Error::client(Kind::Closed)));
             }
             silence.poll(cx).map(Err)
@@ -405,7 +404,7 @@ async fn finish(
         if answered && !uploading {
             return Poll::Ready(Ok(()));
         }
-        if !uploading && pin!(call.gone()).poll(cx).is_ready() {
+        if !answered && (!uploading || call.can_watch()) && pin!(call.gone()).poll(cx).is_ready() {
             return Poll::Ready(Err(Error::client(Kind::Closed)));
         }
         silence.poll(cx).map(Err)
