@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use ::h2::Reason;
 use bytes::Bytes;
 
 use crate::front::TlsInfo;
@@ -243,6 +244,23 @@ impl<'a, State> Call<'a, State> {
         }
     }
 
+    /// Whether a client that leaves is noticed beside a request that is still coming. On HTTP/1 whoever reads the request
+    /// is the one to notice.
+    pub(crate) fn can_watch(&self) -> bool {
+        matches!(self.leg, Leg::H2(_))
+    }
+
+    /// Ends a stream in the true server's words. Gives the call back where there are none: HTTP/1 can only close.
+    pub(crate) fn reset(mut self, reason: Reason) -> Option<Self> {
+        match &mut self.leg {
+            Leg::H1(_) => Some(self),
+            Leg::H2(stream) => {
+                stream.reset(reason);
+                None
+            }
+        }
+    }
+
     /// Whether the request is known to be whole, with nothing more behind it.
     pub(crate) fn is_over(&self) -> bool {
         leg!(&self.leg, leg => leg.is_over())
@@ -267,14 +285,10 @@ impl<'a> Call<'a, Fresh> {
     }
 
     /// As [`Call::commit`], with every field where it stands. `whole`: the head is all of the answer, which has still to
-    /// be ended by a last piece without bytes.
-    pub(crate) async fn commit_in_place(
-        mut self,
-        head: &ResponseHead,
-        whole: bool,
-    ) -> Result<Call<'a, Committed>, Error> {
+    /// be ended by a last piece without bytes. The head leaves with the first piece, which may have no bytes.
+    pub(crate) fn commit_in_place(mut self, head: &ResponseHead, whole: bool) -> Result<Call<'a, Committed>, Error> {
         match &mut self.leg {
-            Leg::H1(conn) => conn.commit_in_place(head).await?,
+            Leg::H1(conn) => conn.commit_in_place(head),
             Leg::H2(stream) => stream.commit_in_place(head, whole)?,
         }
         Ok(Call { leg: self.leg, state: Committed(()) })

@@ -16,14 +16,15 @@ use tokio::{
 
 use super::{
     counters::{Counters, FrontLoad, count},
-    explicit::{self, Wish},
+    explicit,
     gate::{Asked, Gate, HandshakeFailure, TlsInfo, Verdict},
     greeting::{self, Patience, Strange, alert, bid_farewell},
     lobby::Lobby,
+    opening::Wish,
     terminate,
 };
 use crate::{
-    Handler, Hello, Kind, Limits, NotTls, Origin, Protocol, Relay, Server, Timeouts,
+    Handler, Hello, Limits, NotTls, Origin, Protocol, Relay, Server, Timeouts,
     call::Ends,
     h1::server::Conn,
     net::{
@@ -364,15 +365,5 @@ async fn go_through<G, H>(front: &Inner<G, H>, through: Through, shared: &Shared
     let closing = shared.ear(Stage::Closing);
     if let Err(error) = tunnel::run(&mut io, &mut upstream, ahead, closing, means).await {
         tracing::debug!(%to, %error, "tunnel broke");
-    }
-}
-
-/// The status that says what became of a tunnel or a relayed request whose other end was not reached.
-pub(super) fn status(kind: &Kind) -> u16 {
-    match kind {
-        Kind::Loop(_) => 508,
-        Kind::Refused(_) => 403,
-        Kind::Timeout(_) => 504,
-        _ => 502,
     }
 }
