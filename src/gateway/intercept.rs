@@ -311,7 +311,9 @@ pub(super) fn shielded(error: &ApiError) -> ApiError {
 fn field(client: ClientDialect, head: &RequestHead, id: &str) -> Option<(&'static str, Bytes)> {
     match client {
         ClientDialect::Kiro => Some(("x-amzn-requestid", uuid(id).into())),
-        ClientDialect::Public(_) => Some(("x-request-id", head.headers.get("x-request-id")?.clone())),
+        ClientDialect::Public(_) | ClientDialect::Cursor(_) => {
+            Some(("x-request-id", head.headers.get("x-request-id")?.clone()))
+        }
         ClientDialect::CloudCode => None,
     }
 }
