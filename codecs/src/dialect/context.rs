@@ -39,6 +39,8 @@ pub struct Context {
     pub cursor: Option<Arc<Facts>>,
     /// Responses client: values of its request that the answer repeats. `None`: the dialect's defaults.
     pub echo: Option<Arc<Echo>>,
+    /// Whether a chat client is Copilot: it reads thinking under names of its own, and calls one after the other.
+    pub copilot: bool,
     /// Kiro client: its id of the conversation, which the answer repeats. `None`: `new_id` stands in.
     pub conversation: Option<Arc<str>>,
 }

@@ -381,7 +381,7 @@ impl Pipe {
         Self {
             observed: Observed::new(context.keep_riders),
             surrogates: Surrogates::default(),
-            serial: client.wants_serial_parts().then(Serial::default),
+            serial: (client.wants_serial_parts() || context.copilot).then(Serial::default),
             encoder: client.stream_encoder(context),
             keeps: match client {
                 ClientDialect::Public(Dialect::OpenAiChat | Dialect::Anthropic) | ClientDialect::Kiro => Keeps::Nothing,
