@@ -508,3 +508,92 @@ async fn a_program_that_leaves_ends_the_upstreams_stream() {
     within("the upstream's end", gone.recv()).await.unwrap();
     assert_eq!(row(&mut listener).await.outcome, flow_router::store::usage::Outcome::ClientGone);
 }
+
+/// What an upstream does in a case: all of it is what it streams.
+#[derive(Debug, Clone, Copy)]
+enum Story {
+    Text,
+    Turn,
+    Error,
+    Cut,
+}
+
+impl Story {
+    fn bytes(self, dialect: Dialect) -> Vec<u8> {
+        let spoken = speech::stream(dialect);
+        let begun = spoken.prologue.concat() + &spoken.content.concat();
+        match self {
+            Self::Text => spoken.bytes(),
+            Self::Turn => turn(dialect),
+            Self::Error => (begun + &speech::overload_event(dialect)).into_bytes(),
+            Self::Cut => begun.into_bytes(),
+        }
+    }
+
+    /// Compares with what a program of `programs.py` has heard.
+    #[track_caller]
+    fn check(self, heard: &Value, what: &str) {
+        let calls = json!([["read_file", {"path": "é\""}], ["list", {}]]);
+        let (text, thinking, calls) = match self {
+            Self::Turn => ("I \"look\" 🚀", "let me see\n", calls),
+            _ => (speech::TEXT, "", json!([])),
+        };
+        let error = heard["error"].as_str().unwrap_or_default();
+        match self {
+            Self::Text | Self::Turn => {
+                let all = json!({"text": text, "thinking": thinking, "calls": calls, "usage": [11, 3], "ended": true, "error": null});
+                assert_eq!(*heard, all, "{what}");
+            }
+            Self::Error => assert!(error.contains("overloaded, try later"), "{what}: {heard}"),
+            Self::Cut => assert!(error.contains("ended before"), "{what}: {heard}"),
+        }
+        if let Self::Error | Self::Cut = self {
+            assert_eq!((&heard["text"], &heard["ended"]), (&json!(text), &json!(false)), "{what}: {heard}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn libraries_that_are_not_ours_read_the_same() {
+    let programs = [
+        ("antigravity", Ide::Antigravity),
+        ("copilot_chat", Ide::CopilotChat),
+        ("copilot_messages", Ide::CopilotMessages),
+        ("copilot_responses", Ide::CopilotResponses),
+        ("kiro", Ide::Kiro),
+    ];
+    let (mut cases, mut told, mut upstreams) = (Vec::new(), Vec::new(), Vec::new());
+    for dialect in Dialect::ALL {
+        for story in [Story::Text, Story::Turn, Story::Error, Story::Cut] {
+            let upstream = upstream(dialect, story.bytes(dialect)).await;
+            let (addr, _) = stand("copilot", provider("up", dialect, &upstream), true);
+            upstreams.push(upstream);
+            for (name, ide) in programs {
+                let target = if name.starts_with("copilot") { String::new() } else { ide.target(ides::MODEL) };
+                let url = format!("http://{addr}{target}");
+                cases.push(json!({"ide": name, "url": url, "body": ide.body(ides::MODEL), "model": ides::MODEL}));
+                told.push((story, format!("{name} before {dialect:?}, {story:?}")));
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cases.json");
+    std::fs::write(&file, Value::Array(cases).to_string()).unwrap();
+    let suite = move || {
+        support::peers::run_suite("intercept", "intercept/run.sh", &["python3"], |run| {
+            run.stdin(std::fs::File::open(&file).unwrap());
+        })
+    };
+    let Some(output) = tokio::task::spawn_blocking(suite).await.unwrap() else { return };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    if let Some(skipped) = text.lines().find(|line| line.starts_with("SKIPPED:")) {
+        return support::peers::say(&format!("intercept: {skipped}"));
+    }
+    let heard: Vec<Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!(heard.len(), told.len());
+    for (heard, (story, what)) in heard.iter().zip(&told) {
+        story.check(heard, what);
+    }
+    support::peers::say(&format!("intercept: {} answers were read by the programs' own libraries", told.len()));
+}
