@@ -8,11 +8,12 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    dialect::{Context, Dialect, Target, UrlParts},
+    dialect::{ClientDialect, Context, Dialect, Target, Transcript, UrlParts, cloud_code, kiro},
     frame::{
         Aws, AwsError, Connect, ConnectError, Deframer, Envelope, FrameError, Framing, HeaderValue, Message,
         write_envelope, write_message,
     },
+    hub::ApiError,
     json::{MemberEdits, Raw, Recorder, Splice, Tape, tape},
     patch::{FixId, ReplyEdits, StreamPatch},
     proto,
@@ -27,6 +28,12 @@ fn choices<const N: usize>(input: &[u8]) -> Option<([usize; N], &[u8])> {
 
 fn dialect(choice: usize) -> Dialect {
     Dialect::ALL[choice % Dialect::ALL.len()]
+}
+
+/// The public dialects first.
+fn client(choice: usize) -> ClientDialect {
+    let all = Dialect::ALL.map(ClientDialect::from).into_iter().chain(ClientDialect::PRIVATE);
+    all.cycle().nth(choice).unwrap()
 }
 
 type Frames = (Vec<(Option<String>, Vec<u8>, bool)>, Option<FrameError>);
@@ -232,7 +239,7 @@ pub fn decoder(input: &[u8]) {
 /// Input: upstream, client, size of the pieces, then the upstream's stream.
 pub fn pair(input: &[u8]) {
     let Some(([upstream, client, size], stream)) = choices(input) else { return };
-    let (upstream, client) = (dialect(upstream), dialect(client));
+    let (upstream, client) = (dialect(upstream), self::client(client));
     let translate = |pieces: &mut dyn Iterator<Item = &[u8]>| {
         let mut translator = StreamTranslator::new(upstream, client, &Context::default());
         let mut out = BytesMut::new();
@@ -243,7 +250,16 @@ pub fn pair(input: &[u8]) {
     };
     let whole = translate(&mut [stream].into_iter());
     assert_eq!(whole, translate(&mut stream.chunks(size.max(1))));
-    let mut deframer = Deframer::new(client.framing());
+    if let ClientDialect::Cursor(_) = client {
+        let (seen, _, ended) = envelopes(&mut [&whole[..]].into_iter());
+        return assert!(ended.unwrap() && !seen.is_empty());
+    }
+    let Some(framing) = client.framing() else {
+        let mut aws = Aws::default();
+        aws.push(&whole, &mut |message| assert!(Raw::parse(message.payload).is_ok(), "{message:?}")).unwrap();
+        return aws.finish().unwrap();
+    };
+    let mut deframer = Deframer::new(framing);
     deframer
         .push(&whole, &mut |frame| assert!(frame.is_done() || Raw::parse(frame.data).is_ok(), "{frame:?}"))
         .unwrap();
@@ -273,6 +289,43 @@ pub fn request(input: &[u8]) {
     if translate_reply(dialect(from), dialect(to), body, &Context::default(), &mut out).is_ok() {
         assert!(Raw::parse(&out).is_ok(), "{}", show(&out));
     }
+}
+
+/// What every transcript is: an object of its dialect, that is written for an upstream without a fault of ours.
+fn transcript(transcribe: fn(Raw<'_>) -> Result<Transcript, ApiError>, input: &[u8]) -> Option<(Transcript, Dialect)> {
+    let ([to], body) = choices(input)?;
+    let transcript = transcribe(Raw::parse(body).ok()?).ok()?;
+    let written = Raw::parse(&transcript.body).unwrap_or_else(|error| panic!("{error}: {}", show(&transcript.body)));
+    assert!(written.is_object() && !transcript.model.is_empty());
+    Some((transcript, dialect(to)))
+}
+
+fn send(transcript: &Transcript, to: Dialect) -> Result<(), ApiError> {
+    let url = UrlParts { model: Some(&transcript.model), stream: true, ..UrlParts::default() };
+    let target = Target { model: "some-model".into(), stream: true, ..Target::default() };
+    let body = Raw::parse(&transcript.body).unwrap();
+    let encoded = translate_request(transcript.dialect, to, body, &url, &target)?;
+    assert!(Raw::parse(&encoded.body).unwrap_or_else(|error| panic!("{error}: {}", show(&encoded.body))).is_object());
+    Ok(())
+}
+
+/// Input: upstream, then a request of Kiro. What is written of it is a request that everybody can read.
+pub fn kiro(input: &[u8]) {
+    let Some((transcript, to)) = transcript(kiro::request::transcribe, input) else { return };
+    let body = Raw::parse(&transcript.body).unwrap();
+    if let Err(error) = transcript.dialect.decode_request(body, &UrlParts::default()) {
+        panic!("{error:?}: {}", show(&transcript.body));
+    }
+    // Not everybody has a place for everything.
+    drop(send(&transcript, to));
+}
+
+/// Input: upstream, then a request of Antigravity. The inner request is the client's, right or wrong.
+pub fn cloud_code(input: &[u8]) {
+    let Some((transcript, to)) = transcript(cloud_code::request::transcribe, input) else { return };
+    let body = Raw::parse(&transcript.body).unwrap();
+    assert!(body.member("sessionId").is_none() && body.member("labels").is_none());
+    drop(send(&transcript, to));
 }
 
 fn show(bytes: &[u8]) -> String {
@@ -349,6 +402,8 @@ mod tests {
         replay("decoder", decoder);
         replay("pair", pair);
         replay("request", request);
+        replay("kiro", kiro);
+        replay("cloud_code", cloud_code);
         replay("splice", splice);
         replay("tape", tape);
     }

@@ -148,7 +148,7 @@ fn prepare(
     target.strip_riders = riders == Riders::Stripped;
     let read = |raw: Result<Raw<'_>, JsonError>| {
         let raw = raw.map_err(|e| malformed(&e))?;
-        context.include_usage = wants_usage(raw);
+        context.include_usage |= wants_usage(raw);
         if exchange.asked == Dialect::OpenAiResponses {
             context.echo = Some(Arc::new(Echo::of(raw)));
         }

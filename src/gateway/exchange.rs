@@ -81,9 +81,15 @@ impl Exchange {
         }
     }
 
-    /// The dialect in which both sides may speak to each other as they are: none for a private one.
+    /// The dialect in which both sides may speak to each other as they are: none for a private one, and none for Copilot's
+    /// chat, which reads thinking under other names.
     pub(super) fn forwards(&self) -> Option<Dialect> {
-        self.client.public()
+        self.client.public().filter(|_| !self.is_copilot_chat())
+    }
+
+    /// Whether the answer is a chat for Copilot.
+    fn is_copilot_chat(&self) -> bool {
+        self.intercepted.is_some() && self.client == ClientDialect::Public(Dialect::OpenAiChat)
     }
 
     /// The model's name in the client's words.
@@ -136,6 +142,9 @@ impl Exchange {
             json_array: self.json_array,
             keep_riders: true,
             model: self.shown().to_owned(),
+            include_usage: self.is_copilot_chat(),
+            copilot: self.is_copilot_chat(),
+            cursor: self.intercepted.as_ref().and_then(|seen| seen.facts.clone()),
             conversation: self.intercepted.as_ref().and_then(|seen| seen.conversation.clone()),
             ..Context::default()
         }

@@ -8,6 +8,7 @@
 
 pub(crate) mod client;
 pub(crate) mod h2;
+pub(crate) mod ides;
 pub(crate) mod leaving;
 pub(crate) mod peers;
 pub(crate) mod router;

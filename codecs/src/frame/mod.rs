@@ -25,7 +25,9 @@ pub use aws::{
     Aws, AwsError, AwsFault, HEADERS_BYTES_MAX, HEADERS_MAX, HeaderValue, Headers, Message, PAYLOAD_BYTES_MAX,
     write_message,
 };
-pub use connect::{Connect, ConnectError, ConnectFault, ENVELOPE_BYTES_MAX, Envelope, write_envelope};
+pub use connect::{
+    Connect, ConnectError, ConnectFault, ENVELOPE_BYTES_MAX, Envelope, FirstEnvelope, first_envelope, write_envelope,
+};
 pub use lines::NdJson;
 pub use sse::Sse;
 

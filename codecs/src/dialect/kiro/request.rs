@@ -74,7 +74,9 @@ fn member<'a>(object: Raw<'a>, name: &str, at: &str) -> Result<Raw<'a>, ApiError
 fn sampling(body: Raw<'_>, w: &mut Out<'_>) {
     let Some(config) = body.get("inferenceConfig") else { return };
     for (name, ours) in [("maxTokens", "max_tokens"), ("temperature", "temperature"), ("topP", "top_p")] {
-        if let Some(value) = config.get(name).filter(|value| value.as_f64().is_some()) {
+        let wanted =
+            |value: &Raw<'_>| if name == "maxTokens" { value.as_u64().is_some() } else { value.as_f64().is_some() };
+        if let Some(value) = config.get(name).filter(wanted) {
             w.key(ours).raw(value);
         }
     }

@@ -100,7 +100,7 @@ fn write_message(reply: &Reply, context: &Context, w: &mut Writer<'_, Vec<u8>>) 
         false => w.texts(refusals),
     };
     if !thoughts.is_empty() {
-        w.key("reasoning_content").texts(thoughts);
+        w.key(if context.copilot { "reasoning_text" } else { "reasoning_content" }).texts(thoughts);
     }
     write_details(reply, w);
     write_images(reply, w);

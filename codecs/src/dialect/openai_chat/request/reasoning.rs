@@ -102,9 +102,13 @@ struct Block<'a> {
 
 /// The reasoning of an assistant message, as parts that stand before its other parts.
 pub(super) fn history<'a>(message: Raw<'a>) -> Vec<Part<'a>> {
-    let words = message.get_text("reasoning_content").or_else(|| message.get_text("reasoning"));
+    // The last name is Copilot's.
+    let words = ["reasoning_content", "reasoning", "reasoning_text"].iter().find_map(|name| message.get_text(name));
     let words = words.filter(|words| !words.is_empty()).map(|words| words.to_str());
-    let blocks = message.get("reasoning_details").map(blocks).unwrap_or_default();
+    let mut blocks = message.get("reasoning_details").map(blocks).unwrap_or_default();
+    // What we have not put there is its vendor's.
+    let opaque = message.get_text("reasoning_opaque").and_then(|tag| Rider::from_tag(&tag.plain()));
+    blocks.extend(opaque.map(|rider| Block { index: None, text: None, rider: Some(rider) }));
     if blocks.iter().any(|block| block.text.is_some()) {
         return blocks.into_iter().map(|block| part(block.text, block.rider)).collect();
     }

@@ -210,6 +210,10 @@ impl Encoder {
     }
 
     fn detail(&mut self, rider: &Rider<'_>, out: &mut BytesMut) {
+        if self.context.copilot {
+            // One text, which comes back as it is.
+            return self.string(b"\"reasoning_opaque\":\"", Text::Plain(&rider.tag()), out);
+        }
         let index = self.details;
         self.details += 1;
         self.chunk(out, |out| {
@@ -279,6 +283,7 @@ impl Encoder {
     fn delta(&mut self, part: u32, field: &Field<'_>, text: Text<'_>, out: &mut BytesMut) {
         match field {
             Field::Text => self.string(b"\"content\":\"", text, out),
+            Field::Think if self.context.copilot => self.string(b"\"reasoning_text\":\"", text, out),
             Field::Think => self.string(b"\"reasoning_content\":\"", text, out),
             Field::Refusal => self.string(b"\"refusal\":\"", text, out),
             Field::Sig { origin, form, item_id } => {

@@ -9,7 +9,10 @@ use crate::{
         Context, StreamDecode, StreamEncode, ToolIdentity, ToolTable,
         openai_chat::stream::{Decoder, Encoder},
     },
-    hub::{ApiError, ErrorKind, Event, Field, Finish, Form, Open, Origin, Rider, ToolKind, Usage, check::Check},
+    hub::{
+        ApiError, ErrorKind, Event, Field, Finish, Form, Open, Origin, Rider, ToolKind, Usage, check::Check,
+        request::Part,
+    },
     json::Text,
 };
 
@@ -572,4 +575,40 @@ fn log_probabilities_of_calls_stay_out_and_those_of_thinking_pass() {
     let lists = |part, tokens: &[&str]| (part, tokens.iter().map(|&token| token.to_owned()).collect::<Vec<_>>());
     let expected = [lists(0, &["first", "thought"]), lists(1, &["r", "r", "r"]), lists(3, &["odd", "text"])];
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn copilot_reads_thinking_under_names_of_its_own_and_sends_it_back() {
+    let mut encoder = Encoder::new(&Context { copilot: true, ..Context::default() });
+    let mut out = BytesMut::new();
+    let sig = Field::Sig { origin: Origin::Anthropic, form: Form::Sig, item_id: None };
+    for event in [
+        Event::Start { id: Text::Plain("x"), model: Text::Plain("m"), created: None, usage: None },
+        Event::Part { part: 0, open: Open::Thinking },
+        Event::Delta { part: 0, field: Field::Think, text: Text::Plain("hm") },
+        Event::Delta { part: 0, field: sig, text: Text::Plain("EqoB") },
+        Event::Stop { part: 0 },
+    ] {
+        encoder.event(&event, &mut out);
+    }
+    let stream = String::from_utf8(out.to_vec()).unwrap();
+    let chunks = stream.lines().filter_map(|line| line.strip_prefix("data: "));
+    let deltas: Vec<_> = chunks.map(|data| super::value(data.as_bytes())["choices"][0]["delta"].clone()).collect();
+    let (text, opaque) = (&deltas[1]["reasoning_text"], &deltas[2]["reasoning_opaque"]);
+    assert_eq!((text, opaque, deltas.len()), (&json!("hm"), &json!("frt1.anthropic.sig.EqoB"), 3));
+    let message = json!({"role": "assistant", "content": "x", "reasoning_text": text, "reasoning_opaque": opaque});
+    let body = |message: Value| json!({"model": "m", "messages": [message]}).to_string();
+    let thinking = |body: &str| {
+        let request = crate::dialect::Dialect::OpenAiChat.decode_request(raw(body), &Default::default()).unwrap();
+        let mut parts = request.messages[0].parts.iter();
+        parts.find_map(|part| match part {
+            Part::Thinking { text, rider } => Some((text.plain().into_owned(), rider.as_ref().map(Rider::tag))),
+            _ => None,
+        })
+    };
+    assert_eq!(thinking(&body(message.clone())), Some(("hm".into(), Some("frt1.anthropic.sig.EqoB".into()))));
+    // What Copilot's own service has sealed says nothing to anybody else.
+    let mut vendors = message;
+    vendors["reasoning_opaque"] = json!("AAEC");
+    assert_eq!(thinking(&body(vendors)), Some(("hm".into(), None)));
 }
