@@ -267,14 +267,10 @@ impl<'a> Call<'a, Fresh> {
     }
 
     /// As [`Call::commit`], with every field where it stands. `whole`: the head is all of the answer, which has still to
-    /// be ended by a last piece without bytes.
-    pub(crate) async fn commit_in_place(
-        mut self,
-        head: &ResponseHead,
-        whole: bool,
-    ) -> Result<Call<'a, Committed>, Error> {
+    /// be ended by a last piece without bytes. The head leaves with the first piece, which may have no bytes.
+    pub(crate) fn commit_in_place(mut self, head: &ResponseHead, whole: bool) -> Result<Call<'a, Committed>, Error> {
         match &mut self.leg {
-            Leg::H1(conn) => conn.commit_in_place(head).await?,
+            Leg::H1(conn) => conn.commit_in_place(head),
             Leg::H2(stream) => stream.commit_in_place(head, whole)?,
         }
         Ok(Call { leg: self.leg, state: Committed(()) })

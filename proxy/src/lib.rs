@@ -49,6 +49,7 @@ pub use verbatim::Relay;
 /// Entry points for fuzzers and benchmarks; no part of the crate's promise.
 #[doc(hidden)]
 pub mod probe {
+    pub use crate::front::opening::probe::opening;
     pub use crate::h1::probe::{Message, Transcript, answer, forward, requests, responses};
     pub use crate::tls::probe::client_hello;
 }

@@ -142,7 +142,8 @@ fn way(chat: Chat) -> Way {
         Chat::CopilotResponses => Way::Gateway(Wire::Public(Dialect::OpenAiResponses)),
         Chat::CopilotSocket => Way::Elsewhere,
         Chat::Kiro => Way::Gateway(Wire::Kiro),
-        Chat::CursorChat | Chat::CursorAgent => Way::Vendor,
+        Chat::Cursor(rpc) => Way::Gateway(Wire::Cursor(rpc)),
+        Chat::CursorPieces => Way::Vendor,
     }
 }
 
@@ -167,12 +168,13 @@ impl Answers {
             Course::Back(back) => back,
         };
         self.seen.note(name, |host| match &back.why {
-            Why::Unmapped(_) => host.unreadable = 0,
+            Why::Unmapped(_) | Why::Unsupported(_) => host.unreadable = 0,
             Why::Unreadable(_) => host.unreadable += 1,
             Why::NoCandidate(_) | Why::Failed(_) => host.fell_back += 1,
         });
         match &back.why {
             Why::Unmapped(model) => debug!(name, model, "a model without an alias goes to the vendor"),
+            Why::Unsupported(what) => debug!(name, what, "a chat of a form that we cannot answer goes to the vendor"),
             Why::Unreadable(reason) => {
                 warn!(name, reason, "a chat could not be read and goes to the vendor; the tool may have changed");
             }

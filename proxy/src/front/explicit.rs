@@ -12,77 +12,19 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use super::{
     counters::count,
     gate::{Admission, Asked, Gate},
     greeting::{Patience, Strange},
-    serve::{Inner, Next, Through, status},
-    socks,
+    opening::{Opening, Said, Wish},
+    serve::{Inner, Next, Through},
 };
 use crate::{
-    Call, Fresh, Handler, Kind, Origin, ResponseHead, StatusCode,
-    h1::{head::HeadReader, server::Conn},
-    net::accepted::Accepted,
-    refusal,
-    server::Shared,
-    verbatim::Passage,
+    Call, Fresh, Handler, Kind, Limits, Origin, ResponseHead, StatusCode, h1::server::Conn, net::accepted::Accepted,
+    server::Shared, verbatim::Passage,
 };
-
-/// The answer to CONNECT when the way is free.
-const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
-/// How a request begins that wants a tunnel.
-const CONNECT: &[u8] = b"CONNECT ";
-
-/// In which words a client waits to hear that its tunnel is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// It does not wait: it knows of no proxy, or was told already.
-    Nothing,
-    Connect,
-    Socks,
-}
-
-impl Wish {
-    /// The tunnel is there.
-    pub(super) fn granted(self) -> Vec<u8> {
-        match self {
-            Self::Nothing => Vec::new(),
-            Self::Connect => ESTABLISHED.to_vec(),
-            Self::Socks => socks::Reply::Succeeded.bytes().to_vec(),
-        }
-    }
-
-    /// There will be none.
-    pub(super) fn refused(self, kind: &Kind) -> Vec<u8> {
-        let status = status(kind);
-        match self {
-            Self::Nothing => Vec::new(),
-            Self::Connect => http_answer(status, &kind.to_string()),
-            Self::Socks => {
-                let reply = match status {
-                    403 | 508 => socks::Reply::NotAllowed,
-                    504 => socks::Reply::HostUnreachable,
-                    _ if matches!(kind, Kind::Resolve(_)) => socks::Reply::HostUnreachable,
-                    _ => socks::Reply::Failure,
-                };
-                reply.bytes().to_vec()
-            }
-        }
-    }
-}
-
-/// A whole answer to a client that is then left.
-fn http_answer(status: u16, told: &str) -> Vec<u8> {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let reason = status.canonical_reason().unwrap_or("Error");
-    let text = format!("{} {reason}: {told}\n", status.as_str());
-    let length = text.len();
-    let code = status.as_str();
-    format!("HTTP/1.1 {code} {reason}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}")
-        .into_bytes()
-}
 
 /// What a proxy's client has come to.
 pub(super) enum Entered {
@@ -109,18 +51,21 @@ pub(super) async fn enter<G: Gate, H: Handler>(
         Err(_) => return Entered::Done(Next::Gone),
     };
     let (target, wish) = match heard {
-        Heard::Tunnel(target, wish) => (target, wish),
-        Heard::Plain => {
+        Said::Tunnel(target, wish) => (target, wish),
+        Said::Plain => {
             count(&front.counters.plain);
             return Entered::Done(Next::Plain(io, std::mem::take(read)));
         }
-        Heard::Nonsense(last) => {
+        Said::Nonsense(last) => {
             count(&front.counters.rejected);
             return Entered::Done(Next::Farewell(io, last));
         }
+        // `hear` has dealt with these.
+        Said::More | Said::Answer(_) => return Entered::Done(Next::Gone),
     };
     asked.target = Some(target.clone());
-    match front.gate.admit(asked, &target).await {
+    let admission = timeout(front.config.hello, front.gate.admit(asked, &target)).await;
+    match admission.unwrap_or(Admission::Refuse) {
         Admission::Refuse => {
             count(&front.counters.refused);
             Entered::Done(Next::Farewell(io, wish.refused(&Kind::Refused(target.host().to_owned()))))
@@ -136,62 +81,19 @@ pub(super) async fn enter<G: Gate, H: Handler>(
     }
 }
 
-/// What a client of the proxy has said.
-enum Heard {
-    Tunnel(Origin, Wish),
-    /// A request whose method is not CONNECT; nothing was taken off.
-    Plain,
-    /// To be answered with this, and left.
-    Nonsense(Vec<u8>),
-}
-
-async fn hear(
-    io: &mut TcpStream,
-    read: &mut BytesMut,
-    limits: &crate::Limits,
-    patience: Patience,
-) -> Result<Heard, Strange> {
-    let mut heads = HeadReader::default();
-    let mut greeted = false;
+/// Reads until it is clear what a client wants.
+async fn hear(io: &mut TcpStream, read: &mut BytesMut, limits: &Limits, patience: Patience) -> Result<Said, Strange> {
+    let mut opening = Opening::new();
     loop {
-        let seen = read.len().min(CONNECT.len());
-        if greeted {
-            match socks::request(read) {
-                Some(Ok(target)) => return Ok(Heard::Tunnel(target, Wish::Socks)),
-                Some(Err(reply)) => return Ok(Heard::Nonsense(reply.bytes().to_vec())),
-                None => {}
-            }
-        } else if read.first() == Some(&socks::VERSION) {
-            match socks::greeting(read) {
-                Some(true) => {
-                    io.write_all(&socks::WELCOME).await.map_err(|_| Strange::Gone)?;
-                    greeted = true;
-                    continue;
-                }
-                Some(false) => return Ok(Heard::Nonsense(socks::NO_METHOD.to_vec())),
-                None => {}
-            }
-        } else if read[..seen] != CONNECT[..seen] {
-            return Ok(Heard::Plain);
-        } else if seen == CONNECT.len() {
-            match heads.request(read, limits) {
-                Ok(Some(request)) => {
-                    let target = std::str::from_utf8(&request.head.authority).ok();
-                    let target = target.and_then(|host| Origin::parse(&format!("https://{host}")).ok());
-                    return Ok(match target {
-                        Some(target) => Heard::Tunnel(target, Wish::Connect),
-                        None => Heard::Nonsense(http_answer(400, "the target is not a host and port")),
-                    });
-                }
-                Ok(None) => {}
-                Err(kind) => {
-                    let (head, _) = refusal::answer(&kind).unwrap_or_else(refusal::cut_off);
-                    return Ok(Heard::Nonsense(http_answer(head.status.as_u16(), &kind.to_string())));
-                }
-            }
-        }
         if !patience.read(io, read).await? {
             return Err(Strange::Gone);
+        }
+        loop {
+            match opening.look(read, limits) {
+                Said::More => break,
+                Said::Answer(answer) => io.write_all(answer).await.map_err(|_| Strange::Gone)?,
+                said => return Ok(said),
+            }
         }
     }
 }

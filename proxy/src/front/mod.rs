@@ -20,6 +20,7 @@ mod explicit;
 mod gate;
 mod greeting;
 mod lobby;
+pub(crate) mod opening;
 mod serve;
 mod socks;
 mod terminate;

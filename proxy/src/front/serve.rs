@@ -16,18 +16,20 @@ use tokio::{
 
 use super::{
     counters::{Counters, FrontLoad, count},
-    explicit::{self, Wish},
+    explicit,
     gate::{Asked, Gate, HandshakeFailure, TlsInfo, Verdict},
     greeting::{self, Patience, Strange, alert, bid_farewell},
     lobby::Lobby,
+    opening::Wish,
     terminate,
 };
 use crate::{
-    Handler, Hello, Kind, Limits, NotTls, Origin, Protocol, Relay, Server, Timeouts,
+    Handler, Hello, Limits, NotTls, Origin, Protocol, Relay, Server, Timeouts,
     call::Ends,
     h1::server::Conn,
     net::{
         accepted::{Accepted, Rewind},
+        dial::tune,
         listen::listen as open,
         splice::Pipes,
         tunnel::{self, Ahead, Means},
@@ -216,6 +218,8 @@ async fn visit<G: Gate, H: Handler>(
     shared: Arc<Shared>,
     entry: Entry,
 ) {
+    // A client that vanished is noticed. It works without, where the system does not let us.
+    let _ = tune(&io);
     let mut place = front.lobby.enter();
     let next = tokio::select! {
         biased;
@@ -361,15 +365,5 @@ async fn go_through<G, H>(front: &Inner<G, H>, through: Through, shared: &Shared
     let closing = shared.ear(Stage::Closing);
     if let Err(error) = tunnel::run(&mut io, &mut upstream, ahead, closing, means).await {
         tracing::debug!(%to, %error, "tunnel broke");
-    }
-}
-
-/// The status that says what became of a tunnel or a relayed request whose other end was not reached.
-pub(super) fn status(kind: &Kind) -> u16 {
-    match kind {
-        Kind::Loop(_) => 508,
-        Kind::Refused(_) => 403,
-        Kind::Timeout(_) => 504,
-        _ => 502,
     }
 }

@@ -282,16 +282,18 @@ fn write_head(out: &mut BytesMut, head: &RequestHead, origin: &Origin, coding: C
             if upgrade {
                 head::write_field(out, name, value);
             }
-        } else if is(b"te") && head.version == Version::Http2 {
-            // In HTTP/1.1 it would have to be named in `connection`.
-        } else if !is_framing(name) && !is(b"proxy-authorization") && !(named && !upgrade && headers.is_named(name)) {
-            head::write_field(out, name, value);
+        } else {
+            // In HTTP/1.1 `te` would have to be named in `connection`.
+            let of_hop =
+                is_framing(name) || is(b"proxy-authorization") || (is(b"te") && head.version == Version::Http2);
+            let hops_on = named && !upgrade && headers.is_named(name);
+            if !of_hop && !hops_on {
+                head::write_field(out, name, value);
+            }
         }
     }
-    if !framed {
-        if let Coding::Chunked = coding {
-            head::write_field(out, b"transfer-encoding", b"chunked");
-        }
+    if !framed && coding == Coding::Chunked {
+        head::write_field(out, b"transfer-encoding", b"chunked");
     }
     out.extend_from_slice(b"\r\n");
 }

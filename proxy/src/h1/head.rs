@@ -317,7 +317,9 @@ fn target(raw: Bytes, method: &Method, facts: &Facts, version: Version) -> Resul
         if port.is_empty() || !port.iter().all(u8::is_ascii_digit) || !is_host(&raw) {
             return Err(bad());
         }
-        if facts.hosts == 1 && !raw.eq_ignore_ascii_case(&host) {
+        // Java leaves out the port that is the scheme's own.
+        let bare = memchr::memrchr(b':', &raw).map_or(&raw[..], |colon| &raw[..colon]);
+        if facts.hosts == 1 && !raw.eq_ignore_ascii_case(&host) && !bare.eq_ignore_ascii_case(&host) {
             return Err(refuse("host_mismatch", 400));
         }
         return Ok((raw.clone(), raw));

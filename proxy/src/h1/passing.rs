@@ -23,7 +23,8 @@ use crate::{Error, Headers, Kind, ResponseHead, StatusCode, Version};
 /// A piece of an answer on its way.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    line: Option<ChunkLine>,
+    /// What stands before the data: the head of the answer, with its first piece, and the line of a chunk.
+    before: BytesMut,
     data: Bytes,
     end: Bytes,
     done: usize,
@@ -92,8 +93,9 @@ impl Conn {
         Ok(())
     }
 
-    /// Sends the head of an answer with its fields where they stand, those that frame it among them.
-    pub(crate) async fn commit_in_place(&mut self, head: &ResponseHead) -> Result<(), Error> {
+    /// Begins an answer with its fields where they stand, those that frame it among them. The head leaves with the first
+    /// piece; one without bytes lets it go alone.
+    pub(crate) fn commit_in_place(&mut self, head: &ResponseHead) {
         self.settle_keep();
         let silent = bodiless(&self.exchange.method, head.status);
         let named = head.headers.get("content-length").and_then(|value| length(value));
@@ -115,10 +117,8 @@ impl Conn {
             (true, _) => {}
         }
         out.extend_from_slice(b"\r\n");
-        self.exchange.reply = Reply::Broken;
-        self.write_all(&out, &[], b"").await?;
+        self.write = out;
         self.exchange.reply = Reply::Streaming(coding);
-        Ok(())
     }
 
     /// Prepares a piece; the last one may be empty. Nothing else may be sent until it is written.
@@ -135,19 +135,21 @@ impl Conn {
             (Coding::Chunked, false) if chunk => Bytes::from_static(CHUNK_END),
             (Coding::Absent | Coding::Length { .. } | Coding::Chunked | Coding::Close, _) => Bytes::new(),
         };
-        let line = chunk.then(|| ChunkLine::new(data.len()));
-        Ok(Outgoing { line, data, end, done: 0, after: (!last).then_some(coding) })
+        let mut before = std::mem::take(&mut self.write);
+        if chunk {
+            before.extend_from_slice(ChunkLine::new(data.len()).as_slice());
+        }
+        Ok(Outgoing { before, data, end, done: 0, after: (!last).then_some(coding) })
     }
 
     /// Writes a piece.
     pub(crate) fn poll_outgoing(&mut self, cx: &mut Context<'_>, piece: &mut Outgoing) -> Poll<Result<(), Error>> {
         let closed = |_| Error::client(Kind::Closed);
-        let line = piece.line.as_ref().map(ChunkLine::as_slice).unwrap_or_default();
-        let total = line.len() + piece.data.len() + piece.end.len();
+        let total = piece.before.len() + piece.data.len() + piece.end.len();
         while piece.done < total {
             let mut parts = [IoSlice::new(&[]); 3];
             let slices = std::slice::from_ref(&piece.data);
-            let filled = pending_parts(&mut parts, piece.done, line, slices, &piece.end);
+            let filled = pending_parts(&mut parts, piece.done, &piece.before, slices, &piece.end);
             match ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &parts[..filled])).map_err(closed)? {
                 0 => return Poll::Ready(Err(Error::client(Kind::Closed))),
                 n => piece.done += n,
@@ -155,6 +157,7 @@ impl Conn {
         }
         ready!(Pin::new(&mut self.io).poll_flush(cx)).map_err(closed)?;
         self.exchange.reply = piece.after.map_or(Reply::Done, Reply::Streaming);
+        self.keep_scratch(std::mem::take(&mut piece.before));
         Poll::Ready(Ok(()))
     }
 
@@ -170,7 +173,8 @@ impl Conn {
         self.exchange.keep = false;
         self.exchange.reply = Reply::Broken;
         self.write_all(&out, &[], b"").await?;
-        let closing = self.shared.ear(Stage::Closing);
+        // It counts as an exchange, for whose end the next stage would wait.
+        let closing = self.shared.ear(Stage::Draining);
         Ok(Switched { ahead: std::mem::take(&mut self.read).freeze(), io: &mut self.io, closing })
     }
 }
@@ -194,8 +198,11 @@ fn write_in_place(out: &mut BytesMut, headers: &Headers, coding: Coding) {
             if coding == Coding::Chunked && !std::mem::replace(&mut framed, true) {
                 head::write_field(out, name, b"chunked");
             }
-        } else if !head::is_framing(name) && !(named && headers.is_named(name)) {
-            head::write_field(out, name, value);
+        } else {
+            let of_hop = head::is_framing(name) || (named && headers.is_named(name));
+            if !of_hop {
+                head::write_field(out, name, value);
+            }
         }
     }
     if !framed && coding == Coding::Chunked {

@@ -195,7 +195,7 @@ impl Conn {
     }
 
     /// Takes the scratch buffer back for the next head, unless one huge head has blown it up.
-    fn keep_scratch(&mut self, mut scratch: BytesMut) {
+    pub(super) fn keep_scratch(&mut self, mut scratch: BytesMut) {
         scratch.clear();
         if scratch.capacity() <= SCRATCH_BYTES {
             self.write = scratch;

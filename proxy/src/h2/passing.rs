@@ -76,8 +76,9 @@ impl Stream {
         *answer.status_mut() = head.status;
         let map = answer.headers_mut();
         map.reserve(head.headers.len());
+        let named = head.headers.names_fields();
         for (name, value) in head.headers.iter() {
-            if head::is_of_connection(name) {
+            if head::is_of_connection(name) || (named && head.headers.is_named(name)) {
                 continue;
             }
             let value = HeaderValue::from_maybe_shared(value.clone());

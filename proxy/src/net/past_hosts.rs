@@ -29,6 +29,8 @@ const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 /// One question to one server, and how often it is put.
 const PATIENCE: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 2;
+/// How long a name waits whose last addresses are known.
+const IMPATIENCE: Duration = Duration::from_millis(800);
 /// Servers asked.
 const SERVERS_MAX: usize = 3;
 /// Answers held by the library.
@@ -143,9 +145,15 @@ impl PastHosts {
 
     /// Its addresses, as DNS or else memory knows them; never empty.
     pub(crate) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, Error> {
-        // With a dot at the end: no search list, no second question.
-        let asked = self.dns.lookup_ip(format!("{}.", host.trim_end_matches('.'))).await;
         let known = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned();
+        let known = known.filter(|known| known.since.elapsed() < STALE_MAX);
+        // With a dot at the end: no search list, no second question.
+        let asked = self.dns.lookup_ip(format!("{}.", host.trim_end_matches('.')));
+        // Who knows something does not wait for servers that do not answer until they have had all their tries.
+        let asked = match &known {
+            Some(_) => tokio::time::timeout(IMPATIENCE, asked).await.ok().and_then(Result::ok),
+            None => asked.await.ok(),
+        };
         let given = known.as_ref().map(|known| &known.given[..]).unwrap_or_default();
         let credible = |ip: &IpAddr| !is_nowhere(*ip) && (!is_private(*ip) || given.contains(ip));
         let found: Vec<IpAddr> = asked.map(|answer| answer.iter().filter(credible).collect()).unwrap_or_default();
@@ -153,8 +161,7 @@ impl PastHosts {
             self.keep(host, &found, false);
             return Ok(found);
         }
-        let stale = known.filter(|known| known.since.elapsed() < STALE_MAX).map(|known| known.ips);
-        stale.ok_or_else(|| Error::upstream(Kind::Resolve(host.to_owned()), Retry::Safe))
+        known.map(|known| known.ips).ok_or_else(|| Error::upstream(Kind::Resolve(host.to_owned()), Retry::Safe))
     }
 }
 
@@ -190,4 +197,127 @@ fn is_private(ip: IpAddr) -> bool {
 
 fn failed(why: &dyn std::fmt::Display) -> Error {
     Error { side: Side::Internal, kind: Kind::Resolve(format!("names: {why}")), retry: Retry::Never }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use tokio::{net::UdpSocket, task::JoinHandle};
+
+    use super::*;
+
+    /// A name server that knows four names; any other does not exist.
+    async fn server() -> (SocketAddr, Arc<AtomicUsize>, JoinHandle<()>) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let task = tokio::spawn(async move {
+            let mut packet = [0; 1500];
+            loop {
+                let (length, client) = socket.recv_from(&mut packet).await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                socket.send_to(&answer(&packet[..length]), client).await.unwrap();
+            }
+        });
+        (address, asked, task)
+    }
+
+    /// RFC 1035 §4.1, without compression and additional records.
+    fn answer(question: &[u8]) -> Vec<u8> {
+        let mut end = 12;
+        let mut labels = Vec::new();
+        while question[end] != 0 {
+            let length = usize::from(question[end]);
+            labels.push(String::from_utf8_lossy(&question[end + 1..=end + length]).to_lowercase());
+            end += length + 1;
+        }
+        let asked = &question[12..end + 5];
+        let ip = match labels.join(".").as_str() {
+            "public.test" => Some([192, 0, 2, 7]),
+            "led-to-us.test" => Some([127, 0, 0, 1]),
+            "intranet.test" => Some([10, 1, 2, 3]),
+            "metadata.test" => Some([169, 254, 169, 254]),
+            _ => None,
+        };
+        let is_a = question[end + 1..end + 3] == [0, 1];
+        let answers = u8::from(is_a && ip.is_some());
+        let code = if ip.is_some() { 0 } else { 3 };
+        let mut packet = [&question[..2], &[0x81, 0x80 | code, 0, 1, 0, answers, 0, 0, 0, 0], asked].concat();
+        if answers == 1 {
+            packet.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+            packet.extend_from_slice(&ip.unwrap());
+        }
+        packet
+    }
+
+    fn ips(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn answers_that_lead_to_us_do_not_count() {
+        let (address, asked, task) = server().await;
+        let names = PastHosts::with_servers(&[address]).unwrap();
+        assert_eq!(names.lookup("public.test").await.unwrap(), ips(&["192.0.2.7"]));
+        let before = asked.load(Ordering::SeqCst);
+        assert_eq!(names.lookup("public.test").await.unwrap(), ips(&["192.0.2.7"]));
+        assert_eq!(asked.load(Ordering::SeqCst), before, "it was remembered");
+        for name in ["led-to-us.test", "intranet.test", "metadata.test", "unknown.test"] {
+            let error = names.lookup(name).await.unwrap_err();
+            assert_eq!((error.kind, error.retry), (Kind::Resolve(name.to_owned()), Retry::Safe));
+        }
+        assert_eq!(names.remembered(), [("public.test".to_owned(), ips(&["192.0.2.7"]))]);
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn what_was_known_before_is_used_and_believed() {
+        let (address, _, task) = server().await;
+        let names = PastHosts::with_servers(&[address]).unwrap();
+        names.remember("LED-to-us.test", &ips(&["127.0.0.1", "192.0.2.9", "0.0.0.0"]));
+        assert_eq!(names.lookup("led-to-us.test").await.unwrap(), ips(&["192.0.2.9"]));
+        // A company's own address for a name: the system had said so.
+        names.remember("intranet.test", &ips(&["10.1.2.3"]));
+        assert_eq!(names.lookup("intranet.test").await.unwrap(), ips(&["10.1.2.3"]));
+        assert_eq!(names.remembered().len(), 2);
+        task.abort();
+        // Nobody answers any more.
+        let (silent, _, task) = server().await;
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        let names = PastHosts::with_servers(&[silent]).unwrap();
+        names.remember("known.test", &ips(&["192.0.2.10"]));
+        assert_eq!(names.lookup("known.test").await.unwrap(), ips(&["192.0.2.10"]));
+    }
+
+    #[tokio::test]
+    async fn the_hosts_file_is_not_read() {
+        // Any name that stands there and is no special one.
+        let text = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+        let name = lines.flat_map(|line| line.split_whitespace().skip(1)).find(|name| !name.contains("localhost"));
+        let Some(name) = name else { return };
+        let (address, asked, task) = server().await;
+        let names = PastHosts::with_servers(&[address]).unwrap();
+        assert!(names.lookup(name).await.is_err(), "{name}");
+        assert!(asked.load(Ordering::SeqCst) > 0);
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded() {
+        let names = PastHosts::with_servers(&["192.0.2.1:53".parse().unwrap()]).unwrap();
+        for n in 0..REMEMBERED_MAX * 2 {
+            names.remember(&format!("n{n}.test"), &ips(&["192.0.2.1"]));
+        }
+        assert_eq!(names.remembered().len(), REMEMBERED_MAX);
+        assert!(PastHosts::with_servers(&[]).is_err());
+    }
 }

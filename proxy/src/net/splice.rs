@@ -172,3 +172,76 @@ mod elsewhere {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::future::poll_fn;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (ours.unwrap(), theirs.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn bytes_go_through_the_pipe_and_the_pipe_is_lent_again() {
+        let pipes = Pipes::default();
+        let mut pipe = pipes.take().unwrap();
+        let ((mut source, from), (to, mut sink)) = (pair().await, pair().await);
+        let sent: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        let moving = async {
+            let mut moved = 0;
+            while let Some(n) = poll_fn(|cx| pipe.poll_move(cx, &from, &to)).await.unwrap() {
+                moved += n;
+            }
+            assert!(pipe.is_empty());
+            drop(to);
+            moved
+        };
+        let feeding = async {
+            source.write_all(&sent).await.unwrap();
+            source.shutdown().await.unwrap();
+        };
+        let mut got = Vec::new();
+        let (moved, (), read) = tokio::join!(moving, feeding, sink.read_to_end(&mut got));
+        assert_eq!((moved, read.unwrap()), (300_000, 300_000));
+        assert!(got == sent);
+        pipes.give_back(pipe);
+        let again = pipes.take().unwrap();
+        assert!(again.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_pipe_with_bytes_in_it_is_not_lent_again() {
+        let pipes = Pipes::default();
+        let mut pipe = pipes.take().unwrap();
+        let ((mut source, from), (to, sink)) = (pair().await, pair().await);
+        source.write_all(&[1; 1000]).await.unwrap();
+        drop(sink);
+        // The reader is gone: what is in the pipe stays there.
+        let mut broken = false;
+        for _ in 0..100 {
+            match poll_fn(|cx| pipe.poll_move(cx, &from, &to)).await {
+                Ok(_) => source.write_all(&[1; 1000]).await.unwrap(),
+                Err(_) => {
+                    broken = true;
+                    break;
+                }
+            }
+        }
+        assert!(broken && !pipe.is_empty());
+        pipes.give_back(pipe);
+        let other = pipes.take().unwrap();
+        assert!(other.is_empty());
+    }
+}

@@ -177,7 +177,7 @@ impl Relay {
                 head.headers.remove("alt-svc");
                 tap.head(&head);
                 let status = head.status;
-                let call = call.commit_in_place(&head, whole).await?;
+                let call = call.commit_in_place(&head, whole)?;
                 finish(call, upstream, upload, tap).await?;
                 Ok(Passed { status })
             }
@@ -336,6 +336,8 @@ async fn finish(
     let mut outgoing = None;
     let mut uploading = true;
     let mut answered = false;
+    // Nothing was sent yet; the head goes alone unless a piece of the body is there already.
+    let mut fresh = true;
     poll_fn(|cx| {
         if uploading {
             match upload.poll(cx, &mut call, &mut upstream, tap, &mut silence.moved) {
@@ -365,6 +367,7 @@ async fn finish(
                 continue;
             }
             let (data, last) = match upstream.poll_piece(cx) {
+                Poll::Pending if fresh => (Bytes::new(), false),
                 Poll::Pending => break,
                 Poll::Ready(piece) => match piece? {
                     Some((data, last)) => (data, last),
@@ -374,6 +377,7 @@ async fn finish(
             if !data.is_empty() {
                 tap.answered(&data);
             }
+            fresh = false;
             let trailers = if last { upstream.take_trailers() } else { None };
             if last {
                 tap.ended(trailers.as_ref());

@@ -65,12 +65,7 @@ impl Upload {
     /// Goes back to the beginning for another connection. False: too much was sent.
     pub(super) fn rewind(&mut self) -> bool {
         let Some(kept) = self.kept.take() else { return false };
-        if let Stage::Pushing { data, .. } = std::mem::replace(&mut self.stage, Stage::Reading)
-            && !data.is_empty()
-            && kept.is_empty()
-        {
-            debug_assert!(false, "what is pushed was kept");
-        }
+        self.stage = Stage::Reading;
         for piece in kept.into_iter().rev() {
             self.ahead.push_front(piece);
         }
@@ -91,6 +86,17 @@ impl Upload {
         if let Some(kept) = &mut self.kept {
             kept.push(piece.clone());
         }
+    }
+
+    /// Whether nothing at all stands behind what was read, as far as that is known.
+    fn look_for_end<S>(&mut self, cx: &mut Context<'_>, call: &mut Call<'_, S>) -> Result<bool, Error> {
+        if self.ended.is_none()
+            && call.is_over()
+            && let Poll::Ready(trailers) = call.poll_trailers(cx)?
+        {
+            self.ended = Some(trailers);
+        }
+        Ok(self.ended == Some(None))
     }
 
     /// Passes on what there is; ready when all of it was. Counts what moved into `moved`.
@@ -119,7 +125,7 @@ impl Upload {
                 }
                 Stage::Reading => {
                     if let Some(data) = self.ahead.pop_front() {
-                        let last = self.ahead.is_empty() && self.ended == Some(None);
+                        let last = self.ahead.is_empty() && self.look_for_end(cx, call)?;
                         self.keep(&data);
                         self.stage = Stage::Pushing { data, last };
                     } else if self.ended.is_some() {
@@ -128,10 +134,7 @@ impl Upload {
                         match piece {
                             Some(data) => {
                                 tap.asked(&data);
-                                let last = call.is_over();
-                                if last {
-                                    self.ended = Some(None);
-                                }
+                                let last = self.look_for_end(cx, call)?;
                                 self.keep(&data);
                                 self.stage = Stage::Pushing { data, last };
                             }

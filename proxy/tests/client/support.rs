@@ -83,6 +83,9 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        // Of its own name: a client takes another authority of the same name for a forgery.
+        let name = format!("test authority {}", u64::from_be_bytes(key.public_key_raw()[8..16].try_into().unwrap()));
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let root = params.self_signed(&key).unwrap().der().clone();
         Self { issuer: rcgen::Issuer::new(params, key), root }
@@ -90,6 +93,11 @@ impl Authority {
 
     /// A server that offers `alpn` and shows a certificate for `name`.
     pub(crate) fn server(&self, name: &str, alpn: &[&str], change: fn(&mut rcgen::CertificateParams)) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::new(self.config(name, alpn, change)))
+    }
+
+    /// What such a server is made of.
+    pub(crate) fn config(&self, name: &str, alpn: &[&str], change: fn(&mut rcgen::CertificateParams)) -> ServerConfig {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
         change(&mut params);
@@ -102,7 +110,7 @@ impl Authority {
             .with_single_cert(vec![leaf], key)
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        TlsAcceptor::from(Arc::new(config))
+        config
     }
 
     /// A configuration that trusts this authority and knows where `name` is.
