@@ -543,6 +543,73 @@ async fn as_the_service_itself_it_needs_no_certificate() {
     assert!(!root(router.dir.path()).exists(), "nothing was made that nobody needs");
 }
 
+/// Programs of the script; without one of them it is skipped.
+const PROGRAMS: [&str; 5] = ["unshare", "ip", "curl", "openssl", "getent"];
+
+#[test]
+fn on_a_machine_of_its_own_with_the_systems_hosts_file() {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = std::env::var("PATH").unwrap();
+    let is_there = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    let dir = place();
+    let root = fs::metadata(dir.path()).unwrap().uid() == 0;
+    if let Some(missing) = PROGRAMS.into_iter().find(|name| !is_there(name)).or((!root).then_some("root")) {
+        println!("skipped: {missing} is not there");
+        return;
+    }
+    let text = config("127.0.0.9:443".parse().unwrap(), dir.path(), "");
+    fs::write(dir.path().join("test.toml"), text.replace("=127.0.0.1", "=127.0.0.9")).unwrap();
+    world::lend_vendor(dir.path());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mitm/namespaces.sh");
+    let output = std::process::Command::new("timeout")
+        .args(["100", "unshare"])
+        .args(["--net", "--mount", "sh", script, env!("CARGO_BIN_EXE_flow-router")])
+        .arg(dir.path())
+        .arg(KIRO)
+        .env_clear()
+        .env("PATH", path)
+        .env("HOME", dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("unshare failed") {
+        println!("skipped: this machine lets nobody have namespaces");
+        return;
+    }
+    let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+    assert!(output.status.success(), "{said}\n{}\n{log}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.stdout.ends_with(b"all is as it was\n"));
+}
+
+#[tokio::test]
+async fn without_a_program_a_start_is_one() {
+    let vendor = Vendor::start().await;
+    let dir = place();
+    let before = facts(dir.path());
+    fs::write(dir.path().join("test.toml"), config(vendor.addr, dir.path(), "")).unwrap();
+    let log = fs::File::create(dir.path().join("log")).unwrap();
+    let mut command = router::command(dir.path());
+    command.args(["--config", "test.toml", "--addr", "127.0.0.1:0", "mitm", "start"]).current_dir(dir.path());
+    let mut child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    // While it is about to start, nobody can be asked.
+    let runs = || {
+        let output = world::mitm(dir.path(), &["status", "--json"]);
+        serde_json::from_slice(&output.stdout).is_ok_and(|status: Value| status["state"] == "running")
+    };
+    within("the start", async {
+        while !runs() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_ne!(facts(dir.path()), before);
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.starts_with("No router runs with this data folder: one runs here now"), "{log}");
+    assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(facts(dir.path()), before);
+}
+
 #[tokio::test]
 async fn the_doctor_names_stores_and_commands() {
     let vendor = Vendor::start().await;
