@@ -250,6 +250,12 @@ pub fn pair(input: &[u8]) {
     };
     let whole = translate(&mut [stream].into_iter());
     assert_eq!(whole, translate(&mut stream.chunks(size.max(1))));
+    if let ClientDialect::Cursor(_) = client {
+        let mut connect = Connect::default();
+        connect.push(&whole, &mut |envelope| assert!(!envelope.end || Raw::parse(envelope.data).is_ok())).unwrap();
+        connect.finish().unwrap();
+        return assert!(connect.ended());
+    }
     let Some(framing) = client.framing() else {
         let mut aws = Aws::default();
         aws.push(&whole, &mut |message| assert!(Raw::parse(message.payload).is_ok(), "{message:?}")).unwrap();

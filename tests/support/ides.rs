@@ -3,6 +3,9 @@
 // Every test program uses its part of this.
 #![allow(dead_code, clippy::unwrap_used)]
 
+#[path = "ides/cursor.rs"]
+pub(crate) mod cursor;
+
 use codecs::frame::Aws;
 use serde_json::Value;
 
