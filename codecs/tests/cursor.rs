@@ -125,7 +125,7 @@ fn answers_say_what_the_vectors_say() {
                 "tool_start" => calls.push((event["name"].as_str().unwrap().to_owned(), String::new())),
                 "tool_args" => calls.last_mut().unwrap().1 += event["fragment"].as_str().unwrap(),
                 "error" => error = event["message"].as_str().map(str::to_owned),
-                "finish" => end = Some("{}".to_owned()),
+                "finish" => end = Some(String::new()),
                 _ => {}
             }
         }

@@ -61,7 +61,7 @@ fn expected(client: ClientDialect, dialect: Dialect, stream: &[u8]) -> Heard {
             (ClientDialect::Kiro, Tool) => "TOOL_USE",
             (ClientDialect::Kiro, End | Pause) if reply.has_calls() => "TOOL_USE",
             (ClientDialect::Kiro, End | StopSequence(_) | Pause) => "END_TURN",
-            (ClientDialect::Cursor(_), _) => "{}",
+            (ClientDialect::Cursor(_), _) => "",
             (_, Length) => "MAX_TOKENS",
             (_, Filter(_)) => "SAFETY",
             (_, End | StopSequence(_) | Pause | Tool) => "STOP",

@@ -164,3 +164,8 @@ pub(crate) fn copilot(stream: &str) -> Heard {
     heard.calls = calls.into_iter().map(|(_, name, input)| (name, serde_json::from_str(&input).unwrap())).collect();
     heard
 }
+
+/// Reads as Cursor does what `StreamUnifiedChatWithTools` is answered.
+pub(crate) fn cursor(stream: &[u8]) -> Heard {
+    cursor::chat(stream, true)
+}

@@ -42,9 +42,9 @@ impl ClientDialect {
     /// Those that no provider speaks.
     pub const PRIVATE: [Self; 5] = [
         Self::CloudCode,
+        Self::Cursor(cursor::Rpc::ChatWithTools),
         Self::Kiro,
         Self::Cursor(cursor::Rpc::Chat),
-        Self::Cursor(cursor::Rpc::ChatWithTools),
         Self::Cursor(cursor::Rpc::Agent),
     ];
 
