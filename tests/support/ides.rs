@@ -3,10 +3,10 @@
 // Every test program uses its part of this.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use codecs::{
-    frame::{Aws, Connect},
-    proto::Message,
-};
+#[path = "ides/cursor.rs"]
+pub(crate) mod cursor;
+
+use codecs::frame::Aws;
 use serde_json::Value;
 
 /// The model by the programs' own name.
@@ -167,52 +167,5 @@ pub(crate) fn copilot(stream: &str) -> Heard {
 
 /// Reads as Cursor does what `StreamUnifiedChatWithTools` is answered.
 pub(crate) fn cursor(stream: &[u8]) -> Heard {
-    let mut heard = Heard::default();
-    let mut calls: Vec<(String, String, String)> = Vec::new();
-    let of = |field: codecs::proto::Field<'_>| field.text().unwrap().into_owned();
-    let mut each = |envelope: codecs::frame::Envelope<'_>| {
-        if envelope.end {
-            let end: Value = serde_json::from_slice(envelope.data).unwrap();
-            match end.get("error") {
-                Some(error) => heard.error = Some(text(&error["message"]).to_owned()),
-                None => heard.end = Some(String::new()),
-            }
-            return;
-        }
-        for field in Message::new(envelope.data).fields().map(Result::unwrap) {
-            let inner = field.message().unwrap().unwrap();
-            let (mut id, mut name, mut arguments) = (String::new(), String::new(), String::new());
-            for inner in inner.fields().map(Result::unwrap) {
-                match (field.number, inner.number) {
-                    (2, 1) => heard.text += &of(inner),
-                    (2, 25) => {
-                        for thinking in inner.message().unwrap().unwrap().fields().map(Result::unwrap) {
-                            if thinking.number == 1 {
-                                heard.thinking += &of(thinking);
-                            }
-                        }
-                    }
-                    (1, 3) => id = of(inner),
-                    (1, 9) => name = of(inner),
-                    (1, 10) => arguments = of(inner),
-                    _ => {}
-                }
-            }
-            if field.number == 1 {
-                match calls.iter_mut().find(|(other, ..)| *other == id) {
-                    Some(call) => call.2 += &arguments,
-                    None => calls.push((id, name, arguments)),
-                }
-            }
-        }
-    };
-    let mut connect = Connect::default();
-    connect.push(stream, &mut each).unwrap();
-    connect.finish().unwrap();
-    let name = |name: String| name.strip_prefix("mcp_custom_").unwrap().to_owned();
-    // Those of an answer that broke off are not made.
-    let whole =
-        calls.into_iter().filter_map(|(_, called, input)| Some((name(called), serde_json::from_str(&input).ok()?)));
-    heard.calls = whole.collect();
-    heard
+    cursor::chat(stream, true)
 }

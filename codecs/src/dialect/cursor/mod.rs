@@ -37,7 +37,4 @@ pub mod stream;
 mod toolbox;
 mod value;
 
-#[cfg(test)]
-mod tests;
-
 pub use facts::{Facts, McpTool, Rpc};

@@ -51,7 +51,8 @@ enum Type {
 
 /// Field of a result that is one of success.
 const SUCCESS: u32 = 1;
-/// Text of a file that was read.
+/// Number of reading, and of the file's text in its result.
+const READ: u32 = 7;
 const READ_CONTENT: u32 = 2;
 /// Longest text that is made of one result, in bytes.
 pub(super) const RESULT_BYTES_MAX: usize = 1 << 20;
@@ -64,7 +65,7 @@ pub(super) const OWN: [Own; 6] = [
         name: "read_file",
         description: "Reads a file of the user's machine. Long files can be read in part.",
         schema: r#"{"type":"object","properties":{"path":{"type":"string","description":"Path of the file"},"offset":{"type":"integer","description":"First line, counted from 1"},"limit":{"type":"integer","description":"Most lines to read"}},"required":["path"]}"#,
-        exec: 7,
+        exec: READ,
         kind: 8,
         shown: &[("path", 1, Type::Text)],
         arguments: &[("path", 1, Type::Text), ("offset", 4, Type::Number), ("limit", 5, Type::Number)],
@@ -360,7 +361,7 @@ pub(super) fn outcome<'a>(
     }
     match number {
         exec::MCP => mcp_outcome(inner, images),
-        7 => {
+        READ => {
             let mut content = None;
             for field in inner.fields() {
                 let field = field?;
@@ -430,7 +431,7 @@ fn collect(message: Message<'_>, depth: u8, out: &mut String) {
         match inner(field).filter(|_| depth < STRINGS_DEPTH_MAX) {
             Some(message) => collect(message, depth + 1, out),
             None => {
-                if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| is_shown(text)) {
+                if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty() && is_shown(text)) {
                     add_line(out, text);
                 }
             }
@@ -479,7 +480,7 @@ mod tests {
     fn schemas_are_objects_whose_members_are_the_arguments() {
         for own in &OWN {
             let schema = Raw::parse_str(own.schema).unwrap();
-            assert_eq!(schema.get("properties").unwrap().kind(), Kind::Object);
+            assert!(schema.get("properties").unwrap().is_object());
             let members: Vec<_> =
                 schema.get("properties").unwrap().members().map(|(key, _)| key.plain().into_owned()).collect();
             let mut written: Vec<_> = own.arguments.iter().map(|(name, ..)| (*name).to_owned()).collect();

@@ -282,7 +282,8 @@ pub struct Scratch(OnceCell<Vec<String>>);
 /// # Errors
 /// It is no request: another message, an action without a message of the user, no model.
 pub fn decode<'a>(message: &'a [u8], blobs: Blobs<'_, 'a>, scratch: &'a Scratch) -> Result<Asked<'a>, ApiError> {
-    let seen = Seen::read(Message::new(message))?;
+    let mut seen = Seen::read(Message::new(message))?;
+    seen.tools.append(&mut seen.context_tools);
     let schemas = seen.tools.iter().map(|tool| tool.schema.map(json).transpose().map(Option::unwrap_or_default));
     let schemas = schemas.collect::<Result<Vec<_>, _>>()?;
     seen.asked(blobs, scratch.0.get_or_init(|| schemas))
@@ -307,6 +308,8 @@ struct Seen<'a> {
     user: Option<User<'a>>,
     system: Vec<String>,
     tools: Vec<Declared<'a>>,
+    /// Those that the context of the message names; `tools` knows better.
+    context_tools: Vec<Declared<'a>>,
 }
 
 #[derive(Debug, Default)]
@@ -358,7 +361,7 @@ impl<'a> Seen<'a> {
             run::REQUESTED_MODEL => self.model = model(field)?.unwrap_or(std::mem::take(&mut self.model)),
             run::MCP_TOOLS => {
                 return inside(field, |field| match field.number {
-                    1 => self.tool(field),
+                    1 => tool(field, &mut self.tools),
                     _ => Ok(()),
                 });
             }
@@ -412,7 +415,7 @@ impl<'a> Seen<'a> {
     fn context(&mut self, field: Field<'a>) -> Result<(), ApiError> {
         match field.number {
             request_context::RULES | request_context::MCP_INSTRUCTIONS => self.system.extend(strings(field)?),
-            request_context::TOOLS => return self.tool(field),
+            request_context::TOOLS => return tool(field, &mut self.context_tools),
             request_context::ENV => {
                 let mut lines = Vec::new();
                 inside(field, |field| {
@@ -426,26 +429,6 @@ impl<'a> Seen<'a> {
             }
             _ => {}
         }
-        Ok(())
-    }
-
-    fn tool(&mut self, field: Field<'a>) -> Result<(), ApiError> {
-        if self.tools.len() == TOOLS_MAX {
-            return Ok(());
-        }
-        let mut tool = Declared::default();
-        inside(field, |field| {
-            match field.number {
-                agent_tool::NAME => tool.name = text(field),
-                agent_tool::DESCRIPTION => tool.description = text(field),
-                agent_tool::INPUT_SCHEMA => tool.schema = field.message().map_err(unreadable)?,
-                agent_tool::PROVIDER => tool.provider = text(field),
-                agent_tool::TOOL_NAME => tool.short = text(field),
-                _ => {}
-            }
-            Ok(())
-        })?;
-        self.tools.push(tool);
         Ok(())
     }
 
@@ -489,6 +472,26 @@ impl<'a> Seen<'a> {
         let conversation = Some(self.conversation_id).filter(|id| !id.is_empty());
         Ok(Asked { request, facts, conversation })
     }
+}
+
+fn tool<'a>(field: Field<'a>, tools: &mut Vec<Declared<'a>>) -> Result<(), ApiError> {
+    if tools.len() == TOOLS_MAX {
+        return Ok(());
+    }
+    let mut tool = Declared::default();
+    inside(field, |field| {
+        match field.number {
+            agent_tool::NAME => tool.name = text(field),
+            agent_tool::DESCRIPTION => tool.description = text(field),
+            agent_tool::INPUT_SCHEMA => tool.schema = field.message().map_err(unreadable)?,
+            agent_tool::PROVIDER => tool.provider = text(field),
+            agent_tool::TOOL_NAME => tool.short = text(field),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    tools.push(tool);
+    Ok(())
 }
 
 fn model(field: Field<'_>) -> Result<Option<Cow<'_, str>>, ApiError> {
