@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use ::h2::Reason;
 use bytes::Bytes;
 
 use crate::front::TlsInfo;
@@ -240,6 +241,23 @@ impl<'a, State> Call<'a, State> {
         match &mut self.leg {
             Leg::H1(conn) => Poll::Ready(Ok(conn.take_trailers())),
             Leg::H2(stream) => stream.poll_request_trailers(cx),
+        }
+    }
+
+    /// Whether a client that leaves is noticed beside a request that is still coming. On HTTP/1 whoever reads the request
+    /// is the one to notice.
+    pub(crate) fn can_watch(&self) -> bool {
+        matches!(self.leg, Leg::H2(_))
+    }
+
+    /// Ends a stream in the true server's words. Gives the call back where there are none: HTTP/1 can only close.
+    pub(crate) fn reset(mut self, reason: Reason) -> Option<Self> {
+        match &mut self.leg {
+            Leg::H1(_) => Some(self),
+            Leg::H2(stream) => {
+                stream.reset(reason);
+                None
+            }
         }
     }
 

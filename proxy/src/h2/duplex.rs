@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{RecvStream, SendStream, client::ResponseFuture};
+use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, uri};
 
 use super::{
@@ -34,6 +34,8 @@ pub(crate) struct Duplex {
     /// Bytes given out whose window was not released yet.
     held: usize,
     trailers: Option<Headers>,
+    /// Why the server has reset the stream.
+    reset: Option<Reason>,
     fields_max: usize,
 }
 
@@ -67,6 +69,7 @@ impl Duplex {
             answer: None,
             held: 0,
             trailers: None,
+            reset: None,
             fields_max: limits.fields,
         })
     }
@@ -118,8 +121,13 @@ impl Duplex {
             let head = self.received(interim.status(), interim.headers());
             return Poll::Ready(head.map(Beginning::Interim));
         }
-        let answer = ready!(Pin::new(&mut self.response).poll(cx))
-            .map_err(|error| Error::upstream(kind_of(&error), retry_of(&error, &self.claim)))?;
+        let answer = match ready!(Pin::new(&mut self.response).poll(cx)) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let retry = retry_of(&error, &self.claim);
+                return Poll::Ready(Err(self.broken(&error, retry)));
+            }
+        };
         let (parts, body) = answer.into_parts();
         let head = self.received(parts.status, &parts.headers)?;
         let whole = body.is_end_stream();
@@ -138,7 +146,6 @@ impl Duplex {
             debug_assert!(false, "the answer has not begun");
             return Poll::Ready(Ok(None));
         };
-        let broken = |error: h2::Error| Error::upstream(kind_of(&error), Retry::Never);
         // Whoever asks for the next piece has taken the last one: only now may the server send as much again.
         let held = std::mem::take(&mut self.held);
         if held > 0 && answer.flow_control().release_capacity(held).is_err() {
@@ -151,14 +158,28 @@ impl Duplex {
                     self.held = data.len();
                     return Poll::Ready(Ok(Some((data, answer.is_end_stream()))));
                 }
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                Some(Err(error)) => return Poll::Ready(Err(self.broken(&error, Retry::Never))),
                 None => break,
             }
         }
-        if let Some(fields) = ready!(answer.poll_trailers(cx)).map_err(broken)? {
-            self.trailers = head::received_trailers(fields, self.fields_max, 502).map_err(malformed)?;
+        match ready!(answer.poll_trailers(cx)) {
+            Ok(Some(fields)) => {
+                self.trailers = head::received_trailers(fields, self.fields_max, 502).map_err(malformed)?;
+            }
+            Ok(None) => {}
+            Err(error) => return Poll::Ready(Err(self.broken(&error, Retry::Never))),
         }
         Poll::Ready(Ok(None))
+    }
+
+    fn broken(&mut self, error: &h2::Error, retry: Retry) -> Error {
+        self.reset = error.reason().filter(|_| error.is_reset() && error.is_remote());
+        Error::upstream(kind_of(error), retry)
+    }
+
+    /// Why the server has reset the stream, if it has.
+    pub(crate) fn reset(&self) -> Option<Reason> {
+        self.reset
     }
 
     /// Fields behind an answer that was read to its end.

@@ -5,6 +5,7 @@
 
 use std::task::{Context, Poll, ready};
 
+use ::h2::Reason;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
@@ -91,6 +92,15 @@ impl Stream {
             self.reply = Reply::Streaming { stream, left: None };
         }
         Ok(())
+    }
+
+    /// Resets the stream in the true server's words.
+    pub(crate) fn reset(&mut self, reason: Reason) {
+        match std::mem::replace(&mut self.reply, Reply::Done) {
+            Reply::Fresh(mut reply) => reply.send_reset(reason),
+            Reply::Streaming { mut stream, .. } | Reply::Bodiless(mut stream) => stream.send_reset(reason),
+            Reply::Done => {}
+        }
     }
 
     /// Prepares a piece; the last one may be empty.

@@ -38,10 +38,23 @@ const CACHE_MAX: u64 = 256;
 /// Payload of an answer over UDP that reaches everywhere in one piece.
 const EDNS_BYTES: u16 = 1232;
 
+/// Age above which the system is asked again whom it asks: a laptop is carried to another network.
+const SERVERS_AGE: Duration = Duration::from_secs(10);
+
 /// Asks DNS and not the hosts file. One for all clients is meant.
 pub struct PastHosts {
-    dns: TokioResolver,
+    asking: Mutex<Asking>,
+    /// Whether the servers are the system's, which may change.
+    follows_system: bool,
     remembered: Mutex<HashMap<Box<str>, Remembered>>,
+}
+
+/// Whom we ask at the moment.
+struct Asking {
+    dns: TokioResolver,
+    servers: Vec<IpAddr>,
+    /// When that was last compared with the system.
+    compared: Instant,
 }
 
 #[derive(Debug, Clone)]
@@ -59,16 +72,13 @@ impl std::fmt::Debug for PastHosts {
 }
 
 impl PastHosts {
-    /// Asks the servers that this system asks. Where they are all on this machine and systemd's resolver is theirs, those
-    /// behind it.
+    /// Asks the servers that this system asks, also when those change. Where they are all on this machine and systemd's
+    /// resolver is theirs, those behind it.
     ///
     /// # Errors
     /// The system's list cannot be read, or is empty.
     pub fn from_system() -> Result<Self, Error> {
-        let (config, _) = hickory_resolver::system_conf::read_system_conf().map_err(|error| failed(&error))?;
-        let local = config.name_servers().iter().all(|server| server.ip.is_loopback());
-        let behind = local.then(behind_the_stub).flatten();
-        Self::build(behind.unwrap_or_else(|| config.name_servers().to_vec()))
+        Self::asking(system_servers()?, true)
     }
 
     /// Asks these servers, the first three of them.
@@ -83,14 +93,37 @@ impl PastHosts {
             }
             config
         });
-        Self::build(servers.collect())
+        Self::asking(servers.collect(), false)
     }
 
+    fn asking(servers: Vec<NameServerConfig>, follows_system: bool) -> Result<Self, Error> {
+        let asking = Asking::build(servers)?;
+        Ok(Self { asking: Mutex::new(asking), follows_system, remembered: Mutex::default() })
+    }
+
+    /// The resolver of the moment.
+    fn dns(&self) -> TokioResolver {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.follows_system && asking.compared.elapsed() > SERVERS_AGE {
+            asking.compared = Instant::now();
+            // Reads a small file, for a lookup that waits for a network. Without a list the old one has to do.
+            let now = system_servers().ok().filter(|servers| addresses(servers) != asking.servers).map(Asking::build);
+            if let Some(Ok(other)) = now {
+                tracing::info!("the system asks other name servers now, and so do we");
+                *asking = other;
+            }
+        }
+        asking.dns.clone()
+    }
+}
+
+impl Asking {
     fn build(mut servers: Vec<NameServerConfig>) -> Result<Self, Error> {
+        servers.truncate(SERVERS_MAX);
         if servers.is_empty() {
             return Err(failed(&"no name server"));
         }
-        servers.truncate(SERVERS_MAX);
+        let asked = addresses(&servers);
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let options: &mut ResolverOpts = builder.options_mut();
@@ -106,9 +139,11 @@ impl PastHosts {
         options.edns_payload_len = EDNS_BYTES;
         options.case_randomization = true;
         let dns = builder.build().map_err(|error| failed(&error))?;
-        Ok(Self { dns, remembered: Mutex::default() })
+        Ok(Self { dns, servers: asked, compared: Instant::now() })
     }
+}
 
+impl PastHosts {
     /// Adds what is known of a name by other means: what the system said before the hosts file was changed, or what was
     /// kept from an earlier run. Private addresses are believed later only if they are among these.
     pub fn remember(&self, name: &str, ips: &[IpAddr]) {
@@ -148,7 +183,8 @@ impl PastHosts {
         let known = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned();
         let known = known.filter(|known| known.since.elapsed() < STALE_MAX);
         // With a dot at the end: no search list, no second question.
-        let asked = self.dns.lookup_ip(format!("{}.", host.trim_end_matches('.')));
+        let dns = self.dns();
+        let asked = dns.lookup_ip(format!("{}.", host.trim_end_matches('.')));
         // Who knows something does not wait for servers that do not answer until they have had all their tries.
         let asked = match &known {
             Some(_) => tokio::time::timeout(IMPATIENCE, asked).await.ok().and_then(Result::ok),
@@ -163,6 +199,20 @@ impl PastHosts {
         }
         known.map(|known| known.ips).ok_or_else(|| Error::upstream(Kind::Resolve(host.to_owned()), Retry::Safe))
     }
+}
+
+fn addresses(servers: &[NameServerConfig]) -> Vec<IpAddr> {
+    servers.iter().map(|server| server.ip).collect()
+}
+
+/// The servers that this system asks, the first of them.
+fn system_servers() -> Result<Vec<NameServerConfig>, Error> {
+    let (config, _) = hickory_resolver::system_conf::read_system_conf().map_err(|error| failed(&error))?;
+    let local = config.name_servers().iter().all(|server| server.ip.is_loopback());
+    let behind = local.then(behind_the_stub).flatten();
+    let mut servers = behind.unwrap_or_else(|| config.name_servers().to_vec());
+    servers.truncate(SERVERS_MAX);
+    Ok(servers)
 }
 
 /// The servers behind systemd's resolver on this machine, if it has written them down.

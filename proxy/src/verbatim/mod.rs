@@ -8,7 +8,7 @@
 //! Fields keep their order, over HTTP/1.1 also their case, the body its bytes, what frames it its place. Left out are the
 //! fields of one connection (RFC 9110 §7.6.1), and `alt-svc` of answers, by which a client would leave for HTTP/3 beside us.
 //! Nothing is added but `host` where HTTP/1.0 or HTTP/2 has none, and framing where the two legs differ in it. The server is
-//! spoken to as the client speaks to us. An answer that switches protocols makes a tunnel.
+//! spoken to as the client speaks to us, and a stream that it resets is reset in its words. An answer that switches protocols makes a tunnel.
 //!
 //! It follows no redirect, keeps no cookie, inflates nothing. One request is sent twice only if it met a connection that its
 //! server had given up already, and was small.
@@ -25,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use ::h2::Reason;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -192,8 +193,12 @@ impl Relay {
                 Ok(Passed { status: head.status })
             }
             Ok(_) => Err(Error::upstream(Kind::Protocol { reason: "upgrade", status: 502 }, Retry::Never)),
-            Err(error) => {
-                if error.side != Side::Client {
+            Err(Failed { error, reset }) => {
+                let call = match reset {
+                    Some(reason) => call.reset(reason),
+                    None => Some(call),
+                };
+                if let Some(call) = call.filter(|_| error.side != Side::Client) {
                     let (head, text) = told(&error);
                     // The first failure is the one to report.
                     let _ = call.respond(head, text).await;
@@ -210,7 +215,7 @@ impl Relay {
         asked: &Asked<'_>,
         upload: &mut Upload,
         tap: &mut dyn Tap,
-    ) -> Result<(Upstream, Beginning), Error> {
+    ) -> Result<(Upstream, Beginning), Failed> {
         let mut source = Source::Pool;
         loop {
             if asked.whole {
@@ -228,7 +233,7 @@ impl Relay {
             let early = asked.head.method.is_idempotent() || began.elapsed() < STALE_WINDOW;
             let stale = matches!(error.retry, Retry::Safe | Retry::FreshConnection) && upstream.is_reused() && early;
             if source == Source::Fresh || !stale || !upload.rewind() {
-                return Err(error);
+                return Err(Failed { error, reset: upstream.reset() });
             }
             tracing::debug!(origin = %asked.origin, %error, "passing on again on another connection");
             source = Source::Fresh;
@@ -245,6 +250,19 @@ impl Relay {
                 Upstream::H2(Box::new(h2::duplex::Duplex::start(claim, origin, head, whole, limits).await?))
             }
         })
+    }
+}
+
+/// Why an answer did not begin.
+struct Failed {
+    error: Error,
+    /// In which words the server has reset its stream.
+    reset: Option<Reason>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, reset: None }
     }
 }
 
@@ -298,8 +316,7 @@ async fn beginning(
             if let Poll::Ready(next) = upstream.poll_beginning(cx) {
                 return Poll::Ready(next);
             }
-            // A client of HTTP/1 that still sends is heard by the upload.
-            if upload.is_over() && pin!(call.gone()).poll(cx).is_ready() {
+            if (upload.is_over() || call.can_watch()) && pin!(call.gone()).poll(cx).is_ready() {
                 return Poll::Ready(Err(Error::client(Kind::Closed)));
             }
             silence.poll(cx).map(Err)
@@ -338,7 +355,7 @@ async fn finish(
     let mut answered = false;
     // Nothing was sent yet; the head goes alone unless a piece of the body is there already.
     let mut fresh = true;
-    poll_fn(|cx| {
+    let passed = poll_fn(|cx| {
         if uploading {
             match upload.poll(cx, &mut call, &mut upstream, tap, &mut silence.moved) {
                 Poll::Ready(Ok(())) => uploading = false,
@@ -387,14 +404,18 @@ async fn finish(
         if answered && !uploading {
             return Poll::Ready(Ok(()));
         }
-        if !uploading && pin!(call.gone()).poll(cx).is_ready() {
+        if !answered && (!uploading || call.can_watch()) && pin!(call.gone()).poll(cx).is_ready() {
             return Poll::Ready(Err(Error::client(Kind::Closed)));
         }
         silence.poll(cx).map(Err)
     })
-    .await?;
-    upstream.end();
-    Ok(())
+    .await;
+    if let (Err(_), Some(reason)) = (&passed, upstream.reset()) {
+        call.reset(reason);
+    } else if passed.is_ok() {
+        upstream.end();
+    }
+    passed
 }
 
 /// What a client is told when the true server does not answer.

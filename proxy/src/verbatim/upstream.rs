@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use ::h2::Reason;
 use bytes::Bytes;
 
 use crate::{Error, Headers, h1, h1::duplex::Beginning, h2};
@@ -74,6 +75,15 @@ impl Upstream {
         }
     }
 
+    /// Why the server has reset its stream, if it has.
+    pub(super) fn reset(&self) -> Option<Reason> {
+        match self {
+            Self::H1(_) => None,
+            Self::H2(exchange) => exchange.reset(),
+        }
+    }
+
+    /// Whether its connection had carried an exchange before.
     pub(super) fn is_reused(&self) -> bool {
         match self {
             Self::H1(exchange) => exchange.is_reused(),

@@ -62,6 +62,11 @@ async fn fields_keep_order_and_case_and_connections_are_kept() {
     say(&mut server, "HTTP/1.1 200 OK\r\ncontent-length: 1234\r\nx: y\r\n\r\n").await;
     expect(&mut client, "HTTP/1.1 200 OK\r\ncontent-length: 1234\r\nx: y\r\n\r\n").await;
     assert_eq!(*scene.handler.passed.lock().unwrap(), ["Ok(200)", "Ok(304)", "Ok(200)"]);
+    let noted = scene.handler.noted.lock().unwrap().clone();
+    assert_eq!(
+        noted,
+        ["asked 5;head 200 5;answered 4;ended None;", "head 304 2;ended None;", "head 200 2;ended None;"]
+    );
     drop((client, server));
     scene.end().await;
 }

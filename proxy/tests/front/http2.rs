@@ -202,8 +202,16 @@ async fn resets_pass_in_both_directions() {
     let answer = meanwhile(&mut server, response).await.unwrap();
     let mut body = answer.into_body();
     assert_eq!(meanwhile(&mut server, piece(&mut body)).await, "half");
-    down.send_reset(Reason::INTERNAL_ERROR);
-    assert!(meanwhile(&mut server, body.data()).await.unwrap().is_err(), "half an answer is none");
+    down.send_reset(Reason::ENHANCE_YOUR_CALM);
+    let half = meanwhile(&mut server, body.data()).await.unwrap().unwrap_err();
+    assert_eq!(half.reason(), Some(Reason::ENHANCE_YOUR_CALM), "in the server's words");
+    // And before its answer: a client may know what to do about it.
+    let request = Request::get("https://known.test/c").body(()).unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    let (_, mut reply) = server.accept().await.unwrap().unwrap();
+    reply.send_reset(Reason::HTTP_1_1_REQUIRED);
+    let refused = meanwhile(&mut server, response).await.unwrap_err();
+    assert_eq!(refused.reason(), Some(Reason::HTTP_1_1_REQUIRED));
     drop((client, server));
     scene.end().await;
 }

@@ -15,9 +15,9 @@ use std::{
 
 use bytes::Bytes;
 use proxy::{
-    Call, ClientConfig, Fresh, Handler, Hello, Origin, OwnAddresses, Relay, ResponseHead, Roots, StatusCode,
+    Call, ClientConfig, Fresh, Handler, Headers, Hello, Origin, OwnAddresses, Relay, ResponseHead, Roots, StatusCode,
     front::{Admission, Asked, Entry, Front, FrontConfig, Gate, HandshakeFailure, Identity, TlsInfo, Verdict, listen},
-    verbatim::Passage,
+    verbatim::{Passage, Tap},
 };
 use rustls::{ClientConfig as TlsConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName};
 use tokio::{
@@ -71,6 +71,30 @@ struct Ours {
     relay: Arc<Relay>,
     /// What became of what was passed on.
     passed: Mutex<Vec<String>>,
+    /// What was noted of it.
+    noted: Mutex<Vec<String>>,
+}
+
+/// Writes down what passes.
+#[derive(Default)]
+struct Notes(String);
+
+impl Tap for Notes {
+    fn asked(&mut self, piece: &Bytes) {
+        self.0 += &format!("asked {};", piece.len());
+    }
+
+    fn head(&mut self, head: &ResponseHead) {
+        self.0 += &format!("head {} {};", head.status.as_str(), head.headers.len());
+    }
+
+    fn answered(&mut self, piece: &Bytes) {
+        self.0 += &format!("answered {};", piece.len());
+    }
+
+    fn ended(&mut self, trailers: Option<&Headers>) {
+        self.0 += &format!("ended {:?};", trailers.map(Headers::len));
+    }
 }
 
 impl Handler for Ours {
@@ -89,7 +113,9 @@ impl Handler for Ours {
         if passage.head.path() == b"/read" {
             passage.read.push(call.body(1 << 20).await.unwrap());
         }
-        let outcome = self.relay.pass(call, passage).await;
+        let mut notes = Notes::default();
+        let outcome = self.relay.pass_watched(call, passage, &mut notes).await;
+        self.noted.lock().unwrap().push(notes.0);
         let outcome = outcome.map(|passed| passed.status.as_u16()).map_err(|error| error.to_string());
         self.passed.lock().unwrap().push(format!("{outcome:?}"));
     }
@@ -133,7 +159,7 @@ impl Scene {
             shaken: Mutex::default(),
             admission,
         });
-        let handler = Arc::new(Ours { relay: Arc::clone(&relay), passed: Mutex::default() });
+        let handler = Arc::new(Ours { relay: Arc::clone(&relay), passed: Mutex::default(), noted: Mutex::default() });
         let front = Front::new(config, Arc::clone(&gate), Arc::clone(&handler), relay);
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,5 +1,5 @@
-//! Programs that are not ours, as clients of the front: OpenSSL, curl, Python's `ssl` with `h2`, Node. Where one is missing
-//! its test says `SKIPPED: …` and passes.
+//! Programs that are not ours, as clients of the front: OpenSSL, curl, Python's `ssl` with `h2`, Node, Go, Java. Where one
+//! is missing its test says `SKIPPED: …` and passes.
 
 use std::{
     io::Write,
@@ -350,4 +350,175 @@ async fn node_streams_both_ways() {
     };
     assert_eq!(answer.trim(), "node is served");
     scene.end().await;
+}
+
+/// A file of a program, removed when it is dropped.
+struct Source(PathBuf);
+
+impl Source {
+    fn new(name: &str, text: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("peer-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_dir(self.0.parent().unwrap());
+    }
+}
+
+/// Runs a program that goes through the explicit proxy to the true server, and expects its last word.
+async fn through_the_proxy(program: &str, before: &[&str], source: Source, word: &str) {
+    let scene = Scene::with(FrontConfig::default(), Entry::Proxy, Admission::Look).await;
+    let root = Root::of(&scene);
+    let (port, upstream) = (scene.address.port().to_string(), scene.upstream.local_addr().unwrap().port().to_string());
+    let arguments = [before, &[source.0.to_str().unwrap(), &port, root.path(), &upstream]].concat();
+    let answer = tokio::select! {
+        answer = output(program, &arguments, "") => told(&answer),
+        () = serve_truly(&scene, 50) => panic!("the true server is through"),
+    };
+    assert_eq!(answer.trim(), word);
+    scene.end().await;
+}
+
+/// A two-way stream by CONNECT and by SOCKS5; and a client without ALPN, as some editors' servers are.
+const GO: &str = r#"package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+)
+
+func must(err error) {
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+func main() {
+	pem, err := os.ReadFile(os.Args[2])
+	must(err)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	base := "https://known.test:" + os.Args[3]
+	for _, scheme := range []string{"http", "socks5"} {
+		proxy, err := url.Parse(scheme + "://127.0.0.1:" + os.Args[1])
+		must(err)
+		client := &http.Client{Transport: &http.Transport{
+			Proxy: http.ProxyURL(proxy), TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}
+		body, pen := io.Pipe()
+		request, err := http.NewRequest("POST", base+"/agent", body)
+		must(err)
+		answer, err := client.Do(request)
+		must(err)
+		if answer.ProtoMajor != 2 {
+			must(fmt.Errorf("spoke %s", answer.Proto))
+		}
+		reader := bufio.NewReader(answer.Body)
+		line, err := reader.ReadString('\n')
+		must(err)
+		if !strings.HasPrefix(line, "POST https://known.test:") {
+			must(fmt.Errorf("read %q", line))
+		}
+		for n := 0; n < 3; n++ {
+			piece := fmt.Sprintf("piece %d", n)
+			_, err = io.WriteString(pen, piece)
+			must(err)
+			got := make([]byte, len(piece))
+			_, err = io.ReadFull(reader, got)
+			must(err)
+			if string(got) != piece {
+				must(fmt.Errorf("read %q", got))
+			}
+		}
+		must(pen.Close())
+		_, err = io.ReadAll(reader)
+		must(err)
+		if answer.Trailer.Get("Grpc-Status") != "0" {
+			must(fmt.Errorf("trailers %v", answer.Trailer))
+		}
+		client = &http.Client{Transport: &http.Transport{
+			Proxy: http.ProxyURL(proxy), TLSClientConfig: &tls.Config{RootCAs: pool},
+			TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}}
+		answer, err = client.Get(base + "/ours")
+		must(err)
+		text, err := io.ReadAll(answer.Body)
+		must(err)
+		if string(text) != "ours None" {
+			must(fmt.Errorf("read %q", text))
+		}
+	}
+	fmt.Println("go is served")
+}
+"#;
+
+#[tokio::test]
+async fn go_streams_both_ways_and_comes_without_alpn() {
+    if has("go", &["version"]) {
+        through_the_proxy("go", &["run"], Source::new("peer.go", GO), "go is served").await;
+    }
+}
+
+const JAVA: &str = r#"
+import java.net.*;
+import java.net.http.*;
+import java.nio.file.*;
+import java.security.KeyStore;
+import java.security.cert.CertificateFactory;
+import javax.net.ssl.*;
+
+public class Peer {
+    public static void main(String[] arguments) throws Exception {
+        var trusted = KeyStore.getInstance(KeyStore.getDefaultType());
+        trusted.load(null, null);
+        try (var in = Files.newInputStream(Path.of(arguments[1]))) {
+            trusted.setCertificateEntry("root", CertificateFactory.getInstance("X.509").generateCertificate(in));
+        }
+        var managers = TrustManagerFactory.getInstance("PKIX");
+        managers.init(trusted);
+        var tls = SSLContext.getInstance("TLS");
+        tls.init(null, managers.getTrustManagers(), null);
+        var proxy = ProxySelector.of(new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[0])));
+        for (var version : HttpClient.Version.values()) {
+            var client = HttpClient.newBuilder().sslContext(tls).version(version).proxy(proxy).build();
+            for (var path : new String[] {"/ours", "/theirs"}) {
+                var url = URI.create("https://known.test:" + arguments[2] + path);
+                var request = HttpRequest.newBuilder(url).POST(HttpRequest.BodyPublishers.ofString("hello")).build();
+                var answer = client.send(request, HttpResponse.BodyHandlers.ofString());
+                var expected = path.equals("/ours") ? answer.body().startsWith("ours") : answer.body().endsWith("hello");
+                if (answer.version() != version || !expected) {
+                    System.out.println(version + " " + path + ": " + answer.version() + " " + answer.body());
+                    return;
+                }
+            }
+        }
+        // The older client, which names the host without its port.
+        var via = new Proxy(Proxy.Type.HTTP, new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[0])));
+        var old = (HttpsURLConnection) new URL("https://known.test:" + arguments[2] + "/ours").openConnection(via);
+        old.setSSLSocketFactory(tls.getSocketFactory());
+        var text = new String(old.getInputStream().readAllBytes());
+        System.out.println(text.startsWith("ours") ? "java is served" : text);
+        System.exit(0);
+    }
+}
+"#;
+
+#[tokio::test]
+async fn java_is_served_in_both_protocols() {
+    if has("java", &["-version"]) {
+        through_the_proxy("java", &[], Source::new("Peer.java", JAVA), "java is served").await;
+    }
 }
