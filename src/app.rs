@@ -137,7 +137,7 @@ impl App {
             if self.live.snapshot().settings.mitm.start {
                 let mitm = self.mitm.clone();
                 // Requests are served meanwhile. What keeps it from starting is on the log, and in its status.
-                tokio::spawn(async move { drop(mitm.start().await) });
+                tokio::spawn(async move { mitm.insist().await });
             }
             loop {
                 let said = tokio::select! {

@@ -55,6 +55,8 @@ pub enum MitmAction {
         /// Let sudo ask for a password where the administrator's rights are needed.
         sudo: bool,
     },
+    /// Do for a program of the data folder's owner what only the administrator may do.
+    Guard,
     /// Say what keeps it from working.
     Doctor {
         /// For programs.
@@ -285,6 +287,9 @@ fn mitm() -> Command {
                 .about("Put the machine back after a program that was killed; needs no program that runs")
                 .arg(flag("sudo", "Let sudo ask for a password, if the administrator's rights are needed")),
         )
+        .subcommand(Command::new("guard").about(
+            "For the administrator: listen on the low port and change the hosts file for a program that may not, until Ctrl-C",
+        ))
         .subcommand(
             Command::new("doctor")
                 .about("Say what keeps it from working, who trusts the root, and what to run")
@@ -306,6 +311,7 @@ fn mitm_action(matches: &ArgMatches) -> Option<MitmAction> {
         "stop" => MitmAction::Stop,
         "status" => MitmAction::Status { json: sub.get_flag("json") },
         "repair" => MitmAction::Repair { sudo: sub.get_flag("sudo") },
+        "guard" => MitmAction::Guard,
         "doctor" => MitmAction::Doctor { json: sub.get_flag("json") },
         "rotate" => {
             MitmAction::Rotate { activate: sub.get_flag("activate"), fix_permissions: sub.get_flag("fix-permissions") }

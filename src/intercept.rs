@@ -24,7 +24,7 @@ use crate::{
         system,
     },
     running::{self, Answer},
-    settings::{Settings, tools::Tool},
+    settings::{Settings, tools::Tool, value::list},
 };
 
 /// How long the running program may take: a first start makes an RSA key.
@@ -69,6 +69,7 @@ pub fn run(action: &MitmAction, settings: &Settings) -> Result<Said, Failure> {
         MitmAction::Stop => stop(settings),
         MitmAction::Status { json } => status(settings, *json),
         MitmAction::Repair { sudo } => put_back(settings, *sudo),
+        MitmAction::Guard => guard(settings),
         MitmAction::Doctor { json } => Ok(doctor(settings, *json)),
         MitmAction::Rotate { activate, fix_permissions } => rotate(settings, *activate, *fix_permissions),
     }
@@ -76,9 +77,12 @@ pub fn run(action: &MitmAction, settings: &Settings) -> Result<Said, Failure> {
 
 fn start(settings: &Settings, tools: Option<&str>, mode: Option<&str>) -> Result<Said, Failure> {
     let mut patch = Map::new();
-    let mut put = |name: &str, value: Option<&str>| value.map(|value| patch.insert(name.to_owned(), value.into()));
-    put("mitm_tools", tools);
-    put("mitm_mode", mode);
+    if let Some(tools) = tools {
+        patch.insert("mitmTools".to_owned(), list(tools).into());
+    }
+    if let Some(mode) = mode {
+        patch.insert("mitmMode".to_owned(), mode.into());
+    }
     if !patch.is_empty() {
         ask(settings, Method::PATCH, "/api/settings", Some(patch.into()))?;
     }
@@ -142,9 +146,9 @@ fn shown(status: &Value) -> String {
     let has = if status["hostsWritten"] == true { "leads the names here" } else { "has nothing of ours" };
     line("hosts file", &format!("{} {has}", word("hostsFile")));
     for host in status["hosts"].as_array().into_iter().flatten() {
-        let seen = match (&host["lastHandshake"], &host["lastRefusal"]["alert"]) {
-            (Value::String(at), _) => format!("last handshake {at}"),
-            (_, Value::String(alert)) => format!("refused our certificate ({alert}): see `flow-router mitm doctor`"),
+        let seen = match (&host["leftAlone"], &host["lastHandshake"], &host["lastRefusal"]["alert"]) {
+            (Value::Bool(false), Value::String(at), _) => format!("last handshake {at}"),
+            (_, _, Value::String(alert)) => format!("refused our certificate ({alert}): see `flow-router mitm doctor`"),
             _ => "not seen yet".to_owned(),
         };
         let counts = format!("{} chats ours, {} calls passed on", host["chats"], host["passed"]);
@@ -192,6 +196,46 @@ fn as_administrator(settings: &Settings, ask: bool) -> bool {
         command.stdout(Stdio::null()).status().is_ok_and(|status| status.success())
     };
     if ask { run(&["--"]) } else { run(&["-n", "--"]) }
+}
+
+/// Stands guard until a signal ends it; then the hosts file is as it was.
+#[cfg(unix)]
+fn guard(settings: &Settings) -> Result<Said, Failure> {
+    use std::sync::Arc;
+
+    use tokio::signal::unix::{SignalKind, signal};
+
+    use crate::mitm::guard::Post;
+
+    let folder = system::folder(&settings.data_dir);
+    let post = Arc::new(Post::open(&folder, &system::hosts_path(settings))?);
+    let failed = |error: io::Error| Failure::new("guard", error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let ended = runtime.block_on(async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut hangup = signal(SignalKind::hangup())?;
+        eprintln!("The guard waits for the program of {}; Ctrl-C ends it.", settings.data_dir.display());
+        let serving = Arc::clone(&post);
+        tokio::select! {
+            served = tokio::task::spawn_blocking(move || serving.serve()) => served.map_err(io::Error::other)?,
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+            // The terminal was closed.
+            _ = hangup.recv() => Ok(()),
+        }
+    });
+    post.leave();
+    // The thread that waits for programs ends with the process.
+    runtime.shutdown_background();
+    ended.map_err(failed)?;
+    Ok(Said::well("the guard has ended; the hosts file is as it was"))
+}
+
+/// Windows has no such sockets: there the program itself is started as administrator.
+#[cfg(not(unix))]
+fn guard(_: &Settings) -> Result<Said, Failure> {
+    let message = "there is no guard on this system: start the program in a terminal that was opened as administrator";
+    Err(Failure::new("guard", message))
 }
 
 fn repaired(done: &Repaired) -> String {

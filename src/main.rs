@@ -9,9 +9,10 @@ use std::{
 
 use flow_router::{
     app::App,
-    args::{self, Action, MitmAction},
+    args::{self, Action, Args, MitmAction},
     boot::{self, Refused},
     database, intercept, live,
+    mitm::system,
     recover::{self, Through},
     settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
@@ -43,12 +44,10 @@ fn run() -> ExitCode {
         (_, Ok(both)) => both,
         // The machine is put back whatever the configuration says.
         (Action::Mitm(MitmAction::Repair { .. }), Err(faults)) => {
-            let mut settings = Settings { data_dir: boot::data_dir(&args), ..Settings::default() };
-            let file = args.flags.iter().find(|(name, _)| *name == "mitm_hosts_file").map(|(_, text)| text.into());
-            settings.mitm.hosts_file = file;
             faults.iter().for_each(|fault| eprintln!("warning: {fault}"));
-            (Sources::default(), settings)
+            (Sources::default(), plain(&args))
         }
+        (Action::Mitm(MitmAction::Guard), Err(_)) => (Sources::default(), plain(&args)),
         // Making the first key is the way out of "no key exists".
         // A database may be repaired whatever the configuration says.
         (Action::Key { .. } | Action::Database(_), Err(_)) => {
@@ -87,10 +86,21 @@ fn run() -> ExitCode {
                     Err(faults) => wrong(&faults),
                 };
             }
-            mitm(&action, &settings)
+            // A configuration that its user can write to must not choose which files the administrator changes.
+            let folder = system::folder(&settings.data_dir);
+            let unasked = action == MitmAction::Guard || system::is_for_another(&folder);
+            mitm(&action, &if unasked { plain(&args) } else { settings })
         }
         Action::Settings | Action::HashPassword => ExitCode::SUCCESS,
     }
+}
+
+/// Settings from nothing but the command line, as far as the hosts file is concerned.
+fn plain(args: &Args) -> Settings {
+    let mut settings = Settings { data_dir: boot::data_dir(args), ..Settings::default() };
+    let file = args.flags.iter().find(|(name, _)| *name == "mitm_hosts_file");
+    settings.mitm.hosts_file = file.map(|(_, text)| text.into());
+    settings
 }
 
 fn mitm(action: &MitmAction, settings: &Settings) -> ExitCode {

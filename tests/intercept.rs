@@ -8,9 +8,11 @@ use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Durat
 
 use bytes::BytesMut;
 use codecs::{
-    dialect::{Context, Dialect, StreamEncode},
+    dialect::{Context, Dialect, StreamEncode, cursor::Rpc},
+    frame::write_envelope,
     hub::{Event, Field, Finish, Open, ToolKind, Usage, serial::Serial},
     json::Text,
+    proto::MessageWriter,
 };
 use flow_router::{
     gateway::{Back, Course, Gateway, Intercepted, Shared, Snapshot, Why, Wire},
@@ -47,6 +49,7 @@ impl Stand {
         let head = call.take_head();
         let wire = match std::str::from_utf8(head.path()).unwrap() {
             path if path.starts_with("/v1internal:") => Wire::CloudCode,
+            path if path.contains("Service/") => Wire::Cursor(Rpc::of_path(path.as_bytes()).unwrap()),
             path if path.starts_with("/v1beta/") => Wire::Public(Dialect::Gemini),
             "/generateAssistantResponse" => Wire::Kiro,
             "/chat/completions" => Wire::Public(Dialect::OpenAiChat),
@@ -65,6 +68,7 @@ impl Stand {
         let why = match why {
             Why::Unmapped(model) => format!("unmapped {model}"),
             Why::Unreadable(what) => format!("unreadable {what}"),
+            Why::Unsupported(what) => format!("unsupported {what}"),
             Why::NoCandidate(what) => format!("nobody {what}"),
             Why::Failed(what) => format!("failed {what}"),
         };
@@ -100,10 +104,11 @@ enum Ide {
     CopilotChat,
     CopilotMessages,
     CopilotResponses,
+    Cursor,
     Kiro,
 }
 
-const ALL: [Ide; 8] = [
+const ALL: [Ide; 9] = [
     Ide::Antigravity,
     Ide::AntigravityArray,
     Ide::AntigravityDocument,
@@ -111,6 +116,7 @@ const ALL: [Ide; 8] = [
     Ide::CopilotChat,
     Ide::CopilotMessages,
     Ide::CopilotResponses,
+    Ide::Cursor,
     Ide::Kiro,
 ];
 
@@ -121,6 +127,7 @@ impl Ide {
                 "antigravity"
             }
             Self::CopilotChat | Self::CopilotMessages | Self::CopilotResponses => "copilot",
+            Self::Cursor => "cursor",
             Self::Kiro => "kiro",
         }
     }
@@ -145,11 +152,19 @@ impl Ide {
             Self::CopilotChat => "/chat/completions".to_owned(),
             Self::CopilotMessages => "/v1/messages".to_owned(),
             Self::CopilotResponses => "/responses".to_owned(),
+            Self::Cursor => Rpc::ChatWithTools.path().to_owned(),
             Self::Kiro => "/generateAssistantResponse".to_owned(),
         }
     }
 
-    fn body(self, model: &str) -> String {
+    fn body(self, model: &str) -> Vec<u8> {
+        if self == Self::Cursor {
+            return cursor_chat(model);
+        }
+        self.json(model).into_bytes()
+    }
+
+    fn json(self, model: &str) -> String {
         match (self, self.public()) {
             (_, Some(dialect)) => {
                 let mut body = speech::request(dialect, model, true);
@@ -180,7 +195,7 @@ impl Ide {
             ("x-amzn-kiro-agent-mode", "vibe"),
             ("vscode-machineid", "SECRET"),
         ];
-        Client::once(addr, "POST", &self.target(model), &fields, self.body(model).as_bytes()).await
+        Client::once(addr, "POST", &self.target(model), &fields, &self.body(model)).await
     }
 
     #[track_caller]
@@ -192,6 +207,7 @@ impl Ide {
                 let end = ended.then(String::new);
                 Heard { text, error, usage: ended.then_some(usage), end, ..Heard::default() }
             }
+            (Self::Cursor, None) => ides::cursor(&answer.body),
             (Self::Kiro, None) => ides::kiro(&answer.body),
             (Self::Antigravity, None) => ides::cloud_code(&answer.text()),
             (Self::AntigravityArray, None) => {
@@ -205,6 +221,7 @@ impl Ide {
     fn content_type(self) -> &'static str {
         match (self, self.public()) {
             (_, Some(dialect)) => dialect.stream_content_type(),
+            (Self::Cursor, None) => "application/connect+proto",
             (Self::Kiro, None) => "application/vnd.amazon.eventstream",
             (Self::Antigravity, None) => "text/event-stream",
             (_, None) => "application/json",
@@ -214,11 +231,28 @@ impl Ide {
     /// Its word for an end that is none in particular, and for one with calls.
     fn ends(self) -> (&'static str, &'static str) {
         match (self, self.public()) {
-            (_, Some(_)) => ("", ""),
+            (_, Some(_)) | (Self::Cursor, None) => ("", ""),
             (Self::Kiro, None) => ("END_TURN", "TOOL_USE"),
             (_, None) => ("STOP", "STOP"),
         }
     }
+}
+
+/// A chat of Cursor's.
+fn cursor_chat(model: &str) -> Vec<u8> {
+    let mut message = Vec::new();
+    MessageWriter::new(&mut message).message(1, |w| {
+        w.message(1, |w| {
+            w.text(1, "Say hello").varint(2, 1);
+        });
+        w.message(5, |w| {
+            w.text(1, model);
+        });
+        w.text(23, "SECRET");
+    });
+    let mut out = BytesMut::new();
+    write_envelope(false, &mut out, |out| out.extend_from_slice(&message));
+    out.to_vec()
 }
 
 /// An upstream of `dialect` that streams `bytes`; to who wants a document it gives one.
@@ -272,7 +306,9 @@ async fn every_program_before_every_dialect() {
             assert!(answer.complete, "{what}");
             assert!(answer.header("content-type").unwrap().starts_with(ide.content_type()), "{what}");
             let end = Some(ide.ends().0.to_owned());
-            let expected = Heard { text: speech::TEXT.into(), end, usage: Some((11, 3)), ..Heard::default() };
+            // Cursor is not told what it costs.
+            let usage = (ide != Ide::Cursor).then_some((11, 3));
+            let expected = Heard { text: speech::TEXT.into(), end, usage, ..Heard::default() };
             assert_eq!(ide.heard(&answer), expected, "{what}");
             // The program's own name of the model, not ours and not the provider's.
             assert!(!answer.text().contains("model-1"), "{what}");
@@ -341,7 +377,7 @@ fn turn(dialect: Dialect) -> Vec<u8> {
 async fn thinking_and_streamed_calls() {
     for dialect in Dialect::ALL {
         let upstream = upstream(dialect, turn(dialect)).await;
-        for ide in [Ide::Antigravity, Ide::AntigravityArray, Ide::CopilotChat, Ide::Kiro] {
+        for ide in [Ide::Antigravity, Ide::AntigravityArray, Ide::CopilotChat, Ide::Cursor, Ide::Kiro] {
             let (addr, _) = stand(ide.tool(), provider("up", dialect, &upstream), true);
             let answer = ide.ask(addr, ides::MODEL).await;
             let expected = Heard {
@@ -349,7 +385,7 @@ async fn thinking_and_streamed_calls() {
                 thinking: "let me see\n".into(),
                 calls: vec![("read_file".into(), json!({"path": "é\""})), ("list".into(), json!({}))],
                 end: Some(if ide == Ide::CopilotChat { "tool_calls" } else { ide.ends().1 }.to_owned()),
-                usage: Some((11, 3)),
+                usage: (ide != Ide::Cursor).then_some((11, 3)),
                 error: None,
             };
             let heard = if ide == Ide::CopilotChat { ides::copilot(&answer.text()) } else { ide.heard(&answer) };
@@ -412,7 +448,7 @@ async fn what_nobody_here_can_answer_goes_back_as_it_came() {
             let what = format!("{ide:?} {model}: {}", answer.text());
             assert_eq!(answer.status, 418, "{what}");
             assert!(answer.header("x-why").unwrap().starts_with(why), "{what} {:?}", answer.head);
-            assert_eq!(answer.text(), ide.body(model), "{what}");
+            assert_eq!(answer.body, ide.body(model), "{what}");
             // Host and length besides those that `ask` sends: the credentials are the vendor's and stay.
             assert_eq!((answer.header("x-headers"), answer.header("x-target")), (Some("8"), Some(&*ide.target(model))));
         }
@@ -445,7 +481,7 @@ async fn a_packed_body_is_read_and_goes_back_packed() {
     let (addr, _) = stand("antigravity", provider("up", Dialect::Gemini, &upstream), true);
     let packed = |model: &str| {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(Ide::Antigravity.body(model).as_bytes()).unwrap();
+        gzip.write_all(&Ide::Antigravity.body(model)).unwrap();
         gzip.finish().unwrap()
     };
     let fields = [("content-encoding", "gzip")];
@@ -465,6 +501,12 @@ async fn without_the_vendor_the_program_is_told_in_its_own_words() {
             let (addr, _) = stand(ide.tool(), provider("up", Dialect::OpenAiChat, &upstream), false);
             let answer = ide.ask(addr, ides::MODEL).await;
             let what = format!("{ide:?} {status}: {} {}", answer.status, answer.text());
+            if ide == Ide::Cursor {
+                // Its clients read no body behind another status.
+                assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/connect+proto")));
+                assert!(answer.text().contains("it says no"), "{what}");
+                continue;
+            }
             assert!(!matches!(answer.status, 200..=399 | 401 | 402 | 403 | 404), "{what}");
             assert_eq!(logged_out || status == 500, answer.status >= 500, "{what}");
             let body = answer.json();
@@ -480,6 +522,53 @@ async fn without_the_vendor_the_program_is_told_in_its_own_words() {
             assert!(message.contains("it says no"), "{what}");
         }
     }
+}
+
+#[tokio::test]
+async fn cursor_is_answered_while_its_own_side_stays_open() {
+    let upstream = upstream(Dialect::Anthropic, speech::stream(Dialect::Anthropic).bytes()).await;
+    let (addr, _) = stand("cursor", provider("up", Dialect::Anthropic, &upstream), true);
+    let body = Ide::Cursor.body(ides::MODEL);
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n",
+        Ide::Cursor.target(""),
+        body.len()
+    );
+    let mut client = Client::connect(addr).await;
+    // One chunk, and no end of the body.
+    client.send([head.as_bytes(), &body, b"\r\n"].concat()).await;
+    assert_eq!(client.head().await.0, 200);
+    client.until("{}").await;
+}
+
+#[tokio::test]
+async fn an_agents_turn_with_tools_is_the_vendors() {
+    let upstream = upstream(Dialect::Anthropic, speech::stream(Dialect::Anthropic).bytes()).await;
+    let (addr, _) = stand("cursor", provider("up", Dialect::Anthropic, &upstream), true);
+    let run = |mode: u64| {
+        let mut message = Vec::new();
+        MessageWriter::new(&mut message).message(1, |w| {
+            w.message(2, |w| {
+                w.message(1, |w| {
+                    w.message(1, |w| {
+                        w.text(1, "Say hello").varint(4, mode);
+                    });
+                });
+            });
+            w.message(9, |w| {
+                w.text(1, ides::MODEL);
+            });
+        });
+        let mut out = BytesMut::new();
+        write_envelope(false, &mut out, |out| out.extend_from_slice(&message));
+        out.to_vec()
+    };
+    let ask = async |mode| Client::once(addr, "POST", Rpc::Agent.path(), &[], &run(mode)).await;
+    let (agent, asked) = (ask(1).await, ask(2).await);
+    assert_eq!((agent.status, &agent.body), (418, &run(1)));
+    assert!(agent.header("x-why").unwrap().starts_with("unsupported "));
+    assert_eq!(asked.status, 200);
+    assert!(asked.text().contains("Hello") && asked.text().ends_with("{}"), "{}", asked.text());
 }
 
 #[tokio::test]
@@ -501,10 +590,99 @@ async fn a_program_that_leaves_ends_the_upstreams_stream() {
     let (addr, shared) = stand("kiro", provider("up", Dialect::Anthropic, &upstream), true);
     let mut listener = shared.feed.listen(None);
     let mut client = Client::connect(addr).await;
-    client.request("POST", &Ide::Kiro.target(""), &[], Ide::Kiro.body(ides::MODEL).as_bytes()).await;
+    client.request("POST", &Ide::Kiro.target(""), &[], &Ide::Kiro.body(ides::MODEL)).await;
     assert_eq!(client.head().await.0, 200);
     client.until("Hello").await;
     drop(client);
     within("the upstream's end", gone.recv()).await.unwrap();
     assert_eq!(row(&mut listener).await.outcome, flow_router::store::usage::Outcome::ClientGone);
+}
+
+/// What an upstream does in a case: all of it is what it streams.
+#[derive(Debug, Clone, Copy)]
+enum Story {
+    Text,
+    Turn,
+    Error,
+    Cut,
+}
+
+impl Story {
+    fn bytes(self, dialect: Dialect) -> Vec<u8> {
+        let spoken = speech::stream(dialect);
+        let begun = spoken.prologue.concat() + &spoken.content.concat();
+        match self {
+            Self::Text => spoken.bytes(),
+            Self::Turn => turn(dialect),
+            Self::Error => (begun + &speech::overload_event(dialect)).into_bytes(),
+            Self::Cut => begun.into_bytes(),
+        }
+    }
+
+    /// Compares with what a program of `programs.py` has heard.
+    #[track_caller]
+    fn check(self, heard: &Value, what: &str) {
+        let calls = json!([["read_file", {"path": "é\""}], ["list", {}]]);
+        let (text, thinking, calls) = match self {
+            Self::Turn => ("I \"look\" 🚀", "let me see\n", calls),
+            _ => (speech::TEXT, "", json!([])),
+        };
+        let error = heard["error"].as_str().unwrap_or_default();
+        match self {
+            Self::Text | Self::Turn => {
+                let all = json!({"text": text, "thinking": thinking, "calls": calls, "usage": [11, 3], "ended": true, "error": null});
+                assert_eq!(*heard, all, "{what}");
+            }
+            Self::Error => assert!(error.contains("overloaded, try later"), "{what}: {heard}"),
+            Self::Cut => assert!(error.contains("ended before"), "{what}: {heard}"),
+        }
+        if let Self::Error | Self::Cut = self {
+            assert_eq!((&heard["text"], &heard["ended"]), (&json!(text), &json!(false)), "{what}: {heard}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn libraries_that_are_not_ours_read_the_same() {
+    let programs = [
+        ("antigravity", Ide::Antigravity),
+        ("copilot_chat", Ide::CopilotChat),
+        ("copilot_messages", Ide::CopilotMessages),
+        ("copilot_responses", Ide::CopilotResponses),
+        ("kiro", Ide::Kiro),
+    ];
+    let (mut cases, mut told, mut upstreams) = (Vec::new(), Vec::new(), Vec::new());
+    for dialect in Dialect::ALL {
+        for story in [Story::Text, Story::Turn, Story::Error, Story::Cut] {
+            let upstream = upstream(dialect, story.bytes(dialect)).await;
+            let (addr, _) = stand("copilot", provider("up", dialect, &upstream), true);
+            upstreams.push(upstream);
+            for (name, ide) in programs {
+                let target = if name.starts_with("copilot") { String::new() } else { ide.target(ides::MODEL) };
+                let url = format!("http://{addr}{target}");
+                cases.push(json!({"ide": name, "url": url, "body": ide.json(ides::MODEL), "model": ides::MODEL}));
+                told.push((story, format!("{name} before {dialect:?}, {story:?}")));
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cases.json");
+    std::fs::write(&file, Value::Array(cases).to_string()).unwrap();
+    let suite = move || {
+        support::peers::run_suite("intercept", "intercept/run.sh", &["python3"], |run| {
+            run.stdin(std::fs::File::open(&file).unwrap());
+        })
+    };
+    let Some(output) = tokio::task::spawn_blocking(suite).await.unwrap() else { return };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    if let Some(skipped) = text.lines().find(|line| line.starts_with("SKIPPED:")) {
+        return support::peers::say(&format!("intercept: {skipped}"));
+    }
+    let heard: Vec<Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!(heard.len(), told.len());
+    for (heard, (story, what)) in heard.iter().zip(&told) {
+        story.check(heard, what);
+    }
+    support::peers::say(&format!("intercept: {} answers were read by the programs' own libraries", told.len()));
 }

@@ -57,7 +57,7 @@ async fn names_lead_here_while_it_runs_and_nothing_is_left_when_it_has_stopped()
     assert_eq!(answer, world::VENDOR_SAYS);
     assert_eq!(vendor.asked(), [SIGN_IN]);
     let seen = status(dir).await;
-    assert_eq!((&seen["hosts"][0]["protocol"], &seen["hosts"][0]["passed"]), (&json!("http/1.1"), &json!(1)));
+    assert_eq!((&seen["hosts"][0]["protocol"], &seen["hosts"][0]["passed"]), (&json!("http/1.1"), &json!(1)), "{seen}");
 
     let said = ok(dir, &["stop"]).await;
     assert!(said.contains("as it was"), "{said}");
@@ -145,7 +145,8 @@ async fn chats_of_an_alias_are_ours_and_all_others_are_the_vendors() {
     let upstream = Upstream::streams(dialect.stream_content_type(), vec![stream]).await;
     let dir = place();
     let lines = "mitm_aliases = \"kiro/auto=m, kiro/lost=nowhere/m\"";
-    let config = config(vendor.addr, dir.path(), lines) + &router::provider("up", dialect, &upstream);
+    let provider = router::provider("up", dialect, &upstream).replace("\"*\"", "\"m\"");
+    let config = config(vendor.addr, dir.path(), lines) + &provider;
     let (router, at) = running(dir, &config).await;
     let (dir, pem) = (router.dir.path(), root(router.dir.path()));
 
@@ -377,6 +378,7 @@ async fn what_cannot_be_changed_is_said_and_nothing_is_left() {
 
     // A line of the user that leads one of the names elsewhere.
     let dir = place();
+    let text = config(vendor.addr, dir.path(), "");
     fs::write(dir.path().join("hosts"), format!("10.0.0.1 {KIRO}\n")).unwrap();
     let router = Router::start_in(dir, &text, &[]);
     let before = facts(router.dir.path());
@@ -439,8 +441,26 @@ async fn a_hosts_file_of_the_administrators_is_not_touched_and_the_command_is_na
     assert!(said.contains("needs the administrator's rights") && said.contains("run: sudo "), "{said}");
     assert_eq!(fs::read(&hosts).unwrap(), HOSTS);
     assert_eq!(fs::read_dir(etc.path()).unwrap().count(), 1);
+
+    // The administrator runs exactly that, and leaves it running.
+    let line = said.lines().find_map(|line| line.trim().strip_prefix("run: sudo ")).unwrap();
+    let mut guard =
+        std::process::Command::new("sh").arg("-c").arg(format!("exec {line}")).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(guard.stderr.as_mut().unwrap()), &mut told).unwrap();
+    assert!(told.contains("The guard waits"), "{told}");
+    let output = run(&["mitm", "start"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(fs::read_to_string(&hosts).is_err() && fs::read(&hosts).unwrap().len() > HOSTS.len());
+    assert_eq!(fs::metadata(&hosts).unwrap().uid(), 0);
+    // The program is killed: its guard puts the machine back by itself.
     child.kill().unwrap();
     child.wait().unwrap();
+    within("the guard", async { while fs::read(&hosts).unwrap() != HOSTS {} }).await;
+    assert!(std::process::Command::new("kill").arg(guard.id().to_string()).status().unwrap().success());
+    assert!(guard.wait().unwrap().success());
+    assert_eq!(fs::read(&hosts).unwrap(), HOSTS);
+    assert!(!dir.path().join("data/mitm/guard.sock").exists());
 
     // A block that only the administrator can take out.
     let block = format!("# flow_router MITM begin\n127.0.0.1 {KIRO}\n# flow_router MITM end\n");
@@ -521,6 +541,73 @@ async fn as_the_service_itself_it_needs_no_certificate() {
     assert_eq!(vendor.asked(), [SIGN_IN], "the vendor is asked under its own name");
     assert_eq!(facts(router.dir.path()), before);
     assert!(!root(router.dir.path()).exists(), "nothing was made that nobody needs");
+}
+
+/// Programs of the script; without one of them it is skipped.
+const PROGRAMS: [&str; 5] = ["unshare", "ip", "curl", "openssl", "getent"];
+
+#[test]
+fn on_a_machine_of_its_own_with_the_systems_hosts_file() {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = std::env::var("PATH").unwrap();
+    let is_there = |name: &str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    let dir = place();
+    let root = fs::metadata(dir.path()).unwrap().uid() == 0;
+    if let Some(missing) = PROGRAMS.into_iter().find(|name| !is_there(name)).or((!root).then_some("root")) {
+        println!("skipped: {missing} is not there");
+        return;
+    }
+    let text = config("127.0.0.9:443".parse().unwrap(), dir.path(), "");
+    fs::write(dir.path().join("test.toml"), text.replace("=127.0.0.1", "=127.0.0.9")).unwrap();
+    world::lend_vendor(dir.path());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mitm/namespaces.sh");
+    let output = std::process::Command::new("timeout")
+        .args(["100", "unshare"])
+        .args(["--net", "--mount", "sh", script, env!("CARGO_BIN_EXE_flow-router")])
+        .arg(dir.path())
+        .arg(KIRO)
+        .env_clear()
+        .env("PATH", path)
+        .env("HOME", dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("unshare failed") {
+        println!("skipped: this machine lets nobody have namespaces");
+        return;
+    }
+    let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+    assert!(output.status.success(), "{said}\n{}\n{log}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.stdout.ends_with(b"all is as it was\n"));
+}
+
+#[tokio::test]
+async fn without_a_program_a_start_is_one() {
+    let vendor = Vendor::start().await;
+    let dir = place();
+    let before = facts(dir.path());
+    fs::write(dir.path().join("test.toml"), config(vendor.addr, dir.path(), "")).unwrap();
+    let log = fs::File::create(dir.path().join("log")).unwrap();
+    let mut command = router::command(dir.path());
+    command.args(["--config", "test.toml", "--addr", "127.0.0.1:0", "mitm", "start"]).current_dir(dir.path());
+    let mut child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    // While it is about to start, nobody can be asked.
+    let runs = || {
+        let output = world::mitm(dir.path(), &["status", "--json"]);
+        serde_json::from_slice(&output.stdout).is_ok_and(|status: Value| status["state"] == "running")
+    };
+    within("the start", async {
+        while !runs() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_ne!(facts(dir.path()), before);
+    let log = fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.starts_with("No router runs with this data folder: one runs here now"), "{log}");
+    assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(facts(dir.path()), before);
 }
 
 #[tokio::test]

@@ -8,13 +8,13 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    dialect::{ClientDialect, Context, Dialect, Target, Transcript, UrlParts, cloud_code, kiro},
+    dialect::{ClientDialect, Context, Dialect, Target, Transcript, UrlParts, cloud_code, cursor, kiro},
     frame::{
         Aws, AwsError, Connect, ConnectError, Deframer, Envelope, FrameError, Framing, HeaderValue, Message,
         write_envelope, write_message,
     },
-    hub::ApiError,
-    json::{MemberEdits, Raw, Recorder, Splice, Tape, tape},
+    hub::{ApiError, Event, Open, Reply, ToolKind},
+    json::{MemberEdits, Raw, Recorder, Splice, Tape, Text, tape},
     patch::{FixId, ReplyEdits, StreamPatch},
     proto,
     translate::{StreamTranslator, Tap, translate_reply, translate_request},
@@ -250,6 +250,12 @@ pub fn pair(input: &[u8]) {
     };
     let whole = translate(&mut [stream].into_iter());
     assert_eq!(whole, translate(&mut stream.chunks(size.max(1))));
+    if let ClientDialect::Cursor(_) = client {
+        let mut connect = Connect::default();
+        connect.push(&whole, &mut |envelope| assert!(!envelope.end || Raw::parse(envelope.data).is_ok())).unwrap();
+        connect.finish().unwrap();
+        return assert!(connect.ended());
+    }
     let Some(framing) = client.framing() else {
         let mut aws = Aws::default();
         aws.push(&whole, &mut |message| assert!(Raw::parse(message.payload).is_ok(), "{message:?}")).unwrap();
@@ -314,6 +320,49 @@ pub fn kiro(input: &[u8]) {
     }
     // Not everybody has a place for everything.
     drop(send(&transcript, to));
+}
+
+/// Input: upstream and call, then the first message of a stream of Cursor's; the same bytes also as a body, and as whatever
+/// else its client may send. What is written of a request is one that everybody can read; what comes of a tool is bounded.
+pub fn cursor(input: &[u8]) {
+    let Some(([choice], message)) = choices(input) else { return };
+    let rpc = cursor::Rpc::ALL[choice % cursor::Rpc::ALL.len()];
+    drop(cursor::request::transcribe(message, rpc));
+    let mut body = BytesMut::new();
+    write_envelope(false, &mut body, |out| out.extend_from_slice(message));
+    if let Ok((transcript, facts)) = cursor::request::transcribe(&body, rpc) {
+        let written =
+            Raw::parse(&transcript.body).unwrap_or_else(|error| panic!("{error}: {}", show(&transcript.body)));
+        assert!(written.is_object() && !transcript.model.is_empty());
+        if let Err(error) = transcript.dialect.decode_request(written, &UrlParts::default()) {
+            panic!("{error:?}: {}", show(&transcript.body));
+        }
+        drop(send(&transcript, dialect(choice / cursor::Rpc::ALL.len())));
+        assert!(rpc != cursor::Rpc::Agent || facts.two_way);
+    }
+    // Blobs of a conversation are other pieces of the input.
+    let scratch = cursor::request::Scratch::default();
+    let blobs = |id: &[u8]| message.get(usize::from(*id.first()?)..);
+    if cursor::request::agent::missing_blobs(message, &blobs).is_ok() {
+        drop(cursor::request::agent::decode(message, &blobs, &scratch));
+    }
+    drop(cursor::request::chat_result(message));
+    drop(cursor::request::agent::append(message));
+    let mut reply = Reply::default();
+    for (part, name) in (0..).zip(["run_terminal_cmd", "read_file", "list_dir", "x"]) {
+        let (id, name) = (Text::Plain(name), Text::Plain(name));
+        let open = Open::Tool { id, name, kind: ToolKind::Function, signature: None };
+        reply.fold(&Event::Part { part, open });
+    }
+    let mut executions = cursor::round::Executions::of(&reply, &Context::default());
+    if let Ok(said) = cursor::request::agent::read(message) {
+        let mut out = BytesMut::new();
+        drop(executions.take(&said, &mut out));
+        let mut connect = Connect::default();
+        connect.push(&out, &mut |_| {}).unwrap();
+        assert!(connect.finish().is_ok() && !connect.ended());
+        assert_eq!(executions.into_results().len(), 4);
+    }
 }
 
 /// Input: upstream, then a request of Antigravity. The inner request is the client's, right or wrong.
@@ -399,6 +448,7 @@ mod tests {
         replay("pair", pair);
         replay("request", request);
         replay("kiro", kiro);
+        replay("cursor", cursor);
         replay("cloud_code", cloud_code);
         replay("splice", splice);
         replay("tape", tape);

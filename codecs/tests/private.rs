@@ -9,12 +9,12 @@ mod made;
 
 use bytes::BytesMut;
 use codecs::{
-    dialect::{ClientDialect, Context, Dialect},
-    frame::Aws,
+    dialect::{ClientDialect, Context, Dialect, cursor::Rpc},
+    frame::{Aws, Connect},
     hub::{ApiError, ErrorKind, Reply, ReplyPart},
     translate::{Collector, StreamTranslator, replay_as_stream},
 };
-use ides::{Heard, cloud_code, kiro};
+use ides::{Heard, cloud_code, cursor, kiro};
 use made::answer;
 use proptest::prelude::*;
 
@@ -26,6 +26,8 @@ fn read(client: ClientDialect, stream: &[u8]) -> Heard {
     match client {
         ClientDialect::Kiro => kiro(stream),
         ClientDialect::CloudCode => cloud_code(std::str::from_utf8(stream).unwrap()),
+        ClientDialect::Cursor(Rpc::Agent) => cursor::agent(stream),
+        ClientDialect::Cursor(rpc) => cursor::chat(stream, rpc == Rpc::ChatWithTools),
         ClientDialect::Public(dialect) => panic!("{dialect:?}"),
     }
 }
@@ -48,7 +50,9 @@ fn expected(client: ClientDialect, dialect: Dialect, stream: &[u8]) -> Heard {
             ReplyPart::Redacted(_) | ReplyPart::Image { .. } => {}
         }
     }
-    heard.usage = Some((reply.usage.input(), reply.usage.output));
+    // Cursor's chats tell no counts, and none of its answers why it ended.
+    let counts = !matches!(client, ClientDialect::Cursor(Rpc::Chat | Rpc::ChatWithTools));
+    heard.usage = counts.then_some((reply.usage.input(), reply.usage.output));
     heard.end = reply.finish.as_ref().map(|finish| {
         use codecs::hub::Finish::{End, Filter, Length, Pause, StopSequence, Tool};
         let word = match (client, finish) {
@@ -57,6 +61,7 @@ fn expected(client: ClientDialect, dialect: Dialect, stream: &[u8]) -> Heard {
             (ClientDialect::Kiro, Tool) => "TOOL_USE",
             (ClientDialect::Kiro, End | Pause) if reply.has_calls() => "TOOL_USE",
             (ClientDialect::Kiro, End | StopSequence(_) | Pause) => "END_TURN",
+            (ClientDialect::Cursor(_), _) => "",
             (_, Length) => "MAX_TOKENS",
             (_, Filter(_)) => "SAFETY",
             (_, End | StopSequence(_) | Pause | Tool) => "STOP",
@@ -77,10 +82,18 @@ fn translated(
     let (mut all, mut out) = (Vec::new(), BytesMut::new());
     for piece in pieces {
         translator.push(piece, &mut out);
-        if client == ClientDialect::Kiro {
-            let mut aws = Aws::default();
-            aws.push(&out, &mut |_| {}).unwrap();
-            aws.finish().unwrap();
+        match client {
+            ClientDialect::Kiro => {
+                let mut aws = Aws::default();
+                aws.push(&out, &mut |_| {}).unwrap();
+                aws.finish().unwrap();
+            }
+            ClientDialect::Cursor(_) => {
+                let mut connect = Connect::default();
+                connect.push(&out, &mut |_| {}).unwrap();
+                connect.finish().unwrap();
+            }
+            _ => {}
         }
         all.extend_from_slice(&out.split());
     }

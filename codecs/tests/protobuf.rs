@@ -26,7 +26,7 @@ struct Node {
 /// The largest field number.
 const NODES: u32 = 536_870_911;
 
-/// By hand: the derive macro brings more crates than it is worth.
+/// By hand: numbers come packed and one by one, and the derive macro has one of the two for a field.
 impl prost::Message for Node {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         encoding::uint64::encode(1, &self.number, buf);

@@ -144,6 +144,7 @@ impl Exchange {
             model: self.shown().to_owned(),
             include_usage: self.is_copilot_chat(),
             copilot: self.is_copilot_chat(),
+            cursor: self.intercepted.as_ref().and_then(|seen| seen.facts.clone()),
             conversation: self.intercepted.as_ref().and_then(|seen| seen.conversation.clone()),
             ..Context::default()
         }

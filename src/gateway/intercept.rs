@@ -17,13 +17,14 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use codecs::{
-    dialect::{ClientDialect, Dialect, Transcript, cloud_code, kiro},
+    dialect::{ClientDialect, Dialect, Transcript, cloud_code, cursor, kiro},
+    frame::first_envelope,
     hub::{ApiError, ErrorKind, names::sha256_hex},
     json::Raw,
 };
-use proxy::{Call, Fresh, Headers, RequestHead};
+use proxy::{Call, Fresh, Headers, Kind, RequestHead};
 
 use super::{
     Gateway, Snapshot, Unanswered,
@@ -42,6 +43,9 @@ pub enum Wire {
     /// Antigravity: an envelope around a Gemini request. The path's verb says whether a stream is wanted, and the query
     /// in which form.
     CloudCode,
+    /// Cursor: a call whose first message asks a model. Its client may keep its side open: no more is read than that
+    /// message.
+    Cursor(cursor::Rpc),
     /// Kiro: `GenerateAssistantResponse`.
     Kiro,
     /// A public dialect at a path of the tool's own: Copilot's three, and Gemini at Antigravity. Gemini's path is read as
@@ -75,7 +79,7 @@ pub struct Back<'a> {
     pub call: Call<'a, Fresh>,
     /// The head as it came.
     pub head: RequestHead,
-    /// What was read of the body, as it came and in order. All of it, but for [`Why::Unread`].
+    /// What was read of the body, as it came and in order: all of it, or of Cursor's the beginning.
     pub read: Vec<Bytes>,
     /// Why.
     pub why: Why,
@@ -88,6 +92,8 @@ pub enum Why {
     Unmapped(String),
     /// The body is not what this path should have. Several in a row mean that the tool has changed.
     Unreadable(String),
+    /// A form of it that we cannot answer yet: an agent's turn whose tools run in the editor while the answer waits.
+    Unsupported(&'static str),
     /// A target, but nobody there who could be asked.
     NoCandidate(String),
     /// All who were asked have failed, the last one like this.
@@ -101,6 +107,8 @@ pub(super) struct Seen {
     pub model: Arc<str>,
     /// The tool's id of the conversation.
     pub conversation: Option<Arc<str>>,
+    /// Facts of a request of Cursor's.
+    pub facts: Option<Arc<cursor::Facts>>,
     /// A field of the answer that the tool expects.
     field: Option<(&'static str, Bytes)>,
 }
@@ -119,6 +127,7 @@ impl Wire {
     pub fn client(self) -> ClientDialect {
         match self {
             Self::CloudCode => ClientDialect::CloudCode,
+            Self::Cursor(rpc) => ClientDialect::Cursor(rpc),
             Self::Kiro => ClientDialect::Kiro,
             Self::Public(dialect) => dialect.into(),
         }
@@ -131,6 +140,10 @@ impl Wire {
                 let transcript = transcribed(body, cloud_code::request::transcribe)?;
                 let stream = head.path().ends_with(b":streamGenerateContent");
                 Ok(Read::new(transcript, stream, stream && !is_sse(head)))
+            }
+            Self::Cursor(rpc) => {
+                let (transcript, facts) = cursor::request::transcribe(body, rpc)?;
+                Ok(Read { facts: Some(Arc::new(facts)), ..Read::new(transcript, true, false) })
             }
             Self::Kiro => Ok(Read::new(transcribed(body, kiro::request::transcribe)?, true, false)),
             Self::Public(dialect) => public(dialect, head, body),
@@ -145,6 +158,7 @@ struct Read {
     scanned: exchange::Scanned,
     json_array: bool,
     conversation: Option<String>,
+    facts: Option<Arc<cursor::Facts>>,
 }
 
 impl Read {
@@ -152,7 +166,13 @@ impl Read {
         let Transcript { dialect, body, model, conversation } = transcript;
         let scanned =
             exchange::Scanned { model: Some(model.into()), stream: Some(stream), ..exchange::Scanned::default() };
-        Self { asked: dialect, body: body.into(), scanned, json_array, conversation }
+        Self { asked: dialect, body: body.into(), scanned, json_array, conversation, facts: None }
+    }
+
+    /// Whether its answer may have calls that the client answers on the same stream.
+    fn has_rounds(&self) -> bool {
+        let two_way = self.facts.as_ref().is_some_and(|facts| facts.two_way);
+        two_way && Raw::parse(&self.body).is_ok_and(|body| body.get("tools").is_some())
     }
 }
 
@@ -170,7 +190,7 @@ fn public(dialect: Dialect, head: &RequestHead, body: &Bytes) -> Result<Read, Ap
     };
     let json_array = path.as_ref().is_some_and(|path| path.stream) && !is_sse(head);
     let scanned = understood(body, dialect, path)?;
-    Ok(Read { asked: dialect, body: body.clone(), scanned, json_array, conversation: None })
+    Ok(Read { asked: dialect, body: body.clone(), scanned, json_array, conversation: None, facts: None })
 }
 
 fn is_sse(head: &RequestHead) -> bool {
@@ -190,11 +210,11 @@ impl Gateway {
         let snapshot = self.shared.snapshot();
         let client = intercepted.wire.client();
         let id = exchange::unique();
-        let raw = match call.body(snapshot.settings.max_body).await {
+        let raw = match received(intercepted.wire, &mut call, snapshot.settings.max_body).await {
             Ok(raw) => raw,
             Err(error) => {
                 // What was read is lost: nobody else can be asked.
-                reply::error(call, client, &wire_error(&error.kind), &id).await;
+                reply::error(call, client, &wire_error(&error), &id).await;
                 return Course::Answered;
             }
         };
@@ -207,6 +227,9 @@ impl Gateway {
         let Some(target) = (intercepted.target)(&named) else {
             return back(call, head, Why::Unmapped(named.as_ref().to_owned()));
         };
+        if read.has_rounds() {
+            return back(call, head, Why::Unsupported("a turn of an agent with tools"));
+        }
         let mut exchange = Box::new(self.intercepted(&call, &head, &intercepted, read, (id, named, target), &snapshot));
         let candidates = snapshot.catalog.plan(&exchange.model, &self.shared.health, exchange.complete);
         let candidates = match candidates {
@@ -244,7 +267,7 @@ impl Gateway {
         snapshot: &Snapshot,
     ) -> Exchange {
         let shared = &*self.shared;
-        let Read { asked, body, scanned, json_array, conversation } = read;
+        let Read { asked, body, scanned, json_array, conversation, facts } = read;
         let asks = |ip| Asked {
             id: &id,
             dialect: asked,
@@ -264,6 +287,7 @@ impl Gateway {
             intercepted: Some(Box::new(Seen {
                 model: named,
                 conversation: conversation.map(Arc::from),
+                facts,
                 field: field(client, head, &id),
             })),
             head: own,
@@ -283,6 +307,22 @@ impl Gateway {
         exchange.begin(snapshot);
         exchange
     }
+}
+
+/// The body: all of it, or the first message of a stream whose client waits for an answer before it goes on.
+async fn received(wire: Wire, call: &mut Call<'_, Fresh>, limit: usize) -> Result<Bytes, Kind> {
+    if !matches!(wire, Wire::Cursor(_)) {
+        return call.body(limit).await.map_err(|error| error.kind);
+    }
+    let mut read = BytesMut::new();
+    // What is no envelope is not waited for.
+    while let (true, Ok(None)) = (read.len() <= limit, first_envelope(&read, limit)) {
+        match call.chunk().await.map_err(|error| error.kind)? {
+            Some(chunk) => read.extend_from_slice(&chunk),
+            None => break,
+        }
+    }
+    Ok(read.freeze())
 }
 
 /// Reads a request; a panic of a codec is the end of nothing but this attempt.
@@ -311,7 +351,9 @@ pub(super) fn shielded(error: &ApiError) -> ApiError {
 fn field(client: ClientDialect, head: &RequestHead, id: &str) -> Option<(&'static str, Bytes)> {
     match client {
         ClientDialect::Kiro => Some(("x-amzn-requestid", uuid(id).into())),
-        ClientDialect::Public(_) => Some(("x-request-id", head.headers.get("x-request-id")?.clone())),
+        ClientDialect::Public(_) | ClientDialect::Cursor(_) => {
+            Some(("x-request-id", head.headers.get("x-request-id")?.clone()))
+        }
         ClientDialect::CloudCode => None,
     }
 }

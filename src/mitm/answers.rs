@@ -93,10 +93,16 @@ impl Answers {
     }
 }
 
-/// Whether a call under a name is meant for that name: its authority is the name, with no port or the usual one.
-fn is_for(authority: &[u8], name: &str) -> bool {
-    let authority = authority.strip_suffix(b":443").unwrap_or(authority);
-    authority.eq_ignore_ascii_case(name.as_bytes())
+/// Whether a call under a name is meant for that name: its authority is the name, with no port, the usual one, or `dialled`,
+/// the one that the client came to.
+fn is_for(authority: &[u8], name: &str, dialled: Option<u16>) -> bool {
+    let Some((host, rest)) = authority.split_at_checked(name.len()) else { return false };
+    let port = match rest {
+        [] => Some(443),
+        [b':', digits @ ..] => std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()),
+        _ => None,
+    };
+    host.eq_ignore_ascii_case(name.as_bytes()) && port.is_some_and(|port: u16| port == 443 || Some(port) == dialled)
 }
 
 impl Handler for Answers {
@@ -107,7 +113,7 @@ impl Handler for Answers {
         if &*name == OWN_NAME {
             return say(call, StatusCode::OK, format!("flow-router {}\n", self.instance)).await;
         }
-        if self.reverse.is_none() && !is_for(&call.head().authority, &name) {
+        if self.reverse.is_none() && !is_for(&call.head().authority, &name, call.local().map(|local| local.port())) {
             let text = format!("this connection is for {name}\n");
             return say(call, StatusCode::MISDIRECTED_REQUEST, text).await;
         }
@@ -142,7 +148,8 @@ fn way(chat: Chat) -> Way {
         Chat::CopilotResponses => Way::Gateway(Wire::Public(Dialect::OpenAiResponses)),
         Chat::CopilotSocket => Way::Elsewhere,
         Chat::Kiro => Way::Gateway(Wire::Kiro),
-        Chat::CursorChat | Chat::CursorAgent => Way::Vendor,
+        Chat::Cursor(rpc) => Way::Gateway(Wire::Cursor(rpc)),
+        Chat::CursorPieces => Way::Vendor,
     }
 }
 
@@ -167,12 +174,13 @@ impl Answers {
             Course::Back(back) => back,
         };
         self.seen.note(name, |host| match &back.why {
-            Why::Unmapped(_) => host.unreadable = 0,
+            Why::Unmapped(_) | Why::Unsupported(_) => host.unreadable = 0,
             Why::Unreadable(_) => host.unreadable += 1,
             Why::NoCandidate(_) | Why::Failed(_) => host.fell_back += 1,
         });
         match &back.why {
             Why::Unmapped(model) => debug!(name, model, "a model without an alias goes to the vendor"),
+            Why::Unsupported(what) => debug!(name, what, "a chat of a form that we cannot answer goes to the vendor"),
             Why::Unreadable(reason) => {
                 warn!(name, reason, "a chat could not be read and goes to the vendor; the tool may have changed");
             }
@@ -219,12 +227,16 @@ mod tests {
         for (authority, fits) in [
             ("api2.cursor.sh", true),
             ("API2.cursor.sh:443", true),
-            ("api2.cursor.sh:8443", false),
+            ("api2.cursor.sh:8443", true),
+            ("api2.cursor.sh:2402", false),
+            ("api2.cursor.sh:", false),
+            ("api2.cursor.shx", false),
+            ("api2.cursor.sh:8443x", false),
             ("api3.cursor.sh", false),
             ("", false),
             ("127.0.0.1:2402", false),
         ] {
-            assert_eq!(is_for(authority.as_bytes(), "api2.cursor.sh"), fits, "{authority}");
+            assert_eq!(is_for(authority.as_bytes(), "api2.cursor.sh", Some(8443)), fits, "{authority}");
         }
     }
 }

@@ -62,7 +62,6 @@ impl Judge {
             foreign: known && !settings.all_users && peer_user::is_foreign(asked.peer, asked.local),
             distrusted: name.is_some_and(|name| self.seen.is_distrusted(name)),
             told: self.told,
-            overloaded: false,
         };
         decide(settings, name, how)
     }

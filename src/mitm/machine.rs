@@ -12,20 +12,19 @@ use std::{
 use certs::{Cache, LeafKey, Root};
 use proxy::{
     ClientConfig, Names, OwnAddresses, PastHosts, Relay, Server,
-    front::{self, Entry, Front, FrontConfig},
+    front::{Entry, Front, FrontConfig},
 };
-use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinHandle};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
 use super::{
-    Failure, NEEDS_PRIVILEGE,
+    Failure,
     answers::Answers,
     authority, doctor,
     gate::Judge,
-    hosts::{HostsFile, Wanted},
+    hands::Hands,
     journal::{Entry as Written, Journal, VERSION},
     lifecycle::{Step, System},
-    repair::catalogue,
     seen::Seen,
     self_test, system, upstreams,
 };
@@ -77,6 +76,7 @@ pub(super) struct Machine {
     instance: Arc<str>,
     open: Vec<Open>,
     drain: watch::Sender<bool>,
+    hands: Hands,
 }
 
 impl Machine {
@@ -110,7 +110,8 @@ impl Machine {
         let hosts_file = system::hosts_path(&settings);
         let drain = watch::channel(false).0;
         drop(_entered);
-        Ok(Self { ground, settings, folder, hosts_file, cache, names, instance, open: Vec::new(), drain })
+        let hands = Hands::new(&folder, &hosts_file);
+        Ok(Self { ground, settings, folder, hosts_file, cache, names, instance, open: Vec::new(), drain, hands })
     }
 
     /// Where it listens.
@@ -144,13 +145,13 @@ impl Machine {
         let relay = self.relay()?;
         let _entered = self.ground.handle.enter();
         let wanted = self.settings.mitm.addr();
-        let first = bind(wanted)?;
+        let first = self.hands.bind(wanted)?;
         let address = first.local_addr().map_err(|error| Failure::listen(wanted, &error, None))?;
         let mut listeners = vec![(address, first)];
         if self.settings.mitm.mode == Mode::Hosts && wanted.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
             // Systems ask for both families: who gets no answer of ours for one of them goes past us.
             let second = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), address.port());
-            match bind(second) {
+            match self.hands.bind(second) {
                 Ok(listener) => listeners.push((second, listener)),
                 Err(failure) => warn!(address = %second, reason = failure.message, "IPv6 clients are not intercepted"),
             }
@@ -217,13 +218,13 @@ impl Machine {
     fn self_test(&self) -> Result<(), Failure> {
         let Some(root) = self.root() else { return Ok(()) };
         let names = self.settings.mitm.wanted_hosts();
-        for open in &self.open {
-            match self.settings.mitm.mode {
-                Mode::Proxy => self_test::ask_proxy(open.address, &names, &root)?,
-                Mode::Hosts | Mode::Reverse(_) => self_test::ask(open.address, &names, &root, &self.instance)?,
-            }
-        }
-        Ok(())
+        self.ground.seen.testing(true);
+        let asked = self.open.iter().try_for_each(|open| match self.settings.mitm.mode {
+            Mode::Proxy => self_test::ask_proxy(open.address, &names, &root),
+            Mode::Hosts | Mode::Reverse(_) => self_test::ask(open.address, &names, &root, &self.instance),
+        });
+        self.ground.seen.testing(false);
+        asked
     }
 
     fn write_journal(&self) -> Result<(), Failure> {
@@ -241,29 +242,9 @@ impl Machine {
         journal.write(&entry).map_err(|error| Failure::new("data_dir", format!("{path}: {error}")))
     }
 
-    fn apply_hosts(&self) -> Result<(), Failure> {
-        let (hosts, catalogue) = (self.settings.mitm.wanted_hosts(), catalogue());
+    fn apply_hosts(&mut self) -> Result<(), Failure> {
         let addresses: Vec<IpAddr> = self.open.iter().map(|open| open.address.ip()).collect();
-        let wanted = Wanted { hosts: &hosts, addresses: &addresses, catalogue: &catalogue, windows: cfg!(windows) };
-        let file = HostsFile::new(&self.hosts_file, &self.folder);
-        file.apply(&wanted).map_err(|error| Failure::hosts(&error))?;
-        self.flush();
-        Ok(())
-    }
-
-    fn remove_hosts(&self) -> Result<(), Failure> {
-        let file = HostsFile::new(&self.hosts_file, &self.folder);
-        file.remove(&catalogue()).map_err(|error| Failure::hosts(&error))?;
-        self.flush();
-        Ok(())
-    }
-
-    /// Other files than the system's are nobody's to cache.
-    fn flush(&self) {
-        if self.hosts_file == system::system_hosts() {
-            let flushed = system::flush_caches();
-            info!(caches = flushed.join(","), "what remembered addresses was told to forget them");
-        }
+        self.hands.apply(&addresses, &self.settings.mitm.wanted_hosts())
     }
 
     fn effective(&self) -> Result<(), Failure> {
@@ -297,25 +278,8 @@ impl System for Machine {
                 let path = journal.path().display();
                 journal.clear().map_err(|error| Failure::new("data_dir", format!("{path}: {error}")))?;
             }
-            Step::Hosts => self.remove_hosts()?,
+            Step::Hosts => self.hands.remove()?,
         }
         Ok(())
-    }
-}
-
-/// Binds, or says why not.
-fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    front::listen(address).map_err(|error| {
-        let failure = Failure::listen(address, &error, system::port_owner(address).as_deref());
-        if failure.code == NEEDS_PRIVILEGE { failure.run(privilege_to_bind(address)) } else { failure }
-    })
-}
-
-/// What lets this program listen on a low port.
-fn privilege_to_bind(address: SocketAddr) -> String {
-    let program = std::env::current_exe().map_or_else(|_| "flow-router".into(), |path| path.display().to_string());
-    match std::env::consts::OS {
-        "linux" => format!("sudo setcap cap_net_bind_service=+ep {program}   # then start it again"),
-        _ => format!("sudo {program} --mitm-addr {address}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::{Value, json};
@@ -23,6 +23,9 @@ use crate::{
     },
     usage::live::{now_ms, rfc3339},
 };
+
+/// Pauses between starts that fail, seconds.
+const RETRIES: [u64; 5] = [5, 10, 20, 30, 60];
 
 /// How interception is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +121,20 @@ impl Manager {
     /// Why not; then everything is as it was, unless it says otherwise.
     pub async fn start(&self) -> Result<(), Failure> {
         self.away(Self::start_now).await
+    }
+
+    /// Starts it with the program, and tries again while that fails: what is missing may come, such as the guard.
+    pub async fn insist(&self) {
+        let mut waits = RETRIES.iter();
+        while self.start().await.is_err() {
+            // The last pause stays.
+            let wait = waits.next().or(RETRIES.last()).copied().unwrap_or_default();
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+            // Somebody has decided otherwise meanwhile, or it runs.
+            if !matches!(self.view().0, State::Failed(_)) {
+                return;
+            }
+        }
     }
 
     /// Ends it: names first, then the journal, then the connections.

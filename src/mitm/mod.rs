@@ -14,6 +14,8 @@
 //! | `self_test` | asks ourselves before anybody else does |
 //! | `lease`, `repair` | who intercepts; putting back what a dead process left |
 //! | `gate`, `answers`, `seen` | what the front asks, what calls are answered, what was last seen of each host |
+//! | `hands` | binding and the hosts file: by ourselves, or by the guard |
+//! | `guard` | what only the administrator may do, for a program that is not |
 //! | `machine`, `manager` | the steps on this machine; start, stop and status while the program runs |
 //! | `doctor` | what keeps it from working, and the command against it |
 
@@ -23,6 +25,9 @@ pub mod authority;
 pub mod doctor;
 mod failure;
 mod gate;
+#[cfg(unix)]
+pub mod guard;
+mod hands;
 pub mod hosts;
 pub mod journal;
 pub mod lease;

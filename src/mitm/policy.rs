@@ -42,8 +42,6 @@ pub struct Circumstances {
     pub foreign: bool,
     /// Clients have refused our certificate for this name lately.
     pub distrusted: bool,
-    /// We have as many connections as we can decrypt.
-    pub overloaded: bool,
     /// Its program knows that we are its proxy: what is nobody's cannot go elsewhere.
     pub told: bool,
 }
@@ -59,7 +57,7 @@ pub fn decide(settings: &Interception, name: Option<&str>, how: Circumstances) -
         None => Decision::Refuse,
         Some((_, Switch::Off)) => Decision::Tunnel,
         Some(_) if how.foreign && !settings.all_users => Decision::Tunnel,
-        Some(_) if how.distrusted || how.overloaded => Decision::Tunnel,
+        Some(_) if how.distrusted => Decision::Tunnel,
         Some((tool, switch)) => Decision::Decrypt(tool, switch),
     }
 }
@@ -136,13 +134,11 @@ mod tests {
         let plain = Circumstances::default();
         let foreign = Circumstances { foreign: true, ..plain };
         let distrusted = Circumstances { distrusted: true, ..plain };
-        let overloaded = Circumstances { overloaded: true, ..plain };
         let decrypt = Decision::Decrypt(Tool::Kiro, Switch::Intercept);
         for (name, how, expected) in [
             (Some(KIRO), plain, decrypt),
             (Some(KIRO), foreign, Decision::Tunnel),
             (Some(KIRO), distrusted, Decision::Tunnel),
-            (Some(KIRO), overloaded, Decision::Tunnel),
             (Some("api.individual.githubcopilot.com"), plain, Decision::Decrypt(Tool::Copilot, Switch::Observe)),
             (Some("api.business.githubcopilot.com"), plain, Decision::Tunnel),
             (Some(CURSOR), plain, Decision::Tunnel),

@@ -55,7 +55,7 @@ pub(super) fn put_back(folder: &Path, hosts_file: &Path) -> Result<Repaired, Fai
     match journal.read() {
         Ok(Some(entry)) => {
             done.journal = true;
-            if entry.hosts_file != hosts_file {
+            if entry.hosts_file != hosts_file && !system::is_for_another(folder) {
                 files.insert(0, entry.hosts_file);
             }
         }
@@ -81,10 +81,9 @@ pub(super) fn put_back(folder: &Path, hosts_file: &Path) -> Result<Repaired, Fai
             Err(error) => return Err(with_command(Failure::hosts(&error), folder, &path)),
         }
     }
-    if done.journal {
-        let path = journal.path().display();
-        journal.clear().map_err(|error| Failure::new("data_dir", format!("{path}: {error}")))?;
-    }
+    // Also what a write that was cut has left.
+    let path = journal.path().display();
+    journal.clear().map_err(|error| Failure::new("data_dir", format!("{path}: {error}")))?;
     Ok(done)
 }
 

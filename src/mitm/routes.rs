@@ -3,6 +3,7 @@
 //! Paths are compared segment by segment, the query left out. What is not listed is not looked at: sign-in, model lists,
 //! telemetry and updates go on untouched.
 
+use codecs::dialect::cursor::Rpc;
 use proxy::{Method, RequestHead};
 
 use crate::settings::tools::Tool;
@@ -22,10 +23,10 @@ pub enum Chat {
     CopilotResponses,
     /// Copilot: Responses over a WebSocket.
     CopilotSocket,
-    /// Cursor: a chat of `ChatService`.
-    CursorChat,
-    /// Cursor: a turn of `AgentService`, or a piece of one.
-    CursorAgent,
+    /// Cursor: a call whose first message is a chat.
+    Cursor(Rpc),
+    /// Cursor: a chat whose messages come and go in calls of their own.
+    CursorPieces,
     /// Kiro: `GenerateAssistantResponse`.
     Kiro,
 }
@@ -34,10 +35,8 @@ pub enum Chat {
 const KIRO_TARGETS: [&[u8]; 2] =
     [b"AmazonCodeWhispererStreamingService.GenerateAssistantResponse", b"AmazonQDeveloperStreamingService.SendMessage"];
 
-/// Cursor's chats.
-const CURSOR_CHATS: [&[u8]; 8] = [
-    b"StreamUnifiedChat",
-    b"StreamUnifiedChatWithTools",
+/// The methods of `ChatService` that take their messages from other calls.
+const CURSOR_CHATS: [&[u8]; 6] = [
     b"StreamUnifiedChatWithToolsSSE",
     b"StreamUnifiedChatWithToolsPoll",
     b"StreamUnifiedChatIdempotent",
@@ -87,13 +86,16 @@ fn antigravity(path: &[u8]) -> Option<Chat> {
 }
 
 fn cursor(path: &[u8]) -> Option<Chat> {
+    if let Some(rpc) = Rpc::of_path(path) {
+        return Some(Chat::Cursor(rpc));
+    }
     let rest = path.strip_prefix(b"/")?;
     let slash = rest.iter().position(|&byte| byte == b'/')?;
     let (service, method) = (&rest[..slash], &rest[slash + 1..]);
     match service {
-        b"aiserver.v1.ChatService" => CURSOR_CHATS.contains(&method).then_some(Chat::CursorChat),
-        b"agent.v1.AgentService" => matches!(method, b"Run" | b"RunSSE" | b"RunPoll").then_some(Chat::CursorAgent),
-        b"aiserver.v1.BidiService" => (method == b"BidiAppend").then_some(Chat::CursorAgent),
+        b"aiserver.v1.ChatService" => CURSOR_CHATS.contains(&method).then_some(Chat::CursorPieces),
+        b"agent.v1.AgentService" => matches!(method, b"RunSSE" | b"RunPoll").then_some(Chat::CursorPieces),
+        b"aiserver.v1.BidiService" => (method == b"BidiAppend").then_some(Chat::CursorPieces),
         _ => None,
     }
 }
@@ -136,10 +138,12 @@ mod tests {
             (Copilot, "/v1/messages", Some(Chat::CopilotMessages)),
             (Copilot, "/responses?x=1", Some(Chat::CopilotResponses)),
             (Copilot, "/v1/engines/x/completions", None),
-            (Cursor, "/agent.v1.AgentService/Run", Some(Chat::CursorAgent)),
+            (Cursor, "/agent.v1.AgentService/Run", Some(Chat::Cursor(Rpc::Agent))),
+            (Cursor, "/agent.v1.AgentService/RunSSE", Some(Chat::CursorPieces)),
             (Cursor, "/agent.v1.AgentService/RunTests", None),
-            (Cursor, "/aiserver.v1.ChatService/StreamUnifiedChatWithTools", Some(Chat::CursorChat)),
-            (Cursor, "/aiserver.v1.BidiService/BidiAppend", Some(Chat::CursorAgent)),
+            (Cursor, "/aiserver.v1.ChatService/StreamUnifiedChatWithTools", Some(Chat::Cursor(Rpc::ChatWithTools))),
+            (Cursor, "/aiserver.v1.ChatService/StreamUnifiedChatWithToolsSSE", Some(Chat::CursorPieces)),
+            (Cursor, "/aiserver.v1.BidiService/BidiAppend", Some(Chat::CursorPieces)),
             (Cursor, "/aiserver.v1.AiService/StreamCpp", None),
             (Kiro, "/generateAssistantResponse", Some(Chat::Kiro)),
             (Kiro, "/generateassistantresponse", None),

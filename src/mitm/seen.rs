@@ -48,6 +48,8 @@ pub struct Seen(Mutex<Inner>);
 struct Inner {
     hosts: HashMap<&'static str, HostSeen>,
     distrust: Distrust,
+    /// We ask ourselves: that says nothing of clients.
+    testing: bool,
 }
 
 impl Seen {
@@ -63,8 +65,16 @@ impl Seen {
         }
     }
 
+    /// We begin to ask ourselves, or have ended.
+    pub fn testing(&self, now: bool) {
+        self.lock().testing = now;
+    }
+
     /// A handshake was good.
     pub fn accepted(&self, name: &str, protocol: &'static str, now_ms: i64) {
+        if self.lock().testing {
+            return;
+        }
         self.lock().distrust.accepted(name);
         self.note(name, |host| (host.handshake_ms, host.protocol) = (Some(now_ms), Some(protocol)));
     }

@@ -157,6 +157,21 @@ pub fn is_administrator() -> bool {
     }
 }
 
+/// Whether this process is the administrator's and a folder is somebody else's. Then nothing that is written in that folder
+/// may say which files of the system are changed.
+pub fn is_for_another(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        is_administrator() && fs::metadata(folder).is_ok_and(|metadata| metadata.uid() != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -38,6 +38,8 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 /// The vendor's own certificate authority, with a leaf for both hosts.
 struct Vendors {
     root: String,
+    leaf: String,
+    key: String,
     config: Arc<ServerConfig>,
 }
 
@@ -47,11 +49,14 @@ fn vendors() -> &'static Vendors {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        // Another name than the leaf's, or the leaf looks as if it had signed itself.
+        params.distinguished_name.push(rcgen::DnType::CommonName, "Vendors");
         let root = params.self_signed(&key).unwrap().pem();
         let issuer = rcgen::Issuer::new(params, key);
         let key = rcgen::KeyPair::generate().unwrap();
         let names = [KIRO, CURSOR, "other.example"].map(str::to_owned).to_vec();
         let leaf = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        let key_text = key.serialize_pem();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -60,7 +65,7 @@ fn vendors() -> &'static Vendors {
             .with_single_cert(vec![leaf.der().clone()], key)
             .unwrap();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Vendors { root, config: Arc::new(config) }
+        Vendors { root, leaf: leaf.pem(), key: key_text, config: Arc::new(config) }
     })
 }
 
@@ -256,6 +261,12 @@ pub(crate) async fn ask_plainly(at: SocketAddr, request: &str) -> String {
     let mut io = TcpStream::connect(at).await.unwrap();
     io.write_all(request.as_bytes()).await.unwrap();
     within("an answer", message(&mut io)).await.unwrap_or_default()
+}
+
+/// Writes what another program needs to be the vendor.
+pub(crate) fn lend_vendor(dir: &Path) {
+    fs::write(dir.join("vendor-leaf.pem"), &vendors().leaf).unwrap();
+    fs::write(dir.join("vendor-key.pem"), &vendors().key).unwrap();
 }
 
 /// The PEM of the vendors' authority.

@@ -3,6 +3,9 @@
 // Every test program uses its part of this.
 #![allow(dead_code, clippy::unwrap_used)]
 
+#[path = "ides/cursor.rs"]
+pub(crate) mod cursor;
+
 use codecs::frame::Aws;
 use serde_json::Value;
 
@@ -160,4 +163,9 @@ pub(crate) fn copilot(stream: &str) -> Heard {
     }
     heard.calls = calls.into_iter().map(|(_, name, input)| (name, serde_json::from_str(&input).unwrap())).collect();
     heard
+}
+
+/// Reads as Cursor does what `StreamUnifiedChatWithTools` is answered.
+pub(crate) fn cursor(stream: &[u8]) -> Heard {
+    cursor::chat(stream, true)
 }

@@ -1,6 +1,6 @@
 //! The languages in which clients are answered: the public ones, and those that only one program reads.
 
-use super::{Context, Dialect, StreamEncoder, cloud_code, kiro};
+use super::{Context, Dialect, StreamEncoder, cloud_code, cursor, kiro};
 use crate::{
     frame::Framing,
     hub::{ApiError, Reply},
@@ -13,6 +13,8 @@ pub enum ClientDialect {
     Public(Dialect),
     /// Google Cloud Code, as Antigravity reads it: Gemini in an envelope.
     CloudCode,
+    /// Cursor's answer to one of its calls: protobuf in Connect envelopes.
+    Cursor(cursor::Rpc),
     /// Amazon CodeWhisperer, as Kiro reads it: JSON in AWS event-stream messages.
     Kiro,
 }
@@ -38,13 +40,20 @@ impl From<Dialect> for ClientDialect {
 
 impl ClientDialect {
     /// Those that no provider speaks.
-    pub const PRIVATE: [Self; 2] = [Self::CloudCode, Self::Kiro];
+    pub const PRIVATE: [Self; 5] = [
+        Self::CloudCode,
+        Self::Cursor(cursor::Rpc::ChatWithTools),
+        Self::Kiro,
+        Self::Cursor(cursor::Rpc::Chat),
+        Self::Cursor(cursor::Rpc::Agent),
+    ];
 
     /// The name in logs and vectors.
     pub fn name(self) -> &'static str {
         match self {
             Self::Public(dialect) => dialect.name(),
             Self::CloudCode => "cloud_code",
+            Self::Cursor(_) => "cursor",
             Self::Kiro => "kiro",
         }
     }
@@ -53,7 +62,7 @@ impl ClientDialect {
     pub fn public(self) -> Option<Dialect> {
         match self {
             Self::Public(dialect) => Some(dialect),
-            Self::CloudCode | Self::Kiro => None,
+            Self::CloudCode | Self::Cursor(_) | Self::Kiro => None,
         }
     }
 
@@ -62,7 +71,7 @@ impl ClientDialect {
         match self {
             Self::Public(dialect) => Some(dialect.framing()),
             Self::CloudCode => Some(Framing::Sse),
-            Self::Kiro => None,
+            Self::Cursor(_) | Self::Kiro => None,
         }
     }
 
@@ -71,6 +80,7 @@ impl ClientDialect {
         match self {
             Self::Public(dialect) => dialect.stream_content_type(),
             Self::CloudCode => "text/event-stream",
+            Self::Cursor(_) => "application/connect+proto",
             Self::Kiro => "application/vnd.amazon.eventstream",
         }
     }
@@ -78,8 +88,8 @@ impl ClientDialect {
     /// Content type of its whole answers.
     pub fn document_content_type(self) -> &'static str {
         match self {
-            // Kiro is never answered in another way than by messages.
-            Self::Kiro => self.stream_content_type(),
+            // These are never answered in another way than by messages.
+            Self::Cursor(_) | Self::Kiro => self.stream_content_type(),
             Self::Public(_) | Self::CloudCode => "application/json",
         }
     }
@@ -87,6 +97,7 @@ impl ClientDialect {
     /// Content type of its error answers.
     pub fn error_content_type(self) -> &'static str {
         match self {
+            Self::Cursor(_) => self.stream_content_type(),
             Self::Kiro => "application/x-amz-json-1.0",
             Self::Public(_) | Self::CloudCode => "application/json",
         }
@@ -101,6 +112,7 @@ impl ClientDialect {
     pub fn keep_alive(self) -> &'static [u8] {
         match self {
             Self::Public(dialect) => dialect.keep_alive(),
+            Self::Cursor(rpc) => rpc.keep_alive(),
             Self::CloudCode | Self::Kiro => b"",
         }
     }
@@ -109,6 +121,8 @@ impl ClientDialect {
     pub fn wants_serial_parts(self) -> bool {
         match self {
             Self::Public(dialect) => dialect.wants_serial_parts(),
+            // Messages of calls name theirs, and everything else is a delta of the answer.
+            Self::Cursor(_) => false,
             Self::CloudCode | Self::Kiro => true,
         }
     }
@@ -118,6 +132,7 @@ impl ClientDialect {
         match self {
             Self::Public(dialect) => dialect.encode_reply(reply, context, out),
             Self::CloudCode => cloud_code::reply::encode(reply, context, out),
+            Self::Cursor(rpc) => cursor::reply::encode(reply, rpc, context, out),
             Self::Kiro => kiro::reply::encode(reply, context, out),
         }
     }
@@ -127,6 +142,7 @@ impl ClientDialect {
         match self {
             Self::Public(dialect) => dialect.encode_error(error, request_id, out),
             Self::CloudCode => cloud_code::reply::encode_error(error, out),
+            Self::Cursor(_) => cursor::reply::encode_error(error, out),
             Self::Kiro => kiro::reply::encode_error(error, out),
         }
     }
@@ -136,6 +152,7 @@ impl ClientDialect {
         match self {
             Self::Public(dialect) => dialect.stream_encoder(context),
             Self::CloudCode => StreamEncoder::CloudCode(cloud_code::stream::Encoder::new(context)),
+            Self::Cursor(rpc) => StreamEncoder::Cursor(cursor::stream::Encoder::new(rpc, context)),
             Self::Kiro => StreamEncoder::Kiro(kiro::stream::Encoder::new(context)),
         }
     }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::openai_responses::echo::Echo;
+use super::{cursor::Facts, openai_responses::echo::Echo};
 use crate::hub::ToolKind;
 
 /// Facts of one exchange that stream and reply codecs ask for. Cheap to clone.
@@ -35,6 +35,8 @@ pub struct Context {
     pub json_array: bool,
     /// Model name that the client asked for, written where the upstream names none.
     pub model: String,
+    /// Cursor client: facts of its request.
+    pub cursor: Option<Arc<Facts>>,
     /// Responses client: values of its request that the answer repeats. `None`: the dialect's defaults.
     pub echo: Option<Arc<Echo>>,
     /// Whether a chat client is Copilot: it reads thinking under names of its own, and calls one after the other.

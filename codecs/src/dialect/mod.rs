@@ -9,6 +9,7 @@
 
 pub mod anthropic;
 pub mod cloud_code;
+pub mod cursor;
 pub mod gemini;
 pub mod kiro;
 pub mod ollama;
@@ -199,6 +200,8 @@ pub enum StreamEncoder {
     Ollama(ollama::stream::Encoder),
     /// Of [`ClientDialect::CloudCode`].
     CloudCode(cloud_code::stream::Encoder),
+    /// Of [`ClientDialect::Cursor`].
+    Cursor(cursor::stream::Encoder),
     /// Of [`ClientDialect::Kiro`].
     Kiro(kiro::stream::Encoder),
 }
@@ -213,6 +216,7 @@ impl StreamEncode for StreamEncoder {
             Self::Gemini(inner) => inner.event(event, out),
             Self::Ollama(inner) => inner.event(event, out),
             Self::CloudCode(inner) => inner.event(event, out),
+            Self::Cursor(inner) => inner.event(event, out),
             Self::Kiro(inner) => inner.event(event, out),
         }
     }

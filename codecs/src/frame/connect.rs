@@ -9,6 +9,8 @@
 //! A body that ends without its last envelope was cut: [`Connect::ended`] tells. Nothing here looks inside a payload, and
 //! nothing is compressed on the way out: no peer needs it.
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 
 use super::{
@@ -117,13 +119,7 @@ impl Connect {
             let (compressed, end) = (flags & COMPRESSED != 0, flags & END != 0);
             let data = if compressed {
                 let gunzip = self.gunzip.get_or_insert_with(|| Box::new(Gunzip::new()));
-                gunzip.whole(payload, limit).map_err(|bad| {
-                    let fault = match bad {
-                        Bad::TooLarge => ConnectFault::TooLarge { limit },
-                        Bad::Gzip(what) => ConnectFault::BadGzip(what),
-                    };
-                    ConnectError { fault, at }
-                })?
+                inflate(gunzip, payload, limit, at)?
             } else {
                 payload
             };
@@ -157,6 +153,45 @@ fn measure(head: &[u8; HEAD], at: u64, limit: usize) -> Result<usize, ConnectErr
         Ok(length) if length <= limit => Ok(HEAD + length),
         _ => Err(ConnectError { fault: ConnectFault::TooLarge { limit }, at }),
     }
+}
+
+/// The first envelope of a body that lies in memory, and where the next one begins. `None`: the body ends before it is
+/// complete.
+///
+/// For those who want one message and keep it: an uncompressed payload is a slice of the body. `limit` as in
+/// [`Connect::with_limit`].
+///
+/// # Errors
+/// As [`Connect::push`].
+pub fn first_envelope(body: &[u8], limit: usize) -> Result<Option<(FirstEnvelope<'_>, usize)>, ConnectError> {
+    let Some(head) = body.first_chunk::<HEAD>() else { return Ok(None) };
+    let total = measure(head, 0, limit)?;
+    let Some(payload) = body.get(HEAD..total) else { return Ok(None) };
+    let data = if head[0] & COMPRESSED != 0 {
+        Cow::Owned(inflate(&mut Gunzip::new(), payload, limit, 0)?.to_vec())
+    } else {
+        Cow::Borrowed(payload)
+    };
+    Ok(Some((FirstEnvelope { end: head[0] & END != 0, data }, total)))
+}
+
+/// What [`first_envelope`] finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstEnvelope<'a> {
+    /// The last one of its stream: its payload is JSON.
+    pub end: bool,
+    /// The payload, inflated.
+    pub data: Cow<'a, [u8]>,
+}
+
+fn inflate<'g>(gunzip: &'g mut Gunzip, payload: &[u8], limit: usize, at: u64) -> Result<&'g [u8], ConnectError> {
+    gunzip.whole(payload, limit).map_err(|bad| {
+        let fault = match bad {
+            Bad::TooLarge => ConnectFault::TooLarge { limit },
+            Bad::Gzip(what) => ConnectFault::BadGzip(what),
+        };
+        ConnectError { fault, at }
+    })
 }
 
 /// Appends an uncompressed envelope whose payload `write` appends; `end`: the last of its stream, whose payload is JSON.

@@ -9,7 +9,7 @@ use super::{
 #[cfg(debug_assertions)]
 use crate::hub::check::Check;
 use crate::{
-    dialect::{ClientDialect, Context, Dialect, StreamDecode, StreamDecoder, StreamEncode, StreamEncoder},
+    dialect::{ClientDialect, Context, Dialect, StreamDecode, StreamDecoder, StreamEncode, StreamEncoder, cursor},
     frame::{Deframer, Frame, FrameError, Framing},
     hub::{ApiError, ErrorKind, Event, Field, Open, Reply, recall::Kept, serial::Serial, surrogates::Surrogates},
     json::{Raw, Recorder, Text},
@@ -385,7 +385,9 @@ impl Pipe {
             encoder: client.stream_encoder(context),
             keeps: match client {
                 ClientDialect::Public(Dialect::OpenAiChat | Dialect::Anthropic) | ClientDialect::Kiro => Keeps::Nothing,
+                ClientDialect::Cursor(cursor::Rpc::Chat | cursor::Rpc::ChatWithTools) => Keeps::Nothing,
                 ClientDialect::Public(Dialect::Gemini | Dialect::Ollama) | ClientDialect::CloudCode => Keeps::Arguments,
+                ClientDialect::Cursor(cursor::Rpc::Agent) => Keeps::Arguments,
                 ClientDialect::Public(Dialect::OpenAiResponses) => Keeps::Everything,
             },
             kept_bytes: 0,
