@@ -509,7 +509,7 @@ fn a_chat_goes_on_with_the_results_on_its_stream() {
     for message in
         [result("k2\nmc_1", Some("no")), result("unknown", None), result("k1", None), result("k1", Some("late"))]
     {
-        assert_eq!(executions.is_complete(), false);
+        assert!(!executions.is_complete());
         executions.take_result(&request::chat_result(&message).unwrap().unwrap());
         if executions.is_complete() {
             break;
@@ -925,8 +925,10 @@ fn a_turn_that_is_cancelled_stops_what_runs() {
     let done = exec(2, ExecClient { read: Some(ReadResult::default()), ..ExecClient::default() });
     executions.take(&agent::read(&done).unwrap(), &mut out).unwrap();
     out.clear();
-    let cancel =
-        from_editor(FromClient::Action(Action { user_message: None, cancel: Some(Words { text: "user".into() }) }));
+    let cancel = from_editor(FromClient::Action(Box::new(Action {
+        user_message: None,
+        cancel: Some(Words { text: "user".into() }),
+    })));
     assert_eq!(agent::read(&cancel), Ok(ClientMessage::Cancel));
     executions.cancel(&reply.usage, &mut out);
     let (payloads, end) = envelopes(&out);
