@@ -1058,3 +1058,21 @@ fn arguments_are_bounded() {
     let end = envelopes(&stream).1.unwrap();
     assert_eq!(end["error"]["message"], "the arguments of the tool calls are too long");
 }
+
+/// A state of some kilobytes that names a blob a million times.
+#[test]
+fn a_small_state_cannot_stand_for_a_large_conversation() {
+    let mut run = agent_run(1);
+    let long = Step { assistant: Some(Words { text: "x".repeat(100_000) }), ..Step::default() };
+    let turn = Turn { agent: Some(AgentTurn { user_message: b"u".into(), steps: vec![b"s".into(); 1_000] }) };
+    run.blobs.retain(|blob| blob.id == b"u");
+    run.blobs.push(Blob { id: b"s".into(), data: long.encode_to_vec() });
+    run.blobs.push(Blob { id: b"t".into(), data: turn.encode_to_vec() });
+    run.state.as_mut().unwrap().turns = vec![b"t".into(); 1_000];
+    let message = run_message(run);
+    assert!(message.len() < 200_000);
+    assert_eq!(transcribe(&framed(0, &message), Rpc::Agent).unwrap_err().message, "the conversation is too long");
+    assert!(agent::missing_blobs(&message, &|_| None).is_err());
+    let chat = ChatRequest { conversation: vec![Bubble::default(); 70_000], ..full_chat() };
+    assert_eq!(transcribe(&envelope(&chat), Rpc::Chat).unwrap_err().message, "more than 65536 messages");
+}
