@@ -36,6 +36,42 @@ pub(crate) fn chat(bytes: usize) -> String {
     out
 }
 
+/// The same in the words of Kiro.
+pub(crate) fn kiro(bytes: usize) -> String {
+    let mut dice = Dice(3);
+    let mut out = String::from("{\"conversationState\":{\"conversationId\":\"c\",\"history\":[");
+    let mut call = 0;
+    while out.len() < bytes {
+        let _ = write!(
+            out,
+            "{{\"userInputMessage\":{{\"content\":\"{}\",\"modelId\":\"auto\",\"userInputMessageContext\":{{\"toolResults\":\
+             [{{\"toolUseId\":\"tooluse_{call}\",\"status\":\"success\",\"content\":[{{\"text\":\"{}\"}}]}}]}}}}}},",
+            prose(&mut dice, 60),
+            prose(&mut dice, 300)
+        );
+        call += 1;
+        let _ = write!(
+            out,
+            "{{\"assistantResponseMessage\":{{\"content\":\"{}\",\"toolUses\":[{{\"toolUseId\":\"tooluse_{call}\",\
+             \"name\":\"read_file\",\"input\":{{\"path\":\"src/{call}.rs\"}}}}]}}}},",
+            prose(&mut dice, 30)
+        );
+    }
+    out.pop();
+    out.push_str(
+        "],\"currentMessage\":{\"userInputMessage\":{\"content\":\"Go on\",\"modelId\":\"auto\",\
+         \"userInputMessageContext\":{\"tools\":[",
+    );
+    out.push_str(&tools(|name, schema| {
+        format!(
+            "{{\"toolSpecification\":{{\"name\":\"{name}\",\"description\":\"Does what {name} says.\",\
+             \"inputSchema\":{{\"json\":{schema}}}}}}}"
+        )
+    }));
+    out.push_str("]}}}}}");
+    out
+}
+
 /// The same in the words of Anthropic Messages.
 pub(crate) fn anthropic(bytes: usize) -> String {
     let mut dice = Dice(3);

@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use bytes::BytesMut;
 use codecs::{
-    dialect::{Context, Dialect, StreamEncode, Target, UrlParts},
+    dialect::{ClientDialect, Context, Dialect, StreamEncode, Target, UrlParts, kiro},
     hub::{Event, Field, Finish, Open, ToolKind, Usage},
     json::{Raw, Recorder, Text},
     translate::{StreamTranslator, Tap, translate_request},
@@ -56,7 +56,7 @@ fn call_stream(dialect: Dialect) -> Vec<u8> {
     stream(dialect, &open, &Field::Args, &mut pieces.into_iter())
 }
 
-fn translate(stream: &[u8], upstream: Dialect, client: Dialect, out: &mut BytesMut) {
+fn translate(stream: &[u8], upstream: Dialect, client: impl Into<ClientDialect>, out: &mut BytesMut) {
     let mut translator = StreamTranslator::new(upstream, client, &Context::default());
     for chunk in stream.chunks(READ_BYTES) {
         out.clear();
@@ -84,6 +84,32 @@ fn pairs(criterion: &mut Criterion) {
             }
         }
     }
+    group.finish();
+}
+
+/// The dialects of single programs, behind Anthropic; and what they ask, until it is a request that everybody knows.
+fn private(criterion: &mut Criterion) {
+    let upstream = Dialect::Anthropic;
+    let (text, call) = (text_stream(upstream), call_stream(upstream));
+    let mut group = criterion.benchmark_group("private");
+    let mut out = BytesMut::with_capacity(64 << 10);
+    for client in ClientDialect::PRIVATE {
+        for (kind, stream) in [("text", &text), ("1 MB call", &call)] {
+            group.throughput(Throughput::Bytes(stream.len() as u64));
+            group.bench_function(format!("{kind}: {} to {}", upstream.name(), client.name()), |bencher| {
+                bencher.iter(|| translate(stream, upstream, client, &mut out));
+            });
+        }
+    }
+    let body = conversations::kiro(200_000);
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    group.bench_function("kiro's conversation", |bencher| {
+        bencher.iter(|| {
+            let mut recorder = Recorder::default();
+            let raw = Raw::parse_recorded(black_box(body.as_bytes()), &mut recorder).ok()?;
+            kiro::request::transcribe(raw).ok()
+        });
+    });
     group.finish();
 }
 
@@ -150,5 +176,5 @@ fn raw(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pairs, varied, conversation, raw);
+criterion_group!(benches, pairs, private, varied, conversation, raw);
 criterion_main!(benches);

@@ -10,7 +10,7 @@ use std::hint::black_box;
 
 use bytes::BytesMut;
 use codecs::{
-    dialect::{Context, Dialect, Target, UrlParts},
+    dialect::{ClientDialect, Context, Dialect, Target, UrlParts, kiro},
     frame::{Deframer, Framing},
     json::{Raw, Recorder},
     translate::{StreamTranslator, translate_request},
@@ -25,7 +25,7 @@ const ANTHROPIC: [&str; 2] = [
     "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" understanding\"}}\n\n",
 ];
 
-fn translate(upstream: Dialect, client: Dialect, start: &str, delta: &str, rounds: usize) {
+fn translate(upstream: Dialect, client: impl Into<ClientDialect>, start: &str, delta: &str, rounds: usize) {
     let mut translator = StreamTranslator::new(upstream, client, &Context::default());
     let mut out = BytesMut::with_capacity(1 << 16);
     translator.push(start.as_bytes(), &mut out);
@@ -81,6 +81,15 @@ fn request(from: Dialect, to: Dialect, body: &str, rounds: usize) {
     }
 }
 
+/// The same of Kiro's, until it is a request that everybody knows.
+fn transcribe(body: &str, rounds: usize) {
+    for _ in 0..rounds / 1_000 {
+        let mut recorder = Recorder::default();
+        let raw = Raw::parse_recorded(black_box(body.as_bytes()), &mut recorder);
+        black_box(raw.is_ok_and(|raw| kiro::request::transcribe(raw).is_ok()));
+    }
+}
+
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let workload = args.next().unwrap_or_default();
@@ -95,6 +104,10 @@ fn main() {
         "anthropic-to-chat" => {
             translate(Dialect::Anthropic, Dialect::OpenAiChat, ANTHROPIC[0], ANTHROPIC[1], rounds);
         }
+        "anthropic-to-kiro" => {
+            translate(Dialect::Anthropic, ClientDialect::Kiro, ANTHROPIC[0], ANTHROPIC[1], rounds);
+        }
+        "request-kiro" => transcribe(&conversations::kiro(200_000), rounds),
         "varied-chat-to-anthropic" => {
             varied(Dialect::OpenAiChat, Dialect::Anthropic, rounds, |pieces| traffic::chat(pieces, false));
         }

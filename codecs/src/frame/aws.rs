@@ -12,7 +12,7 @@
 //! point where reading could go on. A message that lies complete in the pushed chunk is a slice of it. Nothing here knows
 //! what headers mean, and no map of them is built: [`Headers::text`] looks for one.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::{crc, prefixed::Prefixed};
 use crate::json::write::Sink;
@@ -272,7 +272,36 @@ pub fn write_message(headers: &[(&str, HeaderValue<'_>)], out: &mut BytesMut, wr
     for (name, value) in headers {
         write_header(name, value, out);
     }
-    let block = out.len() - start - PRELUDE;
+    seal(start, out.len() - start - PRELUDE, out, write);
+}
+
+/// The headers of messages that are all alike, written once.
+#[derive(Debug, Clone)]
+pub struct MessageHead {
+    /// Room for the prelude, then the block.
+    bytes: Bytes,
+}
+
+impl MessageHead {
+    /// A head with these headers; see [`write_message`].
+    pub fn new(headers: &[(&str, HeaderValue<'_>)]) -> Self {
+        let mut bytes = BytesMut::zeroed(PRELUDE);
+        for (name, value) in headers {
+            write_header(name, value, &mut bytes);
+        }
+        Self { bytes: bytes.freeze() }
+    }
+
+    /// Appends a message with this head whose payload `write` appends.
+    pub fn write(&self, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+        let start = out.len();
+        out.put(&self.bytes);
+        seal(start, self.bytes.len() - PRELUDE, out, write);
+    }
+}
+
+/// Appends the payload of the message that begins at `start`, and fills in lengths and checksums.
+fn seal(start: usize, block: usize, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
     write(out);
     let total = out.len() - start + 4;
     let message = &mut out[start..];
@@ -373,6 +402,9 @@ mod tests {
         assert_eq!(out.len(), 141);
         assert_eq!(out[..12], [0, 0, 0, 0x8d, 0, 0, 0, 0x5c, 0x4e, 0x89, 0xb6, 0x95]);
         assert_eq!(out[137..], [0xf2, 0xd9, 0x4e, 0x05]);
+        let mut same = out.clone();
+        MessageHead::new(&headers).write(&mut same, |out| out.put(br#"{"content":"Hi","modelId":"auto"}"#));
+        assert_eq!(same[..], [&out[..], &out].concat());
     }
 
     #[test]

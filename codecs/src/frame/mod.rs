@@ -22,8 +22,8 @@ mod sse;
 
 pub use array::JsonArray;
 pub use aws::{
-    Aws, AwsError, AwsFault, HEADERS_BYTES_MAX, HEADERS_MAX, HeaderValue, Headers, Message, PAYLOAD_BYTES_MAX,
-    write_message,
+    Aws, AwsError, AwsFault, HEADERS_BYTES_MAX, HEADERS_MAX, HeaderValue, Headers, Message, MessageHead,
+    PAYLOAD_BYTES_MAX, write_message,
 };
 pub use connect::{
     Connect, ConnectError, ConnectFault, ENVELOPE_BYTES_MAX, Envelope, FirstEnvelope, first_envelope, write_envelope,

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use super::reply;
 use crate::{
     dialect::{Context, StreamEncode},
-    frame::{HeaderValue, write_message},
+    frame::{HeaderValue, MessageHead},
     hub::{ApiError, Event, Field, Finish, Form, Open, Origin, Rider, Usage},
     json::{Text, Writer, write::Sink},
 };
@@ -26,6 +26,7 @@ const WINDOW_TOKENS: u64 = 200_000;
 #[derive(Debug)]
 pub struct Encoder {
     context: Context,
+    heads: Heads,
     over: bool,
     /// What follows a text token: the model, in the client's words, stands in every message.
     text_tail: Vec<u8>,
@@ -51,6 +52,7 @@ impl Encoder {
         text_tail.put(b"}");
         Self {
             context: context.clone(),
+            heads: Heads::new(),
             over: false,
             text_tail,
             call: None,
@@ -62,7 +64,7 @@ impl Encoder {
 
     fn start(&mut self, out: &mut BytesMut) {
         let conversation = self.context.conversation.as_deref().unwrap_or(&self.context.new_id);
-        message("event", "initial-response", "application/x-amz-json-1.0", out, |out| {
+        event_head("initial-response", "application/x-amz-json-1.0").write(out, |out| {
             Writer::new(out).begin_object().key("conversationId").string(conversation).end_object();
         });
     }
@@ -74,13 +76,13 @@ impl Encoder {
                 let mut w = Writer::new(&mut head);
                 w.key("name").string(self.context.tools.client_name(&name.plain()));
                 w.key("toolUseId").text(*id);
-                tool(&head, b"", out);
+                self.heads.tool(&head, b"", out);
                 self.has_calls = true;
                 self.call = Some(OpenCall { part, head, has_input: false });
             }
             Open::Redacted(rider) => {
                 let rider = rider.gemini_field();
-                event("reasoningContentEvent", out, |out| {
+                self.heads.reasoning.write(out, |out| {
                     Writer::new(out).begin_object().key("redactedContent").string(&rider).end_object();
                 });
             }
@@ -90,12 +92,12 @@ impl Encoder {
 
     fn grow(&mut self, part: u32, field: &Field<'_>, text: Text<'_>, out: &mut BytesMut) {
         match field {
-            Field::Text | Field::Refusal => event("assistantResponseEvent", out, |out| {
+            Field::Text | Field::Refusal => self.heads.text.write(out, |out| {
                 out.put(br#"{"content":""#);
                 text.write_escaped(out);
                 out.put(&self.text_tail);
             }),
-            Field::Think => event("reasoningContentEvent", out, |out| {
+            Field::Think => self.heads.reasoning.write(out, |out| {
                 Writer::new(out).begin_object().key("text").text(text).end_object();
             }),
             Field::Sig { origin, form, item_id } => {
@@ -104,14 +106,14 @@ impl Encoder {
                 // The service's own signatures are those of the models behind it.
                 let home = (*origin, *form) == (Origin::Anthropic, Form::Sig);
                 let sealed = if home { text.plain().into_owned() } else { rider.tag() };
-                event("reasoningContentEvent", out, |out| {
+                self.heads.reasoning.write(out, |out| {
                     Writer::new(out).begin_object().key("signature").string(&sealed).end_object();
                 });
             }
             Field::Args => {
                 if let Some(call) = self.call.as_mut().filter(|call| call.part == part) {
                     call.has_input = true;
-                    call.input(text, out);
+                    call.input(text, &self.heads, out);
                 }
             }
             Field::Logprobs => {}
@@ -121,9 +123,9 @@ impl Encoder {
     fn stop(&mut self, part: u32, out: &mut BytesMut) {
         if let Some(call) = self.call.take_if(|call| call.part == part) {
             if !call.has_input {
-                call.input(Text::Plain("{}"), out);
+                call.input(Text::Plain("{}"), &self.heads, out);
             }
-            tool(&call.head, br#","stop":true"#, out);
+            self.heads.tool(&call.head, br#","stop":true"#, out);
         }
     }
 
@@ -131,7 +133,7 @@ impl Encoder {
         self.over = true;
         let usage = self.usage;
         let reason = stop_reason(self.finish.as_ref(), self.has_calls);
-        event("metadataEvent", out, |out| {
+        event_head("metadataEvent", JSON).write(out, |out| {
             let mut w = Writer::new(out);
             w.begin_object().key("stopReason").string(reason);
             w.key("tokenUsage").begin_object();
@@ -142,18 +144,20 @@ impl Encoder {
             w.key("cacheWriteInputTokens").number(usage.cache_write);
             w.end_object().end_object();
         });
-        event("contextUsageEvent", out, |out| {
+        event_head("contextUsageEvent", JSON).write(out, |out| {
             // Two decimals of a hundredth are four of the whole.
             let hundredths = usage.total().saturating_mul(10_000) / WINDOW_TOKENS;
             let percentage = format!("{}.{:02}", hundredths / 100, hundredths % 100);
             Writer::new(out).begin_object().key("contextUsagePercentage").verbatim(&percentage).end_object();
         });
-        event("meteringEvent", out, |out| out.put(br#"{"unit":"credit","unitPlural":"credits","usage":0}"#));
+        let nothing = br#"{"unit":"credit","unitPlural":"credits","usage":0}"#;
+        event_head("meteringEvent", JSON).write(out, |out| out.put(nothing));
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut BytesMut) {
         self.over = true;
-        message("exception", reply::exception(error.kind), JSON, out, |out| {
+        let name = (":exception-type", reply::exception(error.kind));
+        head("exception", name, JSON).write(out, |out| {
             let mut w = Writer::new(out);
             w.begin_object();
             reply::members(error, &mut w);
@@ -164,8 +168,8 @@ impl Encoder {
 
 impl OpenCall {
     /// A piece of the arguments: a string, never an object.
-    fn input(&self, text: Text<'_>, out: &mut BytesMut) {
-        event("toolUseEvent", out, |out| {
+    fn input(&self, text: Text<'_>, heads: &Heads, out: &mut BytesMut) {
+        heads.tool.write(out, |out| {
             out.put(&self.head);
             out.put(br#","input":""#);
             text.write_escaped(out);
@@ -207,25 +211,37 @@ fn stop_reason(finish: Option<&Finish<'_>>, has_calls: bool) -> &'static str {
     }
 }
 
-fn tool(head: &[u8], rest: &[u8], out: &mut BytesMut) {
-    event("toolUseEvent", out, |out| {
-        out.put(head);
-        out.put(rest);
-        out.put(b"}");
-    });
+/// The heads of a stream's messages; the client drops the stream where one of the headers is missing.
+#[derive(Debug)]
+struct Heads {
+    text: MessageHead,
+    reasoning: MessageHead,
+    tool: MessageHead,
 }
 
-fn event(name: &str, out: &mut BytesMut, payload: impl FnOnce(&mut BytesMut)) {
-    message("event", name, JSON, out, payload);
+impl Heads {
+    fn new() -> Self {
+        Self {
+            text: event_head("assistantResponseEvent", JSON),
+            reasoning: event_head("reasoningContentEvent", JSON),
+            tool: event_head("toolUseEvent", JSON),
+        }
+    }
+
+    fn tool(&self, head: &[u8], rest: &[u8], out: &mut BytesMut) {
+        self.tool.write(out, |out| {
+            out.put(head);
+            out.put(rest);
+            out.put(b"}");
+        });
+    }
 }
 
-/// A message; the client drops the stream where one of its headers is missing.
-fn message(kind: &str, name: &str, content: &str, out: &mut BytesMut, payload: impl FnOnce(&mut BytesMut)) {
-    let name_of = if kind == "exception" { ":exception-type" } else { ":event-type" };
+fn event_head(name: &str, content: &str) -> MessageHead {
+    head("event", (":event-type", name), content)
+}
+
+fn head(kind: &str, (header, name): (&str, &str), content: &str) -> MessageHead {
     let text = HeaderValue::Text;
-    write_message(
-        &[(name_of, text(name)), (":content-type", text(content)), (":message-type", text(kind))],
-        out,
-        payload,
-    );
+    MessageHead::new(&[(header, text(name)), (":content-type", text(content)), (":message-type", text(kind))])
 }
