@@ -90,6 +90,14 @@ fn transcribe(body: &str, rounds: usize) {
     }
 }
 
+/// The same conversation, only read.
+fn read(body: &str, rounds: usize) {
+    let mut recorder = Recorder::default();
+    for _ in 0..rounds / 1_000 {
+        black_box(Raw::parse_recorded(black_box(body.as_bytes()), &mut recorder).is_ok());
+    }
+}
+
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let workload = args.next().unwrap_or_default();
@@ -116,6 +124,7 @@ fn main() {
         }
         "varied-anthropic-to-chat" => varied(Dialect::Anthropic, Dialect::OpenAiChat, rounds, traffic::anthropic),
         "varied-sse" => cut(rounds),
+        "request-read" => read(&conversations::chat(200_000), rounds),
         "request-chat-to-anthropic" => {
             request(Dialect::OpenAiChat, Dialect::Anthropic, &conversations::chat(200_000), rounds);
         }

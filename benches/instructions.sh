@@ -9,8 +9,8 @@ count() {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null "$binary" "$1" "$2" 2>&1 | sed -n 's/.*Collected : *//p'
 }
 for workload in parse chat-to-anthropic chat-to-responses anthropic-to-chat anthropic-to-kiro varied-chat-to-anthropic \
-    varied-padded-to-anthropic varied-anthropic-to-chat varied-sse request-chat-to-anthropic request-anthropic-to-chat \
-    request-kiro; do
+    varied-padded-to-anthropic varied-anthropic-to-chat varied-sse request-read request-chat-to-anthropic \
+    request-anthropic-to-chat request-kiro; do
     few=$(count "$workload" 1000)
     many=$(count "$workload" 11000)
     echo "$workload: $(((many - few) / 10000)) instructions per delta"

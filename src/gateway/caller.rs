@@ -6,46 +6,47 @@ use std::sync::{Arc, LazyLock};
 
 use proxy::Headers;
 
-/// Beginnings of user agents, lower case, and the family that each one means. The first match counts.
+/// Beginnings of user agents, lower case, and the family that each one means. Those that begin with the same letter stand
+/// together; the first match counts.
 const FAMILIES: [(&str, &str); 38] = [
-    ("claude-cli/", "claude-code"),
-    ("claude-code/", "claude-code"),
-    ("codex", "codex"),
-    ("geminicli", "gemini-cli"),
-    ("gemini-cli", "gemini-cli"),
-    ("opencode", "opencode"),
-    ("cursor", "cursor"),
-    ("cline", "cline"),
-    ("roo-code", "roo-code"),
-    ("roocode", "roo-code"),
-    ("kilo-code", "kilo-code"),
     ("aider", "aider"),
-    ("continue", "continue"),
-    ("zed/", "zed"),
-    ("githubcopilot", "copilot"),
-    ("qwencode", "qwen-code"),
-    ("qwen-code", "qwen-code"),
-    ("crush", "crush"),
-    ("openai/python", "openai-python"),
     ("asyncopenai/python", "openai-python"),
-    ("openai/js", "openai-js"),
     ("anthropic/python", "anthropic-python"),
     ("asyncanthropic/python", "anthropic-python"),
     ("anthropic/js", "anthropic-js"),
+    ("ai-sdk", "ai-sdk"),
+    ("ai/", "ai-sdk"),
+    ("bun/", "bun"),
+    ("claude-cli/", "claude-code"),
+    ("claude-code/", "claude-code"),
+    ("codex", "codex"),
+    ("cursor", "cursor"),
+    ("cline", "cline"),
+    ("continue", "continue"),
+    ("crush", "crush"),
+    ("curl/", "curl"),
+    ("geminicli", "gemini-cli"),
+    ("gemini-cli", "gemini-cli"),
+    ("githubcopilot", "copilot"),
     ("google-genai-sdk", "google-genai"),
+    ("go-http-client", "go"),
+    ("kilo-code", "kilo-code"),
+    ("litellm", "litellm"),
+    ("langchain", "langchain"),
+    ("mozilla/", "browser"),
+    ("node", "node"),
+    ("opencode", "opencode"),
+    ("openai/python", "openai-python"),
+    ("openai/js", "openai-js"),
     ("ollama-python", "ollama"),
     ("ollama-js", "ollama"),
     ("ollama", "ollama"),
-    ("ai-sdk", "ai-sdk"),
-    ("ai/", "ai-sdk"),
-    ("litellm", "litellm"),
-    ("langchain", "langchain"),
-    ("curl/", "curl"),
     ("python", "python"),
-    ("node", "node"),
-    ("bun/", "bun"),
-    ("go-http-client", "go"),
-    ("mozilla/", "browser"),
+    ("qwencode", "qwen-code"),
+    ("qwen-code", "qwen-code"),
+    ("roo-code", "roo-code"),
+    ("roocode", "roo-code"),
+    ("zed/", "zed"),
 ];
 /// A program that no row knows.
 const OTHER: &str = "other";
@@ -73,12 +74,8 @@ pub(super) struct Caller {
 pub(super) fn caller(headers: &Headers) -> Caller {
     let mut caller = Caller::default();
     for (name, value) in headers.iter() {
-        // Most fields have other lengths.
-        if !matches!(name.len(), 10 | 12 | 18 | 24) {
-            continue;
-        }
-        let is_agent = name.eq_ignore_ascii_case(AGENT.as_bytes());
-        if !is_agent && (caller.session.is_some() || !is_session(name)) {
+        let is_agent = is(name, AGENT);
+        if !is_agent && (caller.session.is_some() || !SESSION.iter().any(|known| is(name, known))) {
             continue;
         }
         let Ok(text) = std::str::from_utf8(value) else { continue };
@@ -91,17 +88,20 @@ pub(super) fn caller(headers: &Headers) -> Caller {
     caller
 }
 
-fn is_session(name: &[u8]) -> bool {
-    SESSION.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+/// Whether a field has that name. Nearly all that have not differ in length or in the first letter.
+fn is(name: &[u8], known: &str) -> bool {
+    name.len() == known.len()
+        && name.first().map(u8::to_ascii_lowercase) == known.bytes().next()
+        && name.eq_ignore_ascii_case(known.as_bytes())
 }
 
 fn family(agent: &str) -> Option<Arc<str>> {
     let first = agent.as_bytes().first()?.to_ascii_lowercase();
-    let begins = |start: &str| {
-        start.as_bytes().first() == Some(&first)
-            && agent.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
-    };
-    let at = FAMILIES.iter().position(|(start, _)| begins(start)).unwrap_or(FAMILIES.len());
+    let letter = |(start, _): &(&str, &str)| start.bytes().next();
+    let from = FAMILIES.partition_point(|row| letter(row) < Some(first));
+    let begins = |start: &str| agent.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start));
+    let alike = FAMILIES[from..].iter().take_while(|row| letter(row) == Some(first));
+    let at = alike.into_iter().position(|(start, _)| begins(start)).map_or(FAMILIES.len(), |at| from + at);
     NAMES.get(at).cloned()
 }
 
@@ -113,6 +113,15 @@ mod tests {
         let mut headers = Headers::new();
         headers.append(name.to_owned(), value.to_owned());
         headers
+    }
+
+    #[test]
+    fn families_stand_by_their_first_letter() {
+        assert!(FAMILIES.is_sorted_by_key(|(start, _)| start.as_bytes()[0]));
+        for (start, family) in FAMILIES {
+            let agent = format!("{}x", start.to_uppercase());
+            assert_eq!(caller(&with("user-agent", &agent)).family.as_deref(), Some(family), "{start}");
+        }
     }
 
     #[test]
@@ -135,7 +144,6 @@ mod tests {
     #[test]
     fn sessions_are_taken_from_the_fields_that_clients_use() {
         for name in SESSION {
-            assert!(matches!(name.len(), 10 | 12 | 18 | 24), "{name}");
             assert_eq!(caller(&with(&name.to_uppercase(), "0199")).session.as_deref(), Some("0199"));
         }
         assert_eq!(caller(&with("x-session-id", &"x".repeat(WORD_BYTES + 1))).session, None);

@@ -339,7 +339,7 @@ impl Gateway {
         }
         let sinks = Sinks { queue: queue.cloned(), feed: self.shared.feed.clone(), prices: snapshot.prices.clone() };
         let ip = client_address(head, call.peer(), &snapshot.settings.trusted_proxies);
-        Some(Box::new(Record::open(sinks, asked(ip))))
+        Some(Record::open(sinks, asked(ip)))
     }
 
     /// Tries the candidates in order, and tells the client if none of them can answer.

@@ -42,6 +42,16 @@ pub(super) struct Sinks {
     pub(super) prices: Arc<RateCard>,
 }
 
+impl Sinks {
+    /// Shows a row to those who watch, and hands it to the log.
+    fn take(&self, row: UsageRow) {
+        self.feed.publish(|| What::RequestEnd(Arc::new(row.clone())));
+        if let Some(queue) = &self.queue {
+            queue.try_push(row);
+        }
+    }
+}
+
 /// Who asks for what, before the body is read.
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
@@ -90,7 +100,7 @@ pub(super) struct End<'a> {
 
 impl Record {
     /// Begins the record of a request whose head was read.
-    pub(super) fn open(sinks: Sinks, asked: Asked<'_>) -> Self {
+    pub(super) fn open(sinks: Sinks, asked: Asked<'_>) -> Box<Self> {
         let row = UsageRow {
             ts_ms: now_ms(),
             request_id: asked.id.into(),
@@ -126,7 +136,7 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
         };
-        Self { sinks, row, began: asked.received, upstream: None, failed: Vec::new(), open: true }
+        Box::new(Self { sinks, row, began: asked.received, upstream: None, failed: Vec::new(), open: true })
     }
 
     /// The body was read.
@@ -202,7 +212,7 @@ impl Record {
     }
 
     /// Hands everything over.
-    pub(super) fn settle(mut self, end: &End<'_>) {
+    pub(super) fn settle(mut self: Box<Self>, end: &End<'_>) {
         if self.open {
             self.close(end);
         } else if let Some(last) = self.failed.last_mut() {
@@ -212,14 +222,14 @@ impl Record {
                 last.status = last.dialect.encode_error(error, "", &mut Vec::new());
             }
         }
-        let Self { sinks, row, failed, open, .. } = self;
-        let attempts = row.attempt;
-        for row in failed.into_iter().chain(open.then_some(row)) {
-            let row = UsageRow { attempts, ..row };
-            sinks.feed.publish(|| What::RequestEnd(Arc::new(row.clone())));
-            if let Some(queue) = &sinks.queue {
-                queue.try_push(row);
-            }
+        let attempts = self.row.attempt;
+        for mut row in self.failed {
+            row.attempts = attempts;
+            self.sinks.take(row);
+        }
+        if self.open {
+            self.row.attempts = attempts;
+            self.sinks.take(self.row);
         }
     }
 

@@ -113,7 +113,8 @@ pub const TABLE: &[Row] = &[
         default: "info",
         help: "Log level or filter: error, warn, info, debug, trace, or target=level pairs",
         set: |s, text| {
-            tracing_subscriber::EnvFilter::try_new(text).map_err(|e| format!("`{text}` is not a log filter: {e}"))?;
+            text.parse::<tracing_subscriber::filter::Targets>()
+                .map_err(|e| format!("`{text}` is not a log filter: {e}"))?;
             s.log = text.to_owned();
             Ok(())
         },

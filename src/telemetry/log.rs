@@ -6,15 +6,16 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
+use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, registry, reload, util::SubscriberInitExt,
+    Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, registry, reload, util::SubscriberInitExt,
 };
 
 use super::ring;
 use crate::settings::{LogFormat, Settings};
 
 /// The way to the filter of the log that is installed, and what it is.
-static FILTER: OnceLock<(reload::Handle<EnvFilter, Registry>, Mutex<String>)> = OnceLock::new();
+static FILTER: OnceLock<(reload::Handle<Targets, Registry>, Mutex<String>)> = OnceLock::new();
 
 /// Installs the process's log. Later calls do nothing.
 pub fn init(settings: &Settings) {
@@ -40,6 +41,6 @@ pub fn filter(settings: &Settings) {
     }
 }
 
-fn parsed(settings: &Settings) -> EnvFilter {
-    EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"))
+fn parsed(settings: &Settings) -> Targets {
+    settings.log.parse().unwrap_or_else(|_| Targets::new().with_default(Level::INFO))
 }

@@ -4,6 +4,7 @@
 //! word of bits. The careful validator in `validate.rs` decides everything else and is the oracle of the tests here.
 
 use super::{
+    blocks::{BLOCK, quotes_and_backslashes},
     spans::Record,
     swar::{has_control, quote_or_backslash},
 };
@@ -105,19 +106,54 @@ fn string(bytes: &[u8], start: usize) -> Option<usize> {
 
 /// The rest of a string from its first backslash on.
 #[inline(never)]
-fn escaped_string(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match bytes.get(at + 1)? {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
-            b'u' if bytes.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => at += 6,
-            _ => return None,
+fn escaped_string(bytes: &[u8], backslash: usize) -> Option<usize> {
+    let mut at = escape(bytes, backslash)?;
+    'blocks: while let Some(block) = bytes[at..].first_chunk() {
+        let mut marks = quotes_and_backslashes(block);
+        while marks != 0 {
+            let place = at + marks.trailing_zeros() as usize;
+            if bytes[place] == b'"' {
+                return Some(place + 1);
+            }
+            let next = escape(bytes, place)?;
+            if next - at >= BLOCK {
+                at = next;
+                continue 'blocks;
+            }
+            // What was escaped is no mark.
+            marks &= u64::MAX << (next - at);
         }
+        at += BLOCK;
+    }
+    loop {
         at = quote_or_backslash(bytes, at)?;
         if bytes[at] == b'"' {
             return Some(at + 1);
         }
+        at = escape(bytes, at)?;
     }
 }
+
+/// End of the escape that begins with the backslash at `at`.
+#[inline(always)]
+fn escape(bytes: &[u8], at: usize) -> Option<usize> {
+    match *bytes.get(at + 1)? {
+        short if SHORT_ESCAPES[usize::from(short)] => Some(at + 2),
+        b'u' => bytes.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit).then_some(at + 6),
+        _ => None,
+    }
+}
+
+/// What may follow a backslash alone. A look is cheaper than a jump by value, which is guessed wrong in mixed text.
+const SHORT_ESCAPES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut n = 0;
+    while n < 256 {
+        table[n] = matches!(n as u8, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't');
+        n += 1;
+    }
+    table
+};
 
 /// Place of the quote that ends the string whose inside starts at `at`, if it is an ordinary one. UTF-8 is not looked at.
 #[inline]

@@ -11,6 +11,7 @@
 //! Strings are never unescaped unless their meaning is needed: between JSON dialects the token is copied as it came, so
 //! lone surrogates, `\u00e9` spellings and signatures survive.
 
+mod blocks;
 mod fast;
 pub mod scan;
 mod spans;
