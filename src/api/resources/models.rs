@@ -16,11 +16,11 @@ use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
+        route::{Body, Content, ROUTE, Route},
         schema::{
             COUNT, COUNT_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME, TIME_OR_NULL, line, name, needed,
             optional,
         },
-        table::{Body, Content, ROUTE, Route},
     },
     gateway::Snapshot,
     route::Listed,

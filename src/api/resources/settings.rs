@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
+        route::{Body, Content, ROUTE, Route},
         schema::{Member, Object, Schema, TEXT, TEXTS, line, optional},
-        table::{Body, Content, ROUTE, Route},
     },
     live::ChangeError,
     settings::{Effective, Row, Secret, TABLE, value},
