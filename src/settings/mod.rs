@@ -24,7 +24,7 @@ pub use cidr::Cidr;
 use jiff::tz::TimeZone;
 pub use keys::{KeyHash, SCOPES, Scope, Scopes};
 pub use merge::{Merged, Stored, StoredProvider, draft, draft_source, load, merge, provider_of};
-pub use provider::{Alias, Disabled, Provider, Secret, Strategy};
+pub use provider::{Alias, Described, Disabled, Provider, Secret, Strategy};
 pub use sources::{KEYS_FILE, Sources};
 pub use table::{Life, Row, TABLE};
 pub use told::{Effective, Source};
@@ -47,6 +47,17 @@ pub enum Unsupported {
     Drop,
     /// The request is refused.
     Refuse,
+}
+
+/// What guards the keys that seal secrets, where they lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretStore {
+    /// The mode of their file.
+    File,
+    /// A key in the environment, or in a file that it names.
+    Env,
+    /// A passphrase, likewise.
+    Passphrase,
 }
 
 /// Form of log lines.
@@ -194,6 +205,12 @@ pub struct Settings {
     pub retention: Retention,
     /// IANA name of the time zone in which days begin; empty = the system's.
     pub timezone: String,
+    /// Language tag of the dashboard.
+    pub locale: String,
+    /// Colours of the dashboard: one of [`table::THEMES`].
+    pub theme: &'static str,
+    /// What guards the vault's keys.
+    pub secret_store: SecretStore,
     /// Configured providers, in order.
     pub providers: Vec<Provider>,
     /// Aliases.
@@ -259,6 +276,9 @@ impl Default for Settings {
             usage_log: true,
             retention: Retention::default(),
             timezone: String::new(),
+            locale: String::new(),
+            theme: "",
+            secret_store: SecretStore::File,
             providers: Vec::new(),
             aliases: Vec::new(),
             keys: Vec::new(),
