@@ -14,7 +14,7 @@ use crate::{
     live::Live,
     mitm::{Ground, Manager},
     running,
-    runtime::{Layout, Stop, lane},
+    runtime::{After, Layout, Stop, lane},
     settings::{Settings, Sources},
     telemetry, vendor,
 };
@@ -44,7 +44,7 @@ impl App {
     pub fn start(sources: Sources, settings: &Settings) -> Result<Self, Refused> {
         let lock = boot::lock(&settings.data_dir)?;
         let opening = lane(1)?;
-        let live = opening.block_on(boot::open(sources, &settings.data_dir))?;
+        let live = opening.block_on(boot::open(sources, settings))?;
         let snapshot = live.snapshot();
         let settings = &snapshot.settings;
         telemetry::log::filter(settings);
@@ -128,10 +128,11 @@ impl App {
     }
 
     /// Serves until SIGTERM or SIGINT, then drains: says not ready, waits, takes no more connections, lets exchanges end,
-    /// and closes the store last, because exchanges book their rows when they end. SIGHUP reads the files again.
-    pub fn run(mut self) -> io::Result<()> {
-        let Some(first) = self.lanes.first() else { return Ok(()) };
-        first.block_on(async {
+    /// and closes the store last, because exchanges book their rows when they end. SIGHUP reads the files again. Returns
+    /// what is to come then.
+    pub fn run(mut self) -> io::Result<After> {
+        let Some(first) = self.lanes.first() else { return Ok(After::Nothing) };
+        let after = first.block_on(async {
             let store = self.live.store().clone();
             let mut awaited = true;
             if self.live.snapshot().settings.mitm.start {
@@ -139,14 +140,14 @@ impl App {
                 // Requests are served meanwhile. What keeps it from starting is on the log, and in its status.
                 tokio::spawn(async move { mitm.insist().await });
             }
-            loop {
+            let after = loop {
                 let said = tokio::select! {
                     said = self.signals.next() => said,
-                    () = self.stop.raised() => Said::End,
+                    after = self.stop.raised() => Said::End(after),
                     () = store.arrived(), if awaited => Said::Arrived,
                 };
                 match said {
-                    Said::End => break,
+                    Said::End(after) => break after,
                     Said::Reload => reload(&self.live).await,
                     Said::Arrived => {
                         awaited = false;
@@ -154,7 +155,7 @@ impl App {
                         waiting(&self.live);
                     }
                 }
-            }
+            };
             self.live.shared().unready();
             // First of all: names must not lead to a program that ends.
             self.mitm.end().await;
@@ -169,6 +170,7 @@ impl App {
                 // A server task cannot fail but by a panic, which is on the log already.
                 drop(server.await);
             }
+            after
         });
         for lane in self.lanes.drain(..) {
             // What was cut is dropped here, with what it has to book.
@@ -176,7 +178,7 @@ impl App {
         }
         self.live.store().close(STORE_END);
         info!("stopped");
-        Ok(())
+        Ok(after)
     }
 }
 
@@ -278,8 +280,8 @@ fn greet(snapshot: &Snapshot, addr: SocketAddr, layout: Layout) {
 /// What there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
-    /// To end.
-    End,
+    /// To end, and what comes then.
+    End(After),
     /// To read the files again.
     Reload,
     /// To put in force what the database says, which is there now.
@@ -309,8 +311,8 @@ impl Signals {
     /// Waits for the next one.
     async fn next(&mut self) -> Said {
         tokio::select! {
-            _ = self.terminate.recv() => Said::End,
-            _ = self.interrupt.recv() => Said::End,
+            _ = self.terminate.recv() => Said::End(After::Nothing),
+            _ = self.interrupt.recv() => Said::End(After::Nothing),
             _ = self.hangup.recv() => Said::Reload,
         }
     }
@@ -330,13 +332,13 @@ impl Signals {
     /// Waits for the next one.
     async fn next(&mut self) -> Said {
         self.0.recv().await;
-        Said::End
+        Said::End(After::Nothing)
     }
 }
 
 impl Signals {
     /// Waits for one that asks for the end.
     async fn end(&mut self) {
-        while self.next().await != Said::End {}
+        while !matches!(self.next().await, Said::End(_)) {}
     }
 }

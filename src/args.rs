@@ -114,6 +114,8 @@ pub enum DbAction {
         /// Wipe the old keys, which older backups need.
         forget_old: bool,
     },
+    /// Lay the keys bare in their file.
+    Unwrap,
     /// Give up secrets whose key is lost.
     Forget,
 }
@@ -254,6 +256,10 @@ fn secrets() -> Command {
                     .help("Wipe the old keys: secrets of older backups cannot be opened any more"),
             ),
         )
+        .subcommand(
+            Command::new("unwrap")
+                .about("Lay the keys bare in secret.key, guarded by its mode alone: the way to another guard"),
+        )
         .subcommand(Command::new("forget").about("Give up all secrets of the database, because their key is lost"))
 }
 
@@ -337,6 +343,7 @@ fn db_action(matches: &ArgMatches) -> Option<DbAction> {
             DbAction::ImportLegacy { dry_run: sub.get_flag("dry-run"), from: sub.get_one::<PathBuf>("from").cloned() }
         }
         "rotate" => DbAction::Rotate { forget_old: sub.get_flag("forget-old") },
+        "unwrap" => DbAction::Unwrap,
         "forget" => DbAction::Forget,
         _ => return None,
     })

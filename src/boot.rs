@@ -3,16 +3,18 @@
 use std::{
     fmt, fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
+
+use zeroize::Zeroizing;
 
 use crate::{
     args::Args,
     files,
     gateway::new_key,
     live::Live,
-    settings::{self, Fault, KEYS_FILE, Settings, Sources},
-    store::{self, OpenError, Store, digest::hex},
+    settings::{self, Fault, KEYS_FILE, Secret, SecretStore, Settings, Sources},
+    store::{self, Guard, OpenError, Store, digest::hex},
 };
 
 /// Reads everything that `args` leads to, but for the store; the settings are a draft that says where the store is.
@@ -22,10 +24,13 @@ pub fn load(args: &Args) -> Result<(Sources, Settings), Vec<Fault>> {
     Ok((sources, settings))
 }
 
-/// The data folder that `args` lead to, also through a configuration that is wrong elsewhere, or cannot be read.
-pub fn data_dir(args: &Args) -> PathBuf {
+/// What `args` lead to as far as it can be understood, also through a configuration that is wrong, or cannot be read: enough
+/// to find the data folder and to open what lies in it.
+pub fn salvaged(args: &Args) -> (Sources, Settings) {
     let outside = Sources::outside(args.flags.clone(), args.config.clone());
-    outside.again().unwrap_or(outside).data_dir()
+    let sources = outside.again().unwrap_or(outside);
+    let settings = sources.draft();
+    (sources, settings)
 }
 
 /// Why the program does not start.
@@ -60,10 +65,46 @@ impl From<io::Error> for Refused {
     }
 }
 
+/// How the store of these settings is to be opened. What guards its keys is read now, from the environment or from the file
+/// that it names; a part of no snapshot has it.
+///
+/// # Errors
+/// It is not there, or cannot be read.
+pub fn store_options(sources: &Sources, settings: &Settings) -> Result<store::Options, Vec<Fault>> {
+    let given = |variable: &str| -> Result<Secret, Vec<Fault>> {
+        let told = |name: &str| sources.env.iter().find(|(other, _)| other == name).map(|(_, text)| text.as_str());
+        let from_file = format!("{variable}_FILE");
+        let text = match (told(variable), told(&from_file)) {
+            (Some(text), None) => Zeroizing::new(text.to_owned()),
+            (None, Some(path)) => fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+                vec![Fault { place: from_file.clone(), message: format!("{path} cannot be read: {error}") }]
+            })?,
+            (both, _) => {
+                let why = if both.is_some() { "is set beside" } else { "is not set, nor is" };
+                let message = format!("{variable} {why} {from_file}: secret_store needs one of them");
+                return Err(vec![Fault { place: variable.to_owned(), message }]);
+            }
+        };
+        // The line's end is no part of it; blanks are.
+        let text = Secret::new(text.trim_end_matches(['\r', '\n']));
+        match text.expose().is_empty() {
+            true => Err(vec![Fault { place: variable.to_owned(), message: "is empty".to_owned() }]),
+            false => Ok(text),
+        }
+    };
+    let guard = match settings.secret_store {
+        SecretStore::File => Guard::Mode,
+        SecretStore::Env => Guard::Key(given("FLOW_ROUTER_SECRET_KEY")?),
+        SecretStore::Passphrase => Guard::Passphrase(given("FLOW_ROUTER_SECRET_PASSPHRASE")?),
+    };
+    Ok(store::Options { guard, ..store::Options::new(&settings.data_dir) })
+}
+
 /// Opens the store and merges what it says with the rest. A store that cannot be opened is left aside until it can, with a
 /// word in the log: requests matter more. One of a newer version ends the program, so that it is not harmed.
-pub async fn open(sources: Sources, data_dir: &Path) -> Result<Live, Refused> {
-    let store = Store::open_or_wait(&store::Options::new(data_dir)).map_err(Refused::Store)?;
+pub async fn open(sources: Sources, settings: &Settings) -> Result<Live, Refused> {
+    let options = store_options(&sources, settings).map_err(Refused::Faults)?;
+    let store = Store::open_or_wait(&options).map_err(Refused::Store)?;
     Live::open(sources, store).await.map_err(Refused::Faults)
 }
 
@@ -137,6 +178,37 @@ mod tests {
     }
 
     #[test]
+    fn what_guards_the_keys_comes_from_the_environment_or_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("passphrase");
+        fs::write(&file, "open sesame \n").unwrap();
+        let options = |env: &[(&str, &str)]| {
+            let env = env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+            let sources = Sources { env, ..Sources::default() };
+            store_options(&sources, &settings::draft(&sources).unwrap()).map(|options| options.guard)
+        };
+        assert!(matches!(options(&[]), Ok(Guard::Mode)));
+        let stores = |name: &'static str| ("FLOW_ROUTER_SECRET_STORE", name);
+        let key = ("FLOW_ROUTER_SECRET_KEY", "x");
+        assert!(matches!(options(&[stores("env"), key]), Ok(Guard::Key(text)) if text.expose() == "x"));
+        let named = ("FLOW_ROUTER_SECRET_PASSPHRASE_FILE", file.to_str().unwrap());
+        let found = options(&[stores("passphrase"), named]).unwrap();
+        assert!(matches!(found, Guard::Passphrase(text) if text.expose() == "open sesame "));
+        for (env, said) in [
+            (&[stores("env")][..], "is not set"),
+            (&[stores("env"), key, ("FLOW_ROUTER_SECRET_KEY_FILE", "y")], "is set beside"),
+            (&[stores("env"), ("FLOW_ROUTER_SECRET_KEY_FILE", "/none")], "cannot be read"),
+            (&[stores("passphrase"), ("FLOW_ROUTER_SECRET_PASSPHRASE", "")], "is empty"),
+        ] {
+            let faults = options(env).unwrap_err();
+            assert!(faults[0].message.contains(said), "{env:?} {faults:?}");
+        }
+        let keyring =
+            Sources { env: vec![("FLOW_ROUTER_SECRET_STORE".into(), "keyring".into())], ..Sources::default() };
+        assert!(settings::draft(&keyring).unwrap_err()[0].message.contains("FLOW_ROUTER_SECRET_KEY_FILE"));
+    }
+
+    #[test]
     fn one_program_per_data_folder() {
         let dir = tempfile::tempdir().unwrap();
         let held = lock(dir.path()).unwrap();
@@ -152,6 +224,7 @@ mod tests {
         fs::write(&file, format!("data_dir = \"{}\"\nadr = 1\n", dir.path().join("kept").display())).unwrap();
         let named = Args { action: Action::Check, config: Some(file), flags: Vec::new() };
         assert!(load(&named).is_err());
+        let data_dir = |args: &Args| salvaged(args).1.data_dir;
         assert_eq!(data_dir(&named), dir.path().join("kept"));
         // As everywhere else: `--data-dir=~/x` is not the shell's to resolve, and a file that is not there says nothing.
         let home = Args { config: Some("none.toml".into()), flags: vec![("data_dir", "~/x".to_owned())], ..named };

@@ -2,7 +2,7 @@
 //!
 //! What only reads, and a backup, may be done while a gateway runs; the rest takes the data folder's lock first.
 
-use std::{fmt::Write as _, path::Path};
+use std::fmt::Write as _;
 
 use crate::{
     args::DbAction,
@@ -12,14 +12,13 @@ use crate::{
 };
 
 /// Does what is asked. Returns what there is to say, or why it was not done.
-pub fn run(action: &DbAction, data_dir: &Path) -> Result<String, String> {
-    let mut options = Options::new(data_dir);
+pub fn run(action: &DbAction, mut options: Options) -> Result<String, String> {
     let reads = match action {
         DbAction::Check | DbAction::Backup { .. } | DbAction::Backups | DbAction::Verify { .. } => true,
         DbAction::Migrate { dry_run, .. } | DbAction::ImportLegacy { dry_run, .. } => *dry_run,
         _ => false,
     };
-    let _lock = if reads { None } else { Some(boot::lock(data_dir).map_err(said)?) };
+    let _lock = if reads { None } else { Some(boot::lock(&options.dir).map_err(said)?) };
     match action {
         DbAction::Migrate { dry_run: true, .. } => {
             let mut text = String::new();
@@ -75,6 +74,10 @@ pub fn run(action: &DbAction, data_dir: &Path) -> Result<String, String> {
             };
             let sealed = resealed.sealed;
             Ok(format!("{sealed} secret{} sealed with the new key{lost}", plural(sealed)))
+        }
+        DbAction::Unwrap => {
+            offline::unwrap_keys(&options).map_err(said)?;
+            Ok("the keys lie bare in secret.key: start without secret_store, or with another one".to_owned())
         }
         DbAction::Forget => {
             let count = offline::forget_secrets(&options).map_err(missing)?;

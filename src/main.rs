@@ -1,19 +1,23 @@
 //! The `flow-router` program.
 
+#[cfg(unix)]
+use std::process::Command;
 use std::{
-    fmt,
+    env, fmt,
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use flow_router::{
     app::App,
-    args::{self, Action, Args, MitmAction},
+    args::{self, Action, Args, DbAction, MitmAction},
     boot::{self, Refused},
     database, intercept, live,
     mitm::system,
     recover::{self, Through},
+    runtime::After,
     settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
@@ -45,28 +49,28 @@ fn run() -> ExitCode {
         // The machine is put back whatever the configuration says.
         (Action::Mitm(MitmAction::Repair { .. }), Err(faults)) => {
             faults.iter().for_each(|fault| eprintln!("warning: {fault}"));
-            (Sources::default(), plain(&args))
+            (Sources::default(), bare(&args))
         }
-        (Action::Mitm(MitmAction::Guard), Err(_)) => (Sources::default(), plain(&args)),
         // Making the first key is the way out of "no key exists".
         // A database may be repaired whatever the configuration says.
-        (Action::Key { .. } | Action::Database(_), Err(_)) => {
-            (Sources::default(), Settings { data_dir: boot::data_dir(&args), ..Settings::default() })
-        }
+        (Action::Mitm(MitmAction::Guard), Err(_)) => (Sources::default(), bare(&args)),
+        (Action::Key { .. } | Action::Database(_), Err(_)) => boot::salvaged(&args),
         (_, Err(faults)) => return wrong(&faults),
     };
     match args.action.clone() {
         Action::Serve => serve(sources, &settings),
-        Action::Check => match live::look(&sources, &settings.data_dir) {
-            Ok(merged) => {
-                print_check(&merged);
-                ExitCode::SUCCESS
+        Action::Check => {
+            match boot::store_options(&sources, &settings).and_then(|store| live::look(&sources, &store)) {
+                Ok(merged) => {
+                    print_check(&merged);
+                    ExitCode::SUCCESS
+                }
+                Err(faults) => wrong(&faults),
             }
-            Err(faults) => wrong(&faults),
-        },
+        }
         Action::Key { name } => key(&settings, &name),
         Action::ResetPassword { stdin } => reset_password(&sources, &settings, stdin),
-        Action::Database(action) => match database::run(&action, &settings.data_dir) {
+        Action::Database(action) => match database(&action, &sources, &settings) {
             Ok(said) => {
                 say!("{said}");
                 ExitCode::SUCCESS
@@ -89,15 +93,15 @@ fn run() -> ExitCode {
             // A configuration that its user can write to must not choose which files the administrator changes.
             let folder = system::folder(&settings.data_dir);
             let unasked = action == MitmAction::Guard || system::is_for_another(&folder);
-            mitm(&action, &if unasked { plain(&args) } else { settings })
+            mitm(&action, &if unasked { bare(&args) } else { settings })
         }
         Action::Settings | Action::HashPassword => ExitCode::SUCCESS,
     }
 }
 
 /// Settings from nothing but the command line, as far as the hosts file is concerned.
-fn plain(args: &Args) -> Settings {
-    let mut settings = Settings { data_dir: boot::data_dir(args), ..Settings::default() };
+fn bare(args: &Args) -> Settings {
+    let mut settings = Settings { data_dir: boot::salvaged(args).1.data_dir, ..Settings::default() };
     let file = args.flags.iter().find(|(name, _)| *name == "mitm_hosts_file");
     settings.mitm.hosts_file = file.map(|(_, text)| text.into());
     settings
@@ -115,6 +119,12 @@ fn mitm(action: &MitmAction, settings: &Settings) -> ExitCode {
             ExitCode::from(intercept::exit_code(&failure))
         }
     }
+}
+
+fn database(action: &DbAction, sources: &Sources, settings: &Settings) -> Result<String, String> {
+    let options = boot::store_options(sources, settings);
+    let options = options.map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    database::run(action, options)
 }
 
 /// A line on the standard output.
@@ -156,13 +166,30 @@ fn wrong(faults: &[Fault]) -> ExitCode {
 
 fn serve(sources: Sources, settings: &Settings) -> ExitCode {
     telemetry::log::init(settings);
+    // Now, for an update puts another file in its place: that one is to be started then.
+    let program = env::current_exe();
     let error = match App::start(sources, settings).and_then(|app| app.run().map_err(Refused::System)) {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(After::Nothing) => return ExitCode::SUCCESS,
+        Ok(After::Again) => Refused::System(program.map_or_else(|error| error, again)),
         Err(Refused::Faults(faults)) => return wrong(&faults),
         Err(error) => error,
     };
     eprintln!("error: {error}");
     if matches!(error, Refused::Store(_)) { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+}
+
+/// The program once more, with the same arguments, in the place of this one: whoever watches over the process sees no end.
+/// Returns only if that cannot be.
+#[cfg(unix)]
+fn again(program: PathBuf) -> io::Error {
+    use std::os::unix::process::CommandExt as _;
+    Command::new(program).args(env::args_os().skip(1)).exec()
+}
+
+/// Nobody can ask for it here: see `POST /api/restart`.
+#[cfg(not(unix))]
+fn again(_: PathBuf) -> io::Error {
+    io::ErrorKind::Unsupported.into()
 }
 
 fn key(settings: &Settings, name: &str) -> ExitCode {

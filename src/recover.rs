@@ -4,7 +4,7 @@
 //! to make the change, with the token that lies in that folder; otherwise the store is changed directly. Sessions that
 //! the old password granted end with it.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, time::Duration};
 
 use proxy::{Method, StatusCode};
 use serde_json::json;
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::{
     api::auth::hash_password,
     boot, running,
-    settings::{Secret, Settings, Sources, draft_source},
+    settings::{Fault, Secret, Settings, Sources, draft_source},
     store::{Options, Store, audit, sessions, settings as rows},
 };
 
@@ -71,7 +71,10 @@ pub fn reset_password(sources: &Sources, settings: &Settings, password: Zeroizin
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match boot::lock(&settings.data_dir) {
-        Ok(_lock) => runtime.block_on(in_store(&settings.data_dir, password)).map(|()| Through::Store),
+        Ok(_lock) => {
+            let options = boot::store_options(sources, settings).map_err(|faults| io::Error::other(first(&faults)))?;
+            runtime.block_on(in_store(&options, password)).map(|()| Through::Store)
+        }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             runtime.block_on(by_program(settings, password)).map(|()| Through::Program)
         }
@@ -79,9 +82,13 @@ pub fn reset_password(sources: &Sources, settings: &Settings, password: Zeroizin
     }
 }
 
-async fn in_store(data_dir: &Path, password: Zeroizing<String>) -> io::Result<()> {
+fn first(faults: &[Fault]) -> String {
+    faults.first().map(ToString::to_string).unwrap_or_default()
+}
+
+async fn in_store(options: &Options, password: Zeroizing<String>) -> io::Result<()> {
     let hash = Secret::new(hash_password(password).await.map_err(io::Error::other)?);
-    let store = Store::open(&Options::new(data_dir)).map_err(io::Error::other)?;
+    let store = Store::open(options).map_err(io::Error::other)?;
     let vault = store.clone();
     let written = store.write(move |change| {
         rows::set_secret(change, vault.vault(), "password_hash", &hash)?;

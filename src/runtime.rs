@@ -43,20 +43,35 @@ impl Layout {
     }
 }
 
+/// What is to come behind the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Nothing.
+    Nothing,
+    /// The program once more, in the same process.
+    Again,
+}
+
 /// The wish that the program ends, from inside of it. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(watch::Sender<bool>);
+pub struct Stop(watch::Sender<Option<After>>);
 
 impl Stop {
-    /// Asks for the end. More often than once is once.
-    pub fn raise(&self) {
-        self.0.send_replace(true);
+    /// Asks for the end. Of several wishes the first one counts.
+    pub fn raise(&self, after: After) {
+        self.0.send_if_modified(|raised| {
+            let first = raised.is_none();
+            raised.get_or_insert(after);
+            first
+        });
     }
 
     /// Waits until somebody asks for the end.
-    pub async fn raised(&self) {
+    pub async fn raised(&self) -> After {
+        let mut wish = self.0.subscribe();
         // The sender is here: waiting cannot fail.
-        drop(self.0.subscribe().wait_for(|raised| *raised).await);
+        let raised = wish.wait_for(Option::is_some).await.map(|raised| *raised);
+        raised.ok().flatten().unwrap_or(After::Nothing)
     }
 }
 
@@ -84,9 +99,10 @@ mod tests {
             let stop = stop.clone();
             async move { stop.raised().await }
         });
-        stop.raise();
-        assert!(waiting.await.is_ok());
-        stop.raised().await;
+        stop.raise(After::Again);
+        assert_eq!(waiting.await.ok(), Some(After::Again));
+        stop.raise(After::Nothing);
+        assert_eq!(stop.raised().await, After::Again, "the first wish counts");
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod cuts;
 mod http2;
 #[path = "chaos/reach.rs"]
 mod reach;
+#[path = "chaos/soak.rs"]
+mod soak;
 mod support;
 #[path = "chaos/view.rs"]
 mod view;

@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{Router, router};
+use support::{Client, Router, router};
 
 /// Runs a command; returns whether it went well, and what it said.
 fn run(dir: &Path, args: &[&str]) -> (bool, String) {
@@ -31,7 +31,7 @@ fn a_database_is_checked_backed_up_restored_and_vacuumed() {
         assert!(bad(args).contains("there is no database yet"), "{args:?}");
     }
     assert!(good(&["db", "migrate", "--dry-run"]).contains("CREATE TABLE providers"));
-    assert!(good(&["db", "migrate"]).contains("2 steps applied"));
+    assert!(good(&["db", "migrate"]).contains("3 steps applied"));
     assert_eq!(good(&["db", "migrate", "--dry-run"]), "nothing is pending");
     assert_eq!(good(&["db", "check"]), "the database is sound");
     assert_eq!(good(&["db", "backups"]), "there are no backups");
@@ -87,4 +87,46 @@ fn who_has_seen_enough_ends_the_output_without_a_word() {
         assert_eq!(String::from_utf8_lossy(&ended.stderr).matches("panicked").count(), 0, "{args:?}: {ended:?}");
         assert!(ended.status.success(), "{args:?}: {ended:?}");
     }
+}
+
+#[tokio::test]
+async fn keys_are_guarded_by_what_comes_from_outside() {
+    let dir = tempfile::tempdir().unwrap();
+    let passphrase = dir.path().join("passphrase");
+    fs::write(&passphrase, "open sesame\n").unwrap();
+    let guarded = |mut command: std::process::Command| {
+        command.env("FLOW_ROUTER_SECRET_STORE", "passphrase").env("FLOW_ROUTER_SECRET_PASSPHRASE_FILE", &passphrase);
+        command
+    };
+    let said = |mut command: std::process::Command, args: &[&str]| {
+        let output = command.args(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), said)
+    };
+    let (code, text) = said(router::command(dir.path()), &["--secret-store", "env"]);
+    assert!(code == Some(78) && text.contains("FLOW_ROUTER_SECRET_KEY is not set"), "{text}");
+    let (code, text) = said(router::command(dir.path()), &["check", "--secret-store", "keyring"]);
+    assert!(code == Some(78) && text.contains("FLOW_ROUTER_SECRET_KEY_FILE"), "{text}");
+
+    let router = Router::start_as(guarded(router::command(dir.path())), dir, "", &[]);
+    let body = r#"{"provider": "anthropic", "apiKey": "sk-ant-planted"}"#;
+    assert_eq!(Client::post(router.addr, "/api/providers", body).await.status, 201);
+    let key = fs::read(router.data_dir().join("secret.key")).unwrap();
+    assert!(key.starts_with(b"FLOW KEYS v1"), "{key:?}");
+    let mut router = router;
+    router.terminate();
+    assert!(router.ended().await.success());
+
+    let dir = router.dir.path();
+    // Without it the keys do not open, and nothing is made in their place.
+    let (_, text) = said(router::command(dir), &["check"]);
+    assert!(text.contains("guarded by a passphrase"), "{text}");
+    assert_eq!(fs::read(router.data_dir().join("secret.key")).unwrap(), key);
+    assert!(said(guarded(router::command(dir)), &["check"]).1.contains("provider   anthropic"));
+    let (code, text) = said(guarded(router::command(dir)), &["secrets", "rotate"]);
+    assert!(code == Some(0) && text.contains("1 secret sealed with the new key"), "{text}");
+    let (code, text) = said(guarded(router::command(dir)), &["secrets", "unwrap"]);
+    assert!(code == Some(0), "{text}");
+    assert_eq!(fs::read(router.data_dir().join("secret.key")).unwrap().len(), 64);
+    assert!(said(router::command(dir), &["check"]).1.contains("provider   anthropic"));
 }

@@ -4,7 +4,12 @@
 
 mod support;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::Stdio,
+    sync::Arc,
+};
 
 use codecs::dialect::Dialect;
 use support::{Client, Router, Upstream, h2::H2, router::provider, speech};
@@ -132,4 +137,31 @@ async fn the_delay_is_a_part_of_the_drain() {
     router.terminate();
     assert_eq!(router.ended().await.code(), Some(0));
     assert!(router.log().contains("stopped"), "{}", router.log());
+}
+
+#[tokio::test]
+async fn a_restart_ends_what_runs_in_order_and_is_the_same_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = support::router::command(dir.path());
+    let mut child =
+        command.args(["--addr", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = move || -> SocketAddr {
+        let line = lines.next().unwrap().unwrap();
+        line.rsplit("http://").next().unwrap().parse().unwrap()
+    };
+    let first = next();
+    let began = Client::get(first, "/api/version").await.json()["startedAt"].clone();
+    let [mut idle] = open(first).await;
+    let answer = Client::post(first, "/api/restart", "{}").await;
+    assert_eq!((answer.status, &answer.json()["restarting"]), (202, &true.into()), "{}", answer.text());
+    assert!(idle.closed().await);
+    // It says again where it listens, once it does.
+    let second = next();
+    assert_ne!(Client::get(second, "/api/version").await.json()["startedAt"], began);
+    let told = Client::get(second, "/api/audit").await.json();
+    assert_eq!(told["data"][0]["action"], "system.restart", "{told}");
+    assert!(child.try_wait().unwrap().is_none(), "the process went on");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

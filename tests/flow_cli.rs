@@ -179,6 +179,20 @@ async fn aliases_combos_and_models_are_listed_made_and_removed() {
 }
 
 #[tokio::test]
+async fn models_are_described() {
+    let (router, _service) = with_lab().await;
+    let cli = Cli::of(&router);
+    let args = ["custom-models", "add", "lab", "own", "--name", "Our own", "--context", "9000", "--caps", "tools,json"];
+    cli.run(&args).await.ok();
+    assert_eq!(cli.run(&["custom-models"]).await.ok(), "own\tlab\tOur own\t9000\t\ttools,json\n");
+    assert_eq!(cli.json(&["models", "own"]).await[0]["contextWindow"], 9000);
+    cli.run(&args).await.failed(1, "model");
+    cli.run(&["custom-models", "add", "nobody", "own"]).await.failed(5, "nobody");
+    cli.run(&["custom-models", "rm", "lab", "own"]).await.ok();
+    cli.run(&["custom-models", "rm", "lab", "own"]).await.failed(5, "own of lab");
+}
+
+#[tokio::test]
 async fn backups_are_made_verified_and_restored() {
     let (router, _service) = with_lab().await;
     let cli = Cli::of(&router);

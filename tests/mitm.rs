@@ -269,7 +269,7 @@ async fn killed_at(at: usize, config: &str, dir: tempfile::TempDir) -> (bool, te
     let before = facts(dir.path());
     let mut router = Router::start_in(dir, config, &[]);
     let path = router.dir.path().to_owned();
-    let watch = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
     let events = inotify::WatchFlags::CREATE
         | inotify::WatchFlags::MOVED_TO
         | inotify::WatchFlags::MODIFY
@@ -278,7 +278,18 @@ async fn killed_at(at: usize, config: &str, dir: tempfile::TempDir) -> (bool, te
     for folder in [path.clone(), path.join("data/mitm")] {
         inotify::add_watch(&watch, folder, events).unwrap();
     }
-    let watch = tokio::io::unix::AsyncFd::new(watch).unwrap();
+    let (event, mut events) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(watch, &mut buffer);
+        // That the folder goes, at the latest, is an event that nobody waits for.
+        while let Ok(changed) = reader.next() {
+            let name = changed.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if event.send(name).is_err() {
+                return;
+            }
+        }
+    });
     let changing = {
         let path = path.clone();
         tokio::task::spawn_blocking(move || {
@@ -288,28 +299,10 @@ async fn killed_at(at: usize, config: &str, dir: tempfile::TempDir) -> (bool, te
     };
     let counting = async {
         let mut seen = 0;
-        loop {
-            let mut ready = watch.readable().await.unwrap();
-            let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-            let mut reader = inotify::Reader::new(watch.get_ref(), &mut buffer);
-            loop {
-                match reader.next() {
-                    Ok(event) => {
-                        let name =
-                            event.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                        // The log is written all the time.
-                        seen += usize::from(name != "log");
-                        if seen == at {
-                            return;
-                        }
-                    }
-                    Err(error) => {
-                        assert_eq!(error, rustix::io::Errno::AGAIN);
-                        break;
-                    }
-                }
-            }
-            ready.clear_ready();
+        while seen < at {
+            let name = events.recv().await.unwrap();
+            // The log is written all the time.
+            seen += usize::from(name != "log");
         }
     };
     let mut changing = changing;

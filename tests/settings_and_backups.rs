@@ -103,6 +103,38 @@ async fn settings_are_changed_one_by_one_and_given_back() {
 }
 
 #[tokio::test]
+async fn language_time_zone_and_colours_are_one_document() {
+    let router = Router::start("theme = \"dark\"\n");
+    let began = Client::get(router.addr, "/api/locale").await;
+    assert_eq!(began.json(), json!({"locale": "en", "timezone": "", "theme": "dark"}));
+    let changed = ask(&router, "PUT", "/api/locale", json!({"locale": "de-CH", "timezone": "Europe/Zurich"})).await;
+    assert_eq!(changed.json(), json!({"locale": "de-CH", "timezone": "Europe/Zurich", "theme": "dark"}));
+    let shown = get(&router, "/api/settings").await;
+    assert_eq!((&shown["locale"], &shown["_sources"]["locale"]), (&json!("de-CH"), &json!("store")));
+    let init = get(&router, "/api/init").await;
+    assert_eq!((&init["locale"], &init["timezone"]), (&json!("de-CH"), &json!("Europe/Zurich")));
+    let stale = [JSON[0], ("if-match", began.header("etag").unwrap())];
+    let late = Client::once(router.addr, "PATCH", "/api/locale", &stale, r#"{"locale": "fr"}"#).await;
+    assert_eq!(error(&late), (412, "etag_mismatch".into(), String::new()));
+    for (wrong, status, param) in [
+        (json!({"locale": "no tag"}), 422, "locale"),
+        (json!({"timezone": "Mars/Base"}), 422, "timezone"),
+        (json!({"theme": "blue"}), 422, "theme"),
+        (json!({"theme": "light"}), 423, "theme"),
+    ] {
+        let answer = ask(&router, "PATCH", "/api/locale", wrong.clone()).await;
+        assert_eq!((answer.status, error(&answer).2), (status, param.to_owned()), "{wrong}: {}", answer.text());
+    }
+    assert_eq!(ask(&router, "PATCH", "/api/locale", json!({"locale": null})).await.json()["locale"], "en");
+    let catalog = get(&router, "/api/locale/catalog?tag=xx").await;
+    assert_eq!((&catalog["tag"], &catalog["availableTags"]), (&json!("en"), &json!(["en"])));
+    let strings = catalog["strings"].as_object().unwrap();
+    assert!(
+        strings["settings.maxAttempts"].as_str().unwrap().len() > 10 && strings.contains_key("operations.getLocale")
+    );
+}
+
+#[tokio::test]
 async fn secrets_go_in_and_do_not_come_out() {
     let mut router = Router::start("");
     let changed = ask(&router, "PATCH", "/api/settings", json!({"oidcClientSecret": "a-client-secret"})).await;

@@ -44,6 +44,20 @@ async fn number(store: &Store, sql: String) -> i64 {
     store.read(move |conn| Ok(conn.query_row(&sql, [], |row| row.get(0))?)).await.unwrap()
 }
 
+/// A secret that needs the vault's key.
+async fn keep_secret(store: &Store) {
+    let vault = store.vault().clone();
+    let secret = store::Secret::new("client-secret");
+    store.write(move |change| settings::set_secret(change, &vault, "oidc", &secret)).await.unwrap();
+}
+
+/// The one of [`keep_secret`] is what it was.
+async fn secret_opens(store: &Store) {
+    let vault = store.vault().clone();
+    let opened = store.read(move |conn| settings::get_secret(conn, &vault, "oidc")).await.unwrap();
+    assert_eq!(opened.unwrap().expose(), "client-secret");
+}
+
 fn push(store: &Store, rows: i64) {
     let queue = store.usage();
     assert!((0..rows).all(|n| queue.try_push(usage_row(n))));
@@ -206,9 +220,7 @@ async fn a_database_that_arrives_late_has_every_row_that_found_room() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(dir.path());
     let store = Store::open(&options).unwrap();
-    let vault = store.vault().clone();
-    let secret = store::Secret::new("client-secret");
-    store.write(move |change| settings::set_secret(change, &vault, "oidc", &secret)).await.unwrap();
+    keep_secret(&store).await;
     store.close(CLOSE);
     drop(store);
     // Gone, as on a disk that is not mounted yet: not even the folder can be made.
@@ -229,9 +241,7 @@ async fn a_database_that_arrives_late_has_every_row_that_found_room() {
     assert_eq!((status.state, status.written_rows, status.dropped_rows), (State::Ok, QUEUE_ROWS as u64, 100));
     assert_eq!(number(&store, "SELECT coalesce(sum(n), 0) FROM log_segment".to_owned()).await, QUEUE_ROWS as i64);
     // With the keys of its data folder, in clones of the vault too.
-    let vault = store.vault().clone();
-    let opened = store.read(move |conn| settings::get_secret(conn, &vault, "oidc")).await.unwrap();
-    assert_eq!(opened.unwrap().expose(), "client-secret");
+    secret_opens(&store).await;
     store.close(CLOSE);
     assert_eq!(store::check(&options), Ok(Vec::new()));
 }
@@ -261,9 +271,7 @@ async fn a_missing_key_is_not_replaced_while_secrets_need_it() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(dir.path());
     let store = Store::open(&options).unwrap();
-    let vault = store.vault().clone();
-    let secret = store::Secret::new("client-secret");
-    store.write(move |change| settings::set_secret(change, &vault, "oidc", &secret)).await.unwrap();
+    keep_secret(&store).await;
     store.close(CLOSE);
     let key = dir.path().join("secret.key");
     let kept = fs::read(&key).unwrap();
@@ -275,8 +283,6 @@ async fn a_missing_key_is_not_replaced_while_secrets_need_it() {
     #[cfg(unix)]
     fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let store = Store::open(&options).unwrap();
-    let vault = store.vault().clone();
-    let opened = store.read(move |conn| settings::get_secret(conn, &vault, "oidc")).await.unwrap();
-    assert_eq!(opened.unwrap().expose(), "client-secret");
+    secret_opens(&store).await;
     store.close(CLOSE);
 }

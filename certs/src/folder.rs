@@ -278,7 +278,7 @@ impl Folder {
     fn lock(&self) -> Result<File, Error> {
         make_folder(&self.path)?;
         let path = self.path.join(LOCK);
-        let file = private().write(true).create(true).truncate(false).open(&path).map_err(Error::io("open", &path))?;
+        let file = private().create(true).truncate(false).open(&path).map_err(Error::io("open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(Error::Busy { folder: self.path.clone() }),
@@ -418,9 +418,10 @@ fn read_file(file: &mut File, path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// Options that write a file, and make it for its owner only.
 fn private() -> OpenOptions {
-    #[allow(unused_mut)]
     let mut options = OpenOptions::new();
+    options.write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
@@ -436,7 +437,7 @@ fn make_folder(path: &Path) -> Result<(), Error> {
 
 /// A new file with mode 0600 from its first moment.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    write(private().write(true).create_new(true), path, bytes)
+    write(private().create_new(true), path, bytes)
 }
 
 fn write_public(path: &Path, bytes: &[u8]) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! The management API: everything that people and programs may ask of the gateway besides models.
 //!
 //! ```text
-//!   table     one row per operation; router, checks and the OpenAPI document are made from it
+//!   table     one row per operation, as `route` says; router, checks and the OpenAPI document are made from it
 //!   serve     rules ─▶ row ─▶ right ─▶ rate ─▶ query ─▶ body ─▶ handler ─▶ answer
 //!   auth      who may
 //!   resources what there is: providers, combos, keys, settings, usage, events, prices, tags, backups, the system itself
@@ -20,10 +20,11 @@ mod problem;
 mod reply;
 mod request;
 mod resources;
+pub mod route;
 mod router;
 pub mod schema;
 mod serve;
-pub mod table;
+mod table;
 
 use std::{
     io,

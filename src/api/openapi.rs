@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     auth::{Capability, scope_name},
+    route::{Body, Content, Param, Route},
     router::routes,
     schema::{Needs, Object, Schema, TEXT, needed, optional},
-    table::{Body, Content, Param, Route},
 };
 
 /// The envelope of errors.

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{
     Problem, Request,
+    route::Param,
     schema::{Schema, line},
-    table::Param,
 };
 
 /// Entries of a page at most.

@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 use super::{
     Api, Problem,
     auth::{Caller, Principal, Visit},
-    table::Route,
+    route::Route,
 };
 use crate::{gateway::Snapshot, store::audit::AuditRow};
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use proxy::Method;
 
-use super::table::{ROUTES, Route};
+use super::{route::Route, table::ROUTES};
 
 /// All rows.
 static ALL: LazyLock<Vec<&'static Route>> = LazyLock::new(|| ROUTES.iter().copied().flatten().collect());

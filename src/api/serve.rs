@@ -13,9 +13,9 @@ use super::{
     auth::{Caller, Capability, Principal},
     idempotency::{Begun, Kept},
     limits::Kind as Rate,
+    route::{Body, Content, Route},
     router::{self, Found},
     schema::{Needs, Schema},
-    table::{Body, Content, Route},
 };
 use crate::{store::new_id, usage::live::now_ms};
 
@@ -38,7 +38,7 @@ impl Api {
         if path.trim_end_matches('/') != "/api/tags" || !reads {
             return true;
         }
-        self.auth().decide(caller, &self.live().snapshot(), super::table::ADMIN, now_ms()).is_ok()
+        self.auth().decide(caller, &self.live().snapshot(), super::route::ADMIN, now_ms()).is_ok()
     }
 
     /// Answers a request.
@@ -411,8 +411,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::api::{
+        route::{Param, ROUTE},
         schema::{Object, line, needed},
-        table::{Param, ROUTE},
     };
 
     const FORM: Object = Object { name: "Form", members: &[needed("a", line(3), "")] };

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{aliases, backup, combos, keys, launch, logs, models, pricing, providers, settings, usage};
+use super::{aliases, backup, combos, custom, keys, launch, logs, models, pricing, providers, settings, usage};
 
 /// Manages a running Flow Router.
 #[derive(Debug, Parser)]
@@ -65,6 +65,12 @@ pub(crate) enum Command {
     },
     /// List the models that clients may ask for
     Models(models::Wanted),
+    /// Models that you describe: list, add, rm
+    #[command(visible_alias = "custom-model")]
+    CustomModels {
+        #[command(subcommand)]
+        action: Option<custom::Action>,
+    },
     /// Names that stand for models: list, new, rm
     #[command(visible_alias = "alias")]
     Aliases {
@@ -103,6 +109,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<backup::Action>,
     },
+    /// End the router in order and start it again, in the same process
+    Restart,
     /// Look for what commonly goes wrong, on this machine and in the router
     Doctor,
     /// Start a client that uses the router; nothing is written to its files

@@ -226,17 +226,20 @@ pub(crate) fn encoded(text: &str) -> String {
 
 /// A thing by its name, or by its id, as a segment of a path.
 pub(crate) fn named(text: &str) -> String {
-    // Ids are UUIDs; whoever names a provider so gets what he asked for by `name:`.
-    let id = text.len() == 36
+    match text.strip_prefix("name:") {
+        Some(name) => format!("name:{}", encoded(name)),
+        None if is_id(text) => encoded(text),
+        None => format!("name:{}", encoded(text)),
+    }
+}
+
+/// Whether this is an id. They are UUIDs; whoever names a provider so gets what he asked for by `name:`.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
-        });
-    match text.strip_prefix("name:") {
-        Some(name) => format!("name:{}", encoded(name)),
-        None if id => encoded(text),
-        None => format!("name:{}", encoded(text)),
-    }
+        })
 }
 
 /// A query: pairs without a value are left out.

@@ -18,6 +18,7 @@ mod clipboard;
 mod combos;
 mod complete;
 mod context;
+mod custom;
 mod doctor;
 mod failure;
 mod feed;
@@ -75,6 +76,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status => status::run(context).await?,
         Command::Providers { action } => providers::run(context, action.unwrap_or_default()).await?,
         Command::Models(wanted) => models::run(context, wanted).await?,
+        Command::CustomModels { action } => custom::run(context, action.unwrap_or_default()).await?,
         Command::Aliases { action } => aliases::run(context, action.unwrap_or_default()).await?,
         Command::Combos { action } => combos::run(context, action.unwrap_or_default()).await?,
         Command::Keys { action } => keys::run(context, action.unwrap_or_default()).await?,
@@ -83,6 +85,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Logs(wanted) => logs::run(context, wanted).await?,
         Command::Pricing { action } => pricing::run(context, action).await?,
         Command::Backup { action } => backup::run(context, action.unwrap_or_default()).await?,
+        Command::Restart => status::restart(context).await?,
         Command::Doctor => doctor::run(context).await?,
         Command::Launch(launch) => return launch::run(context, launch).await,
         Command::Completions { .. } | Command::Man { .. } => {}

@@ -1,8 +1,18 @@
-//! `status`: how the router is.
+//! `status`: how the router is. `restart`: the router once more.
 
+use proxy::Method;
 use serde_json::{Value, json};
 
 use super::{cell::Cell, context::Context, failure::Failure};
+
+/// Asks the router to end in order and to start again.
+pub(crate) async fn restart(context: &Context) -> Result<(), Failure> {
+    let said = context.router.send(Method::POST, "/api/restart", None).await?;
+    let seconds = said["drainSeconds"].as_f64().unwrap_or_default();
+    context
+        .out
+        .done(&format!("the router starts again when running exchanges have ended, after {seconds} s at most"), &said)
+}
 
 /// Says how the router is. What only administrators may see is left out for others: that it runs is an answer, too.
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {

@@ -14,7 +14,10 @@ use super::{Shared, Snapshot, admit::narrow, reply};
 use crate::{
     route::Listed,
     settings::KeyHash,
-    store::digest::{hex, sha256},
+    store::{
+        digest::{hex, sha256},
+        models::CAPS,
+    },
 };
 
 /// Context window that is claimed for models of which nothing is known.
@@ -82,8 +85,9 @@ pub(super) async fn one(call: Call<'_, Fresh>, asked: Asked<'_>, dialect: Dialec
 fn known((shared, snapshot, key): Asked<'_>, name: &str) -> Option<Listed> {
     let mut candidates = snapshot.catalog.plan(name, &shared.health, Instant::now()).ok()?;
     narrow(key, name, &mut candidates).ok()?;
-    let provider = candidates.first()?.upstream.name.to_string();
-    Some(Listed { id: name.to_owned(), provider })
+    let first = candidates.first()?;
+    let described = first.upstream.provider.described(&first.model).cloned();
+    Some(Listed { id: name.to_owned(), provider: first.upstream.name.to_string(), described })
 }
 
 async fn unknown(call: Call<'_, Fresh>, dialect: Dialect, name: &str, request_id: &str) {
@@ -99,12 +103,12 @@ fn entry(w: &mut Out<'_>, dialect: Dialect, model: &Listed, started: u64) {
             w.key("created").number(started).key("owned_by").string(&model.provider);
         }
         Dialect::Anthropic => {
-            w.key("type").string("model").key("id").string(&model.id).key("display_name").string(&model.id);
+            w.key("type").string("model").key("id").string(&model.id).key("display_name").string(display_name(model));
             w.key("created_at").string(&rfc3339(started));
         }
         Dialect::Gemini => {
-            w.key("name").string(&format!("models/{}", model.id)).key("displayName").string(&model.id);
-            w.key("inputTokenLimit").number(CONTEXT_TOKENS).key("outputTokenLimit").number(OUTPUT_TOKENS);
+            w.key("name").string(&format!("models/{}", model.id)).key("displayName").string(display_name(model));
+            w.key("inputTokenLimit").number(context(model)).key("outputTokenLimit").number(output(model));
             w.key("supportedGenerationMethods").begin_array();
             w.string("generateContent").string("countTokens");
             w.end_array();
@@ -114,7 +118,7 @@ fn entry(w: &mut Out<'_>, dialect: Dialect, model: &Listed, started: u64) {
             w.key("modified_at").string(&rfc3339(started)).key("size").number(0);
             w.key("digest").string(&hex(&sha256(model.id.as_bytes())));
             details(w);
-            capabilities(w);
+            capabilities(w, model);
         }
     }
     w.end_object();
@@ -126,10 +130,29 @@ fn details(w: &mut Out<'_>) {
     w.key("parameter_size").string("").key("quantization_level").string("").end_object();
 }
 
-fn capabilities(w: &mut Out<'_>) {
-    w.key("capabilities").begin_array();
-    w.string("completion").string("tools").string("vision").string("thinking");
+/// Ollama's words for what a model can do: all of them where nothing is said.
+fn capabilities(w: &mut Out<'_>, model: &Listed) {
+    let caps = model.described.as_ref().and_then(|described| described.caps);
+    let can = |word: &str| caps.is_none_or(|caps| CAPS.iter().any(|(other, bit)| *other == word && caps & bit != 0));
+    w.key("capabilities").begin_array().string("completion");
+    for (ours, ollamas) in [("tools", "tools"), ("vision", "vision"), ("reasoning", "thinking")] {
+        if can(ours) {
+            w.string(ollamas);
+        }
+    }
     w.end_array();
+}
+
+fn display_name(model: &Listed) -> &str {
+    model.described.as_ref().and_then(|described| described.display_name.as_deref()).unwrap_or(&model.id)
+}
+
+fn context(model: &Listed) -> u64 {
+    model.described.as_ref().and_then(|described| described.context_window).unwrap_or(CONTEXT_TOKENS)
+}
+
+fn output(model: &Listed) -> u64 {
+    model.described.as_ref().and_then(|described| described.max_output).unwrap_or(OUTPUT_TOKENS)
 }
 
 /// Ollama's `/api/show`: editors read capabilities and context length from it.
@@ -150,8 +173,8 @@ pub(super) async fn show(mut call: Call<'_, Fresh>, asked: Asked<'_>, request_id
     w.key("modelfile").string(&format!("FROM {}", model.id)).key("parameters").string("").key("template").string("");
     details(&mut w);
     w.key("model_info").begin_object().key("general.architecture").string("flow-router");
-    w.key("flow-router.context_length").number(CONTEXT_TOKENS).end_object();
-    capabilities(&mut w);
+    w.key("flow-router.context_length").number(context(&model)).end_object();
+    capabilities(&mut w, &model);
     w.key("modified_at").string(&rfc3339(asked.0.started)).end_object();
     reply::json(call, out).await;
 }
@@ -174,7 +197,7 @@ mod tests {
 
     #[test]
     fn entries_have_every_dialects_members() {
-        let model = Listed { id: "m".into(), provider: "p".into() };
+        let model = Listed { id: "m".into(), provider: "p".into(), described: None };
         for (dialect, members) in [
             (Dialect::OpenAiChat, &["id", "object", "created", "owned_by"][..]),
             (Dialect::Anthropic, &["type", "id", "display_name", "created_at"]),

@@ -14,7 +14,6 @@ mod rows;
 
 use std::{
     fmt,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -304,7 +303,7 @@ impl Live {
     /// What is wrong with it.
     pub fn provider(&self, row: &ProviderRow) -> Result<Provider, Vec<Fault>> {
         let mut stored = Stored::default();
-        rows::provider(row, &mut stored);
+        rows::provider(row, &[], &mut stored);
         match stored.providers.first() {
             Some(provider) => settings::provider_of(provider, &self.0.state.load().sources),
             None => Err(stored.notes),
@@ -324,9 +323,8 @@ impl Live {
 
 /// The configuration that a start would have, without making or opening anything for good: for `flow-router check`. A
 /// store that cannot be read is a note.
-pub fn look(sources: &Sources, data_dir: &Path) -> Result<Merged, Vec<Fault>> {
-    let options = store::Options::new(data_dir);
-    let stored = match store::peek(&options) {
+pub fn look(sources: &Sources, options: &store::Options) -> Result<Merged, Vec<Fault>> {
+    let stored = match store::peek(options) {
         Ok(rows) => rows.map_or_else(Stored::default, |rows| rows::stored(&rows)),
         Err(reason) => {
             let place = options.database().display().to_string();

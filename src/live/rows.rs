@@ -1,12 +1,12 @@
 //! The store's rows in the terms of `settings`.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use serde_json::Value as Json;
 
 use crate::{
     settings::{
-        Alias, Fault, KeyHash, Scopes, Source, Stored, StoredProvider, Strategy, TABLE,
+        Alias, Described, Fault, KeyHash, Scopes, Source, Stored, StoredProvider, Strategy, TABLE,
         fields::{PROVIDER_KEYS, Value},
         presets,
     },
@@ -14,6 +14,7 @@ use crate::{
         ConfigRows,
         combos::{ComboEntry, ComboRow},
         keys::KeyRow,
+        models::ModelRow,
         providers::ProviderRow,
         settings::SettingRow,
     },
@@ -29,7 +30,7 @@ pub(super) fn stored(rows: &ConfigRows) -> Stored {
         setting(row, &mut stored);
     }
     for row in rows.providers.iter().filter(|row| row.is_active) {
-        provider(row, &mut stored);
+        provider(row, &rows.models, &mut stored);
     }
     for row in rows.combos.iter().filter(|row| row.is_active) {
         match combo(row, rows) {
@@ -84,21 +85,34 @@ fn setting(row: &SettingRow, stored: &mut Stored) {
     stored.settings.extend(value.map(|value| (row.key.clone(), value)));
 }
 
-pub(super) fn provider(row: &ProviderRow, stored: &mut Stored) {
+/// A provider, with those of the described models that are its own.
+pub(super) fn provider(row: &ProviderRow, models: &[ModelRow], stored: &mut Stored) {
     if row.secret_lost {
         let message = "its credential cannot be opened with the vault's key: set it again".to_owned();
         stored.notes.push(Fault { place: format!("providers/{}", row.name), message });
         return;
     }
     let text = |text: &str| Value::Text(text.to_owned());
+    let own: Vec<&ModelRow> = models.iter().filter(|model| model.provider_id == row.id).collect();
+    let preset = presets::preset(&row.provider);
+    let mut names: Vec<&str> = row.models.iter().map(String::as_str).collect();
+    if names.is_empty() && !own.is_empty() {
+        // Besides those that the preset has, not in their place.
+        names.extend(preset.into_iter().flat_map(|preset| preset.models));
+    }
+    for model in &own {
+        if !names.contains(&model.model.as_str()) {
+            names.push(&model.model);
+        }
+    }
     let mut fields = vec![("priority".to_owned(), Value::Number(row.priority.to_string()))];
     let mut add = |name: &str, value: Option<Value>| fields.extend(value.map(|value| (name.to_owned(), value)));
     // Vendors without a preset are described by their fields alone.
-    add("preset", presets::preset(&row.provider).map(|preset| text(preset.id)));
+    add("preset", preset.map(|preset| text(preset.id)));
     add("dialect", row.format.as_deref().filter(|format| !format.is_empty()).map(text));
     add("base_url", row.base_url.as_deref().filter(|url| !url.is_empty()).map(text));
     add("api_key", row.api_key.as_ref().map(|key| text(key.expose())));
-    add("models", (!row.models.is_empty()).then(|| Value::List(row.models.iter().map(|model| text(model)).collect())));
+    add("models", (!names.is_empty()).then(|| Value::List(names.iter().map(|model| text(model)).collect())));
     let headers = row.headers.iter().map(|(name, value)| (name.clone(), text(value.expose())));
     add("headers", (!row.headers.is_empty()).then(|| Value::Table(headers.collect())));
     for (name, value) in &row.data {
@@ -114,7 +128,18 @@ pub(super) fn provider(row: &ProviderRow, stored: &mut Stored) {
         name: row.name.clone(),
         keyless: row.auth_type == "none",
         fields,
+        described: own.into_iter().map(described).collect(),
     });
+}
+
+fn described(row: &ModelRow) -> Arc<Described> {
+    Arc::new(Described {
+        model: row.model.clone(),
+        display_name: row.display_name.clone(),
+        context_window: row.context_window.map(u64::from),
+        max_output: row.max_output.map(u64::from),
+        caps: row.caps,
+    })
 }
 
 fn combo(row: &ComboRow, rows: &ConfigRows) -> Result<Alias, String> {

@@ -16,7 +16,7 @@ use list::List;
 
 use crate::{
     health::Health,
-    settings::{Demo, Disabled, Provider, Settings},
+    settings::{Demo, Described, Disabled, Provider, Settings},
     usage::{RateCard, pricing::Place},
     vendor::Upstream,
 };
@@ -49,6 +49,8 @@ pub struct Listed {
     pub id: String,
     /// Who serves it.
     pub provider: String,
+    /// What the user says of it.
+    pub described: Option<Arc<Described>>,
 }
 
 /// All providers and aliases, immutable.
@@ -190,13 +192,18 @@ impl Catalog {
 
     /// The models that have names of their own: aliases, then listed models without patterns.
     pub fn listed(&self) -> Vec<Listed> {
-        let lists = self.lists.iter().map(|list| Listed { id: list.name.clone(), provider: "alias".to_owned() });
+        let lists = self.lists.iter().map(|list| Listed {
+            id: list.name.clone(),
+            provider: "alias".to_owned(),
+            described: None,
+        });
         let mut all: Vec<Listed> = lists.collect();
         for upstream in &self.upstreams {
             let named = upstream.provider.models.iter().filter(|model| !model.ends_with('*'));
             for model in named.filter(|model| !self.is_disabled(upstream, model)) {
                 if all.iter().all(|listed| listed.id != *model) {
-                    all.push(Listed { id: model.clone(), provider: upstream.name.to_string() });
+                    let described = upstream.provider.described(model).cloned();
+                    all.push(Listed { id: model.clone(), provider: upstream.name.to_string(), described });
                 }
             }
         }

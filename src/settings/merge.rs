@@ -5,8 +5,10 @@
 //! so that the way to repair it stays open. A *change* of the store that adds a note is refused, which is the caller's
 //! business (`live`).
 
+use std::sync::Arc;
+
 use super::{
-    Alias, Effective, Fault, KeyHash, Provider, Settings, Source, Sources, env,
+    Alias, Described, Effective, Fault, KeyHash, Provider, Settings, Source, Sources, env,
     fields::{self, Env, Value},
     file, login, provider, table,
     told::Told,
@@ -41,6 +43,8 @@ pub struct StoredProvider {
     pub keyless: bool,
     /// Its fields, by the names of [`fields::PROVIDER_KEYS`].
     pub fields: Vec<(String, Value)>,
+    /// What is said of its models.
+    pub described: Vec<Arc<Described>>,
 }
 
 /// Everything merged.
@@ -176,7 +180,7 @@ fn understood(row: &StoredProvider, env: &Env<'_>) -> Result<Provider, Vec<Fault
     let place = format!("providers/{}", row.name);
     let fields: Vec<_> = row.fields.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     match fields::provider(&row.name, Source::Store, &fields, row.keyless, env) {
-        Ok(provider) => Ok(Provider { id: row.id.as_str().into(), ..provider }),
+        Ok(provider) => Ok(Provider { id: row.id.as_str().into(), described: row.described.clone(), ..provider }),
         Err(wrong) => {
             let fault = |wrong: fields::Wrong| Fault {
                 place: wrong.field.map_or(place.clone(), |at| format!("{place}.{}", fields[at].0)),

@@ -27,7 +27,7 @@ pub use interception::Interception;
 use jiff::tz::TimeZone;
 pub use keys::{KeyHash, SCOPES, Scope, Scopes};
 pub use merge::{Merged, Stored, StoredProvider, draft, draft_source, load, merge, provider_of};
-pub use provider::{Alias, Disabled, Provider, Secret, Strategy};
+pub use provider::{Alias, Described, Disabled, Provider, Secret, Strategy};
 pub use sources::{KEYS_FILE, Sources};
 pub use table::{Life, Row, TABLE};
 pub use told::{Effective, Source};
@@ -50,6 +50,17 @@ pub enum Unsupported {
     Drop,
     /// The request is refused.
     Refuse,
+}
+
+/// What guards the keys that seal secrets, where they lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretStore {
+    /// The mode of their file.
+    File,
+    /// A key in the environment, or in a file that it names.
+    Env,
+    /// A passphrase, likewise.
+    Passphrase,
 }
 
 /// Form of log lines.
@@ -199,6 +210,12 @@ pub struct Settings {
     pub timezone: String,
     /// Interception.
     pub mitm: Interception,
+    /// Language tag of the dashboard.
+    pub locale: String,
+    /// Colours of the dashboard: one of [`table::THEMES`].
+    pub theme: &'static str,
+    /// What guards the vault's keys.
+    pub secret_store: SecretStore,
     /// Configured providers, in order.
     pub providers: Vec<Provider>,
     /// Aliases.
@@ -265,6 +282,9 @@ impl Default for Settings {
             retention: Retention::default(),
             timezone: String::new(),
             mitm: Interception::default(),
+            locale: String::new(),
+            theme: "",
+            secret_store: SecretStore::File,
             providers: Vec::new(),
             aliases: Vec::new(),
             keys: Vec::new(),

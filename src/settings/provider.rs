@@ -26,6 +26,8 @@ pub struct Provider {
     pub api_key: Option<Secret>,
     /// Model names and patterns (`claude-*`, `*`) that it serves.
     pub models: Vec<String>,
+    /// What is said of some of them.
+    pub described: Vec<Arc<Described>>,
     /// Lower comes first.
     pub priority: i64,
     /// Send the caller's own credential instead of one of ours (same dialect only).
@@ -76,6 +78,7 @@ impl Provider {
             base_url: base_url.into(),
             api_key: None,
             models: Vec::new(),
+            described: Vec::new(),
             priority: 0,
             client_auth: false,
             headers: Vec::new(),
@@ -101,6 +104,26 @@ impl Provider {
     pub fn serves(&self, model: &str) -> Option<Match> {
         self.models.iter().filter_map(|pattern| matches(pattern, model)).max()
     }
+
+    /// What is said of a model.
+    pub fn described(&self, model: &str) -> Option<&Arc<Described>> {
+        self.described.iter().find(|described| described.model == model)
+    }
+}
+
+/// What the user says of a model.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described {
+    /// Its name at the provider.
+    pub model: String,
+    /// Its name for people.
+    pub display_name: Option<String>,
+    /// Tokens of request and answer together.
+    pub context_window: Option<u64>,
+    /// Tokens of an answer.
+    pub max_output: Option<u64>,
+    /// What it can do, in bits of [`CAPS`](crate::store::models::CAPS); `None` if nothing is said.
+    pub caps: Option<u8>,
 }
 
 /// A model that is not to be used, at one provider, at all of a service, or everywhere.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Fault,
+    Fault, Settings,
     merge::{Stored, layers},
 };
 
@@ -44,9 +44,14 @@ impl Sources {
         Self::outside(flags, named).again()
     }
 
-    /// The data folder that they lead to, whatever else is wrong with them.
-    pub fn data_dir(&self) -> PathBuf {
-        layers(self, &Stored::default()).0.data_dir
+    /// The settings that they lead to as far as they can be understood, whatever else is wrong with them.
+    pub fn draft(&self) -> Settings {
+        layers(self, &Stored::default()).0
+    }
+
+    /// The data folder that they lead to.
+    fn data_dir(&self) -> PathBuf {
+        self.draft().data_dir
     }
 
     /// Reads the files once more.

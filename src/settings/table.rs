@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    AuthMode, Demo, Disabled, LogFormat, Secret, Settings, Unsupported,
+    AuthMode, Demo, Disabled, LogFormat, Secret, SecretStore, Settings, Unsupported,
     interception::{self, OnFailure, Unknown},
     login, value,
 };
@@ -887,7 +887,60 @@ pub const TABLE: &[Row] = &[
         },
         ..PLAIN
     },
+    Row {
+        name: "locale",
+        value: "TAG",
+        default: "en",
+        help: "Language and region of the dashboard, such as en or de-CH; texts that are not translated are English",
+        set: |s, text| {
+            let text = text.trim();
+            let subtag = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
+            if text.len() > 35 || !text.split('-').all(subtag) {
+                return Err(format!("`{text}` is not a language tag: use en or de-CH"));
+            }
+            s.locale = text.to_owned();
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "theme",
+        value: "auto|light|dark",
+        default: "auto",
+        help: "Colours of the dashboard; auto = as the browser says",
+        set: |s, text| {
+            s.theme = value::word(text, &THEMES.map(|theme| (theme, theme)))?;
+            Ok(())
+        },
+        ..PLAIN
+    },
+    Row {
+        name: "secret_store",
+        value: "file|env|passphrase",
+        default: "file",
+        help: "What guards the keys in secret.key: its mode alone, the key in FLOW_ROUTER_SECRET_KEY, or the passphrase in \
+               FLOW_ROUTER_SECRET_PASSPHRASE (with _FILE behind it: the file that has it)",
+        life: Life::Boot,
+        stored: false,
+        set: |s, text| {
+            if text.trim() == "keyring" {
+                return Err(
+                    "keyrings of desktops are not used, because services and containers have none: use env with \
+                            FLOW_ROUTER_SECRET_KEY_FILE, or passphrase"
+                        .to_owned(),
+                );
+            }
+            let known =
+                [("file", SecretStore::File), ("env", SecretStore::Env), ("passphrase", SecretStore::Passphrase)];
+            s.secret_store = value::word(text, &known)?;
+            Ok(())
+        },
+        ..PLAIN
+    },
 ];
+
+/// Colours that a dashboard can have.
+pub const THEMES: [&str; 3] = ["auto", "light", "dark"];
 
 /// A number of days or rows.
 fn whole32(text: &str) -> Result<u32, String> {

@@ -7,6 +7,8 @@ use super::{
     combos::{AliasRow, ComboRow},
     connect, keys,
     keys::KeyRow,
+    models,
+    models::ModelRow,
     pricing,
     pricing::PriceRow,
     providers,
@@ -28,6 +30,8 @@ pub struct ConfigRows {
     pub aliases: Vec<AliasRow>,
     /// Keys, also revoked ones, by name: a revoked key must be known to be refused.
     pub keys: Vec<KeyRow>,
+    /// Models that the user has described.
+    pub models: Vec<ModelRow>,
     /// The user's prices.
     pub prices: Vec<PriceRow>,
 }
@@ -43,6 +47,7 @@ pub fn load_config(conn: &Connection, vault: &Vault) -> Result<ConfigRows, Store
         combos: combos::list(conn)?,
         aliases: combos::aliases(conn)?,
         keys: keys::list(conn)?,
+        models: models::list(conn)?,
         prices: pricing::list(conn)?,
     })
 }
@@ -63,6 +68,6 @@ pub fn peek(options: &Options) -> Result<Option<ConfigRows>, OpenError> {
         let message = format!("it has version {found}, this program makes it {}", schema::HEAD);
         return Err(OpenError::Unusable { path, error: StoreError::Other(message) });
     }
-    let vault = Vault::load(&options.dir, false)?;
+    let vault = Vault::load(&Options { may_wrap: false, ..options.clone() }, false)?;
     load_config(&conn, &vault).map(Some).map_err(OpenError::unusable(&path))
 }

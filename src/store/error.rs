@@ -73,7 +73,7 @@ impl StoreError {
 }
 
 /// Columns whose values are unique, as callers know them.
-const UNIQUE: &[&str] = &["name", "alias", "hash", "key", "id"];
+const UNIQUE: &[&str] = &["name", "alias", "hash", "key", "model", "id"];
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {

@@ -14,6 +14,7 @@
 
 mod connect;
 mod error;
+mod guard;
 mod opening;
 mod reader;
 mod rows;
@@ -29,6 +30,7 @@ pub mod config;
 pub mod digest;
 pub mod import;
 pub mod keys;
+pub mod models;
 pub mod offline;
 pub mod pricing;
 pub mod providers;
@@ -52,6 +54,7 @@ pub use rusqlite::Connection;
 
 pub use config::{ConfigRows, load_config, peek};
 pub use error::{OpenError, StoreError};
+pub use guard::Guard;
 pub use schema::{MigrationRow, migrations};
 pub use vault::{Resealed, Secret, Vault};
 pub use writer::Change;
@@ -80,12 +83,16 @@ pub struct Options {
     pub migrate_without_backup: bool,
     /// How long a write waits for another program's lock.
     pub busy: Duration,
+    /// What guards the vault's keys.
+    pub guard: Guard,
+    /// Wrap keys that lie bare although there is a guard.
+    pub may_wrap: bool,
 }
 
 impl Options {
     /// The usual ones.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), migrate_without_backup: false, busy: BUSY }
+        Self { dir: dir.into(), migrate_without_backup: false, busy: BUSY, guard: Guard::Mode, may_wrap: true }
     }
 
     /// The folder of backups.
@@ -180,7 +187,7 @@ impl Store {
             Ok((conn, vault)) => Self::run(options, vault, Ok(conn)),
             Err(newer @ OpenError::Newer { .. }) => Err(newer),
             Err(reason) => {
-                let vault = Vault::passing(&options.dir).map_err(OpenError::unusable(&options.database()))?;
+                let vault = Vault::passing(options).map_err(OpenError::unusable(&options.database()))?;
                 Self::run(options, vault, Err(reason))
             }
         }

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{OpenError, Options, Store, StoreError, backup, connect, schema, vault, vault::SEALED};
+use super::{OpenError, Options, Store, StoreError, Vault, backup, connect, schema, vault, vault::SEALED};
 
 /// A step of the schema that a database lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,15 @@ pub fn forget_secrets(options: &Options) -> Result<usize, StoreError> {
     }
     tx.commit()?;
     Ok(count)
+}
+
+/// Lays the vault's keys bare in their file, so that a start needs no guard any more, or may have another one.
+///
+/// # Errors
+/// The guard of `options` does not fit, or there is no key yet.
+pub fn unwrap_keys(options: &Options) -> Result<(), StoreError> {
+    let vault = Vault::load(&Options { may_wrap: false, ..options.clone() }, false);
+    vault.map_err(|error| StoreError::Key(error.to_string()))?.unwrap()
 }
 
 /// Ends all sessions: after a restore some would be alive again that were ended since.

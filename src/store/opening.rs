@@ -30,7 +30,7 @@ pub(super) fn open(options: &Options) -> Result<(Connection, Vault), OpenError> 
     let mut conn = connect::writer(&path, options.busy)?;
     schema::bring_up(&mut conn, options, schema::MIGRATIONS)?;
     let sealed = vault::holds_secrets(&conn).map_err(OpenError::unusable(&path))?;
-    let vault = Vault::load(&options.dir, !sealed)?;
+    let vault = Vault::load(options, !sealed)?;
     Ok((conn, vault))
 }
 

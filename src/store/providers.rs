@@ -242,6 +242,16 @@ pub fn list(conn: &Connection, vault: &Vault) -> Result<Vec<ProviderRow>, StoreE
     Ok(all)
 }
 
+/// Ids and names of all providers, without their secrets.
+///
+/// # Errors
+/// Only those of the database.
+pub fn names(conn: &Connection) -> Result<Vec<(String, String)>, StoreError> {
+    let mut select = conn.prepare_cached("SELECT id, name FROM providers ORDER BY name")?;
+    let all = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(all)
+}
+
 /// Gives providers priorities in the order of `ids`; those not named come after them, in their old order.
 ///
 /// # Errors

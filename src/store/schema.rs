@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::{OpenError, Options, StoreError, backup, digest::sha256, now_ms, usage};
+use super::{OpenError, Options, StoreError, backup, digest::sha256, models, now_ms, usage};
 
 /// `FLWR`, in the header of every database of ours.
 pub(super) const APPLICATION_ID: i32 = 0x464C_5752;
@@ -28,6 +28,7 @@ pub(super) struct Migration {
 pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { id: 1, name: "first tables", sql: &[FIRST, usage::SCHEMA], then: None },
     Migration { id: 2, name: "packed log", sql: &[usage::SEGMENTS], then: Some(usage::pack_log) },
+    Migration { id: 3, name: "described models", sql: &[models::SCHEMA], then: None },
 ];
 
 /// The version of databases of this program.

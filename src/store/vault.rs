@@ -4,7 +4,8 @@
 //! ```text
 //!   blob  = format 0x02 · key id · nonce (12) · ciphertext · tag (16)
 //!   bound = "flow-router" 0 table 0 row id 0 column 0 format
-//!   file  = secret.key: keys of 32 bytes one after the other; the last one seals, all of them open
+//!   file  = secret.key: keys of 32 bytes one after the other; the last one seals, all of them open. How they lie there is
+//!           the `guard`'s
 //! ```
 //!
 //! A file of 32 bytes is what the Go program has at the same place. A rotation appends a key first and seals every row
@@ -22,7 +23,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use super::{OpenError, StoreError};
+use super::{Guard, OpenError, Options, StoreError};
 use crate::files;
 
 /// Form of what this program seals.
@@ -62,7 +63,13 @@ impl fmt::Debug for Secret {
 #[derive(Clone)]
 pub struct Vault {
     keys: Arc<ArcSwap<Keys>>,
-    path: Arc<PathBuf>,
+    place: Arc<Place>,
+}
+
+/// Where the keys lie, and what guards them there.
+struct Place {
+    path: PathBuf,
+    guard: Guard,
 }
 
 /// The keys by id, which begins at 1; `None` is a forgotten one. Never empty, and the last one is there.
@@ -73,7 +80,7 @@ struct Keys {
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Vault").field("path", &self.place.path).finish_non_exhaustive()
     }
 }
 
@@ -112,19 +119,21 @@ impl Keys {
 }
 
 impl Vault {
-    /// Reads the key file of a data folder; makes it if it is missing and `may_create`.
-    pub(super) fn load(dir: &Path, may_create: bool) -> Result<Self, OpenError> {
-        let path = dir.join(FILE);
+    /// Reads the key file of a data folder; makes it if it is missing and `may_create`. A bare one is wrapped if there is a
+    /// guard, and it may be written.
+    pub(super) fn load(options: &Options, may_create: bool) -> Result<Self, OpenError> {
+        let place = Place::of(options);
+        let Place { path, guard } = &place;
         let broken = |why: String| OpenError::Key(format!("{}: {why}", path.display()));
-        let raw = match fs::read(&path) {
-            Ok(raw) => Zeroizing::new(raw),
+        let file = match fs::read(path) {
+            Ok(file) => Zeroizing::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_create => {
-                let raw = Keys::random().map_err(broken)?;
-                match files::create(&path, &raw) {
-                    Ok(()) => raw,
+                let file = Keys::random().and_then(|keys| guard.wrap(&keys)).map_err(broken)?;
+                match files::create(path, &file) {
+                    Ok(()) => file,
                     // Another program was faster: its key is the key.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        Zeroizing::new(fs::read(&path).map_err(|error| broken(error.to_string()))?)
+                        Zeroizing::new(fs::read(path).map_err(|error| broken(error.to_string()))?)
                     }
                     Err(error) => return Err(broken(format!("cannot be made: {error}"))),
                 }
@@ -136,15 +145,26 @@ impl Vault {
             }
             Err(error) => return Err(broken(error.to_string())),
         };
-        private(&path).map_err(broken)?;
+        private(path).map_err(broken)?;
+        let (raw, otherwise) = guard.unwrap(&file).map_err(broken)?;
         let keys = Keys::new(raw).map_err(broken)?;
-        Ok(Self { keys: Arc::new(ArcSwap::from_pointee(keys)), path: Arc::new(path) })
+        if otherwise && options.may_wrap {
+            place.write(&keys).map_err(|error| broken(format!("cannot be wrapped: {error}")))?;
+            tracing::info!("the keys of the vault are guarded now; copies of the file from before are not");
+        }
+        Ok(Self { keys: Arc::new(ArcSwap::from_pointee(keys)), place: Arc::new(place) })
     }
 
     /// A vault with a random key that is kept nowhere, for a data folder whose key cannot be read yet.
-    pub(super) fn passing(dir: &Path) -> Result<Self, StoreError> {
+    pub(super) fn passing(options: &Options) -> Result<Self, StoreError> {
         let keys = Keys::random().and_then(Keys::new).map_err(StoreError::Key)?;
-        Ok(Self { keys: Arc::new(ArcSwap::from_pointee(keys)), path: Arc::new(dir.join(FILE)) })
+        Ok(Self { keys: Arc::new(ArcSwap::from_pointee(keys)), place: Arc::new(Place::of(options)) })
+    }
+
+    /// Lays the keys bare in their file: guarded by its mode alone, as before there was a guard.
+    pub(super) fn unwrap(&self) -> Result<(), StoreError> {
+        let bare = Place { path: self.place.path.clone(), guard: Guard::Mode };
+        bare.write(&self.keys.load())
     }
 
     /// Takes the keys of `other`, for all clones.
@@ -207,7 +227,7 @@ impl Vault {
 
     fn put(&self, raw: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
         let keys = Keys::new(raw).map_err(StoreError::Key)?;
-        files::replace(&self.path, &keys.raw)?;
+        self.place.write(&keys)?;
         self.keys.store(Arc::new(keys));
         Ok(())
     }
@@ -233,6 +253,18 @@ impl Vault {
             }
         }
         Ok(count)
+    }
+}
+
+impl Place {
+    fn of(options: &Options) -> Self {
+        Self { path: options.dir.join(FILE), guard: options.guard.clone() }
+    }
+
+    /// Puts keys in the place of those that lie there.
+    fn write(&self, keys: &Keys) -> Result<(), StoreError> {
+        let file = self.guard.wrap(&keys.raw).map_err(StoreError::Key)?;
+        Ok(files::replace(&self.path, &file)?)
     }
 }
 
@@ -288,7 +320,7 @@ mod tests {
     use super::*;
 
     fn vault(dir: &Path) -> Vault {
-        Vault::load(dir, true).unwrap()
+        Vault::load(&Options::new(dir), true).unwrap()
     }
 
     #[test]
@@ -327,12 +359,12 @@ mod tests {
             let path = dir.path().join(FILE);
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-            assert!(Vault::load(dir.path(), true).unwrap_err().to_string().contains("chmod 600"));
+            assert!(Vault::load(&Options::new(dir.path()), true).unwrap_err().to_string().contains("chmod 600"));
         }
         assert!(Keys::new(Zeroizing::new(vec![1; 33])).is_err());
         assert!(Keys::new(Zeroizing::new(vec![0; 32])).is_err());
         let none = tempfile::tempdir().unwrap();
-        assert!(Vault::load(none.path(), false).unwrap_err().to_string().contains("is missing"));
+        assert!(Vault::load(&Options::new(none.path()), false).unwrap_err().to_string().contains("is missing"));
     }
 
     #[test]
@@ -352,6 +384,32 @@ mod tests {
             assert!(vault.open("t", "r", "c", &old).is_err());
             assert_eq!(&**vault.open("t", "r", "c", &new).unwrap(), b"new");
         }
+    }
+
+    #[test]
+    fn a_guard_wraps_the_file_and_outlasts_a_rotation() {
+        let dir = tempfile::tempdir().unwrap();
+        let bare = Options::new(dir.path());
+        let guarded =
+            Options { guard: Guard::Key(Secret::new("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=")), ..bare.clone() };
+        let first = Vault::load(&bare, true).unwrap();
+        let blob = first.seal("t", "r", "c", b"x").unwrap();
+        let kept = fs::read(dir.path().join(FILE)).unwrap();
+        // Who only looks changes nothing.
+        Vault::load(&Options { may_wrap: false, ..guarded.clone() }, false).unwrap();
+        assert_eq!(fs::read(dir.path().join(FILE)).unwrap(), kept);
+
+        let second = Vault::load(&guarded, false).unwrap();
+        second.append_key().unwrap();
+        let file = fs::read(dir.path().join(FILE)).unwrap();
+        assert!(!file.windows(KEY_BYTES).any(|window| window == kept));
+        let why = Vault::load(&bare, false).unwrap_err().to_string();
+        assert!(why.contains("secret_store = \"env\""), "{why}");
+        assert_eq!(&**Vault::load(&guarded, false).unwrap().open("t", "r", "c", &blob).unwrap(), b"x");
+
+        second.unwrap().unwrap();
+        assert_eq!(fs::read(dir.path().join(FILE)).unwrap()[..KEY_BYTES], kept[..]);
+        assert_eq!(&**vault(dir.path()).open("t", "r", "c", &blob).unwrap(), b"x");
     }
 
     #[test]

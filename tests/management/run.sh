@@ -22,4 +22,4 @@ exec "$out/venv/bin/schemathesis" --config-file "$here/schemathesis.toml" run "$
     --header "Authorization: Bearer ${FLOW_ROUTER_KEYS%%,*}" \
     --phases coverage,fuzzing --checks "$checks" --max-time "${MANAGEMENT_SECONDS:-75}" --request-timeout 30 \
     --continue-on-failure --warnings off --exclude-deprecated \
-    --exclude-operation-id-regex '^(shutDown|restoreBackup|streamLogs|streamUsage|watchEvents)|(Put|Get)$'
+    --exclude-operation-id-regex '^(shutDown|restart|restoreBackup|streamLogs|streamUsage|watchEvents)|(Put|Get)$'

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use codecs::dialect::Dialect;
-use flow_router::api::{routes, table::Content};
+use flow_router::api::{route::Content, routes};
 use serde_json::{Value, json};
 
 use super::{

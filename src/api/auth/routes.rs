@@ -5,8 +5,8 @@ use proxy::Method;
 use super::{Capability, Login, LoginRules, oidc};
 use crate::api::{
     Problem, Request,
+    route::{Body, Content, Param, ROUTE, Route},
     schema::{COUNT, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME, line, needed, optional, text},
-    table::{Body, Content, Param, ROUTE, Route},
 };
 
 /// The chapter of these routes.

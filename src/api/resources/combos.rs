@@ -10,11 +10,11 @@ use crate::{
     api::{
         Api, Problem, Reply, Request,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
+        route::{Body, Content, ROUTE, Route},
         schema::{
             COUNT, NUMBER_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME_OR_NULL, line, name, needed,
             optional,
         },
-        table::{Body, Content, ROUTE, Route},
     },
     settings::{Alias, Settings, Source, Strategy},
     store::{

@@ -11,10 +11,10 @@ use crate::{
     api::{
         Api, Cut, Payload, Pieces, Problem, Reply, Request, or_null,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, list_of},
+        route::{Body, Content, ROUTE, Route},
         schema::{
             COUNT, Form, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME, TIME_OR_NULL, Text, name, needed, optional,
         },
-        table::{Body, Content, ROUTE, Route},
     },
     store::{State, backup::Backup, load_config, migrations},
     usage::live::rfc3339,

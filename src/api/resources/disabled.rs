@@ -8,8 +8,8 @@ use crate::{
     api::{
         Api, Problem, Reply, Request,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
+        route::{Body, Content, Param, ROUTE, Route},
         schema::{Object, Schema, TEXT, name, needed},
-        table::{Body, Content, Param, ROUTE, Route},
     },
     settings::{Disabled, Settings, Source, presets::preset},
     store::{Change, StoreError, settings as rows},

@@ -20,8 +20,8 @@ use crate::{
     api::{
         Api, Cut, Payload, Pieces, Problem, Reply, Request,
         reply::event,
+        route::{Body, Content, Param, ROUTE, Route, USAGE},
         schema::{COUNT, Object, Schema, line, optional},
-        table::{Body, Content, Param, ROUTE, Route, USAGE},
     },
     store::usage::{UsageRow, Wanted},
     telemetry::ring::{self, Line},

@@ -9,8 +9,8 @@ use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
+        route::{Body, Content, ROUTE, Route},
         schema::{Object, Schema, TEXT, TEXTS, TIME, TIME_OR_NULL, name, needed, optional},
-        table::{Body, Content, ROUTE, Route},
     },
     gateway::new_key,
     settings::{KeyHash, Settings, Source},

@@ -6,8 +6,8 @@ use proxy::Method;
 use crate::{
     api::{
         Api, Payload, Problem, Reply, Request, or_null,
+        route::{Content, ROUTE, Route},
         schema::{COUNT, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME, TIME_OR_NULL, needed},
-        table::{Content, ROUTE, Route},
     },
     mitm::{Failure, Manager, NEEDS_PRIVILEGE, doctor::Report, system},
 };

@@ -1,11 +1,13 @@
 //! What there is to manage, a file each.
 
 pub(super) mod combos;
+pub(super) mod custom;
 pub(super) mod database;
 pub(super) mod disabled;
 pub(super) mod events;
 mod export;
 pub(super) mod keys;
+pub(super) mod locale;
 pub(super) mod mitm;
 pub(super) mod models;
 pub(super) mod outside;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     SOURCE,
     combos::{PRICE, fixed, price},
-    pinned, place, probe,
+    custom, pinned, place, probe,
     providers::{Tested, shown_test, try_model, upstream},
     stored,
 };
@@ -16,11 +16,11 @@ use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
+        route::{Body, Content, ROUTE, Route},
         schema::{
             COUNT, COUNT_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME, TIME_OR_NULL, line, name, needed,
             optional,
         },
-        table::{Body, Content, ROUTE, Route},
     },
     gateway::Snapshot,
     route::Listed,
@@ -62,8 +62,10 @@ const MODEL: Object = Object {
             Schema::Nullable(&Schema::Object(&PRICE)),
             "USD per million tokens at the first; null if unknown",
         ),
-        needed("contextWindow", COUNT_OR_NULL, "tokens, where a list of prices says"),
+        needed("displayName", TEXT_OR_NULL, "its name for people, where you have described it"),
+        needed("contextWindow", COUNT_OR_NULL, "tokens, where you or a list of prices say"),
         needed("maxOutput", COUNT_OR_NULL, "likewise"),
+        needed("caps", Schema::Nullable(&TEXTS), "what it can do, where you have described it"),
     ],
 };
 const TEST: Object = Object {
@@ -87,6 +89,28 @@ const TESTED: Object = Object {
     ],
 };
 const AVAILABILITY: Schema = list_of!("ModelAvailabilityList", Schema::Object(&TESTED));
+const FREE: Object = Object {
+    name: "FreeModels",
+    members: &[
+        needed(
+            "data",
+            Schema::List(
+                &Schema::Object(&Object {
+                    name: "FreeModel",
+                    members: &[
+                        needed("id", TEXT, "what clients ask for"),
+                        needed("name", TEXT, ""),
+                        needed("provider", TEXT, ""),
+                        needed("free", Schema::Bool, "always true"),
+                    ],
+                }),
+                usize::MAX,
+            ),
+            "",
+        ),
+        needed("count", COUNT, ""),
+    ],
+};
 const MODELS: Schema = list_of!("ModelList", Schema::Object(&MODEL));
 
 pub(in crate::api) const ROUTES: &[Route] = &[
@@ -98,6 +122,15 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         query: &[Q_PARAM, LIMIT_PARAM, CURSOR_PARAM],
         replies: &[(200, Content::Json(MODELS))],
         handler: |api, request| Box::pin(models(api, request)),
+        ..ROUTE
+    },
+    Route {
+        path: "/api/providers/kilo/free-models",
+        operation: "listFreeModels",
+        summary: "Models by name of providers that ask for no credential",
+        tag: "models",
+        replies: &[(200, Content::Json(Schema::Object(&FREE)))],
+        handler: |api, request| Box::pin(free(api, request)),
         ..ROUTE
     },
     Route {
@@ -191,6 +224,7 @@ fn shown(api: &Api, snapshot: &Snapshot, model: &Listed) -> Value {
     let plan = snapshot.catalog.plan(&model.id, &api.live().shared().health, Instant::now()).unwrap_or_default();
     let (price, context, output) =
         plan.first().map_or((Value::Null, None, None), |first| price(snapshot, &first.upstream, &first.model));
+    let described = plan.first().and_then(|first| first.upstream.provider.described(&first.model));
     let mut connections: Vec<&str> = plan.iter().map(|candidate| &*candidate.upstream.name).collect();
     connections.dedup();
     json!({
@@ -199,9 +233,27 @@ fn shown(api: &Api, snapshot: &Snapshot, model: &Listed) -> Value {
         "kind": kind,
         "connections": connections,
         "price": price,
-        "contextWindow": or_null(context),
-        "maxOutput": or_null(output),
+        "displayName": or_null(described.and_then(|described| described.display_name.clone())),
+        "contextWindow": or_null(described.and_then(|described| described.context_window).or(context)),
+        "maxOutput": or_null(described.and_then(|described| described.max_output).or(output)),
+        "caps": custom::words(described.and_then(|described| described.caps)),
     })
+}
+
+async fn free(api: &Api, _: &Request) -> Result<Reply, Problem> {
+    let snapshot = api.live().snapshot();
+    let open =
+        snapshot.settings.providers.iter().filter(|provider| provider.api_key.is_none() && !provider.client_auth);
+    let named = open.flat_map(|provider| {
+        let plain = provider.models.iter().filter(|model| !model.ends_with('*'));
+        plain.map(move |model| {
+            let name = provider.described(model).and_then(|described| described.display_name.clone());
+            let id = format!("{}/{model}", provider.name);
+            json!({"id": id, "name": name.as_ref().unwrap_or(model), "provider": provider.name, "free": true})
+        })
+    });
+    let data: Vec<Value> = named.collect();
+    Ok(Reply::json(json!({"count": data.len(), "data": data})))
 }
 
 fn shown_tested(tested: &Tested) -> Value {

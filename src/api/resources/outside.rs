@@ -11,8 +11,8 @@ use super::{integer, probe};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
+        route::{Body, Content, ROUTE, Route},
         schema::{COUNT, COUNT_OR_NULL, Object, Schema, TEXT_OR_NULL, name, needed, optional},
-        table::{Body, Content, ROUTE, Route},
     },
     vendor,
 };

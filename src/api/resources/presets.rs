@@ -6,8 +6,8 @@ use crate::{
     api::{
         Problem, Reply, Request,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, list_of},
+        route::{Content, ROUTE, Route},
         schema::{Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, needed},
-        table::{Content, ROUTE, Route},
     },
     settings::presets::{PRESETS, Preset},
 };

@@ -13,10 +13,10 @@ use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
         page::{CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, holds, list_of},
+        route::{Body, Content, Param, ROUTE, Route},
         schema::{
             COUNT, COUNT_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TIME_OR_NULL, line, name, needed, optional,
         },
-        table::{Body, Content, Param, ROUTE, Route},
     },
     settings::presets::preset,
     store::{

@@ -12,8 +12,8 @@ use crate::{
     api::{
         Api, Problem, Reply, Request,
         page::{CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM, document, list_of, no_cursor},
+        route::{Content, Param, ROUTE, Route, USAGE},
         schema::{COUNT, COUNT_OR_NULL, NUMBER_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TIME, line, needed},
-        table::{Content, Param, ROUTE, Route, USAGE},
     },
     store::{
         Connection,

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::{
         Api, Problem, Reply, Request,
+        route::{Body, Content, ROUTE, Route},
         schema::{Member, Object, Schema, TEXT, TEXTS, line, optional},
-        table::{Body, Content, ROUTE, Route},
     },
     live::ChangeError,
     settings::{Effective, Row, Secret, TABLE, value},
@@ -149,7 +149,8 @@ fn camel(name: &str) -> String {
     out
 }
 
-fn name_of(row: &Row) -> String {
+/// The name of a row in the API.
+pub(super) fn name_of(row: &Row) -> String {
     camel(row.name)
 }
 
@@ -206,6 +207,17 @@ enum Change {
 }
 
 async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    change(api, request).await?;
+    Ok(api.auth().settled(answer(api), &request.visit(api)).await)
+}
+
+/// The version of the settings, as an `ETag`.
+pub(super) fn etag(api: &Api) -> String {
+    version(&api.live().effective())
+}
+
+/// Changes the settings that the request's body names.
+pub(super) async fn change(api: &Api, request: &Request) -> Result<(), Problem> {
     let before = api.live().effective();
     let mut changes: Vec<(&'static str, Change)> = Vec::new();
     for (name, value) in request.members() {
@@ -239,7 +251,7 @@ async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
         return Err(StoreError::Stale.into());
     }
     if changes.is_empty() {
-        return Ok(answer(api));
+        return Ok(());
     }
     let names: Vec<String> = changes.iter().map(|(name, _)| camel(name)).collect();
     let audit = request.audit("settings.update", "settings", Some(json!({ "changed": names })));
@@ -260,8 +272,7 @@ async fn update(api: &Api, request: &Request) -> Result<Reply, Problem> {
             Ok(())
         })
         .await;
-    done.map_err(told)?;
-    Ok(api.auth().settled(answer(api), &request.visit(api)).await)
+    done.map_err(told)
 }
 
 /// The version that the caller wants to change.

@@ -14,10 +14,11 @@ use crate::{
         openapi, or_null,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, list_of},
         reply::event,
+        route::{Content, Param, ROUTE, Route},
         schema::{COUNT, Object, Schema, TEXT, TEXT_OR_NULL, TEXTS, TIME, line, needed, optional},
-        table::{Content, Param, ROUTE, Route},
     },
     gateway,
+    runtime::After,
     settings::Scope,
     store::{State, audit},
     telemetry::ring::{self, Line},
@@ -62,6 +63,10 @@ const STOPPING: Object = Object {
     name: "Stopping",
     members: &[needed("shuttingDown", Schema::Bool, ""), needed("drainSeconds", Schema::Number(0.0), "")],
 };
+const RESTARTING: Object = Object {
+    name: "Restarting",
+    members: &[needed("restarting", Schema::Bool, ""), needed("drainSeconds", Schema::Number(0.0), "")],
+};
 const INIT: Object = Object {
     name: "Init",
     members: &[
@@ -71,6 +76,8 @@ const INIT: Object = Object {
         needed("startedAt", TIME, ""),
         needed("now", TIME, ""),
         needed("timezone", TEXT, ""),
+        needed("locale", TEXT, "language and region of the dashboard"),
+        needed("theme", TEXT, "its colours"),
         needed("baseUrl", TEXT, "where clients are to be pointed"),
         needed("providerCount", COUNT, ""),
         needed("demo", Schema::Bool, "whether only the embedded demo answers"),
@@ -163,6 +170,18 @@ pub(in crate::api) const ROUTES: &[Route] = &[
         replies: &[(202, Content::Json(Schema::Object(&STOPPING)))],
         changes: true,
         handler: |api, request| Box::pin(shutdown(api, request)),
+        ..ROUTE
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/restart",
+        operation: "restart",
+        summary: "Ends the program in order and starts it again, in the same process; not on Windows",
+        tag: "system",
+        replies: &[(202, Content::Json(Schema::Object(&RESTARTING)))],
+        errors: &[501],
+        changes: true,
+        handler: |api, request| Box::pin(restart(api, request)),
         ..ROUTE
     },
     Route {
@@ -270,13 +289,32 @@ async fn update() -> Result<Reply, Problem> {
 }
 
 async fn shutdown(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    end(api, request, "system.shutdown", After::Nothing).await;
+    Ok(Reply::json(json!({"shuttingDown": true, "drainSeconds": drain_seconds(request)})).status(202))
+}
+
+async fn restart(api: &Api, request: &Request) -> Result<Reply, Problem> {
+    if !cfg!(unix) {
+        let hint = "end it with POST /api/shutdown, and have a service manager start it again";
+        let problem = Problem::new(501, "not_available_here", "the program does not start itself again here");
+        return Err(problem.details(json!({ "hint": hint })));
+    }
+    end(api, request, "system.restart", After::Again).await;
+    Ok(Reply::json(json!({"restarting": true, "drainSeconds": drain_seconds(request)})).status(202))
+}
+
+/// Asks the program to end.
+async fn end(api: &Api, request: &Request, action: &str, after: After) {
     // Ending must be possible with a store that fails, too.
-    if let Err(problem) = api.note(request.audit("system.shutdown", "", None)).await {
+    if let Err(problem) = api.note(request.audit(action, "", None)).await {
         tracing::warn!(reason = problem.message, "the audit log does not tell of this end");
     }
-    api.shared.stop.raise();
-    let seconds = request.snapshot.settings.drain.as_secs_f64();
-    Ok(Reply::json(json!({"shuttingDown": true, "drainSeconds": seconds})).status(202))
+    api.shared.stop.raise(after);
+}
+
+/// How long running exchanges may take.
+fn drain_seconds(request: &Request) -> f64 {
+    request.snapshot.settings.drain.as_secs_f64()
 }
 
 async fn init(api: &Api, request: &Request) -> Result<Reply, Problem> {
@@ -291,6 +329,8 @@ async fn init(api: &Api, request: &Request) -> Result<Reply, Problem> {
         "startedAt": rfc3339(api.shared.started_ms),
         "now": rfc3339(now_ms()),
         "timezone": super::time::zone_name(&request.snapshot),
+        "locale": settings.locale,
+        "theme": settings.theme,
         "baseUrl": base_url(api, request),
         "providerCount": settings.providers.len(),
         "demo": request.snapshot.catalog.demo_only(),

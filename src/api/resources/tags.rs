@@ -8,8 +8,8 @@ use crate::{
     api::{
         Api, Problem, Reply, Request,
         auth::Principal,
+        route::{Body, Content, ROUTE, Route},
         schema::{COUNT, Form, Object, Schema, TEXT, TIME, Text, name, needed, optional},
-        table::{Body, Content, ROUTE, Route},
     },
     gateway::ollama_models,
     store::tags::{self as rows, TagRow},

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
-    api::{Problem, Request, schema::line, table::Param},
+    api::{Problem, Request, route::Param, schema::line},
     gateway::Snapshot,
     usage::live::{now_ms, rfc3339},
 };

@@ -11,11 +11,11 @@ use crate::{
     api::{
         Api, Problem, Reply, Request, or_null,
         page::{CURSOR_PARAM, LIMIT_PARAM, Page},
+        route::{Content, Param, ROUTE, Route, USAGE},
         schema::{
             COUNT, COUNT_OR_NULL, NUMBER_OR_NULL, Object, Schema, TEXT, TEXT_OR_NULL, TIME, TIME_OR_NULL, line, needed,
             optional,
         },
-        table::{Content, Param, ROUTE, Route, USAGE},
     },
     store::{
         Connection,

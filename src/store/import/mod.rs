@@ -132,7 +132,7 @@ fn made(options: &Options, path: &Path) -> Result<Connection, StoreError> {
 }
 
 fn vault(options: &Options) -> Result<Vault, StoreError> {
-    Vault::load(&options.dir, true).map_err(|error| StoreError::Key(error.to_string()))
+    Vault::load(options, true).map_err(|error| StoreError::Key(error.to_string()))
 }
 
 impl Legacy {

@@ -6,6 +6,7 @@
 mod asking;
 mod catalogues;
 mod forms;
+pub(in crate::api) mod nodes;
 
 use std::time::Instant;
 
@@ -30,8 +31,8 @@ use crate::{
         merge::merge,
         or_null,
         page::{self, CURSOR_PARAM, LIMIT_PARAM, Page, Q_PARAM},
+        route::{Body, Content, Param, ROUTE, Route},
         schema::{Needs, Schema, line},
-        table::{Body, Content, Param, ROUTE, Route},
     },
     live::ChangeError,
     settings::{self, Provider, Secret, Settings, Source, presets},
@@ -160,6 +161,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
     Route {
         method: Method::POST,
         path: "/api/providers/validate",
+        aliases: &["/api/provider-nodes/validate"],
         operation: "validateProvider",
         summary: "Asks a service that is not kept yet",
         tag: "providers",

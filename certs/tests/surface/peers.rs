@@ -1,8 +1,5 @@
 //! Foreign TLS stacks against our leaves: each trusts our root alone, gets an answer for a name inside the constraint, and
 //! refuses a leaf for another name that the issuing key signed. A peer that is not installed is skipped, and says so.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::{
     fs,
@@ -10,9 +7,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use crate::support::{INSIDE, Made, OUTSIDE, serve};
 use certs::{LeafKey, trust};
 use rustls::pki_types::CertificateDer;
-use support::{INSIDE, Made, OUTSIDE, serve};
 
 /// Whether a program can be started; if not, this is said.
 fn there(program: &str, argument: &str) -> bool {
@@ -97,7 +94,8 @@ fn openssl_verify() {
     };
     let cache = certs::Cache::new(made.authority.clone(), LeafKey::p256().unwrap());
     let good = place.join("good.pem");
-    fs::write(&good, pem(&cache.get(&support::host(INSIDE), std::time::SystemTime::now()).unwrap().cert[0])).unwrap();
+    fs::write(&good, pem(&cache.get(&crate::support::host(INSIDE), std::time::SystemTime::now()).unwrap().cert[0]))
+        .unwrap();
     let ran = verify(&good, INSIDE);
     assert!(ran.status.success(), "{}", text(&ran));
     assert!(!verify(&good, "other.inside.example").status.success());
@@ -348,7 +346,7 @@ fn nss_and_its_doctor() {
     let database = format!("sql:{}", home.join(".pki/nssdb").display());
     let certutil = |args: &[&str]| run(Command::new("certutil").args(["-d", &database]).args(args));
     let cache = certs::Cache::new(made.authority.clone(), LeafKey::p256().unwrap());
-    let good = cache.get(&support::host(INSIDE), std::time::SystemTime::now()).unwrap();
+    let good = cache.get(&crate::support::host(INSIDE), std::time::SystemTime::now()).unwrap();
     let (stolen, _) = made.stolen(OUTSIDE);
     for (name, pem) in
         [("issuing", pem(made.authority.issuing())), ("good", pem(&good.cert[0])), ("stolen", stolen.pem())]

@@ -1,7 +1,4 @@
 //! The authority and its leaves through the public surface: what is in a leaf, what is refused, what is kept.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::{
     collections::HashSet,
@@ -12,11 +9,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::support::{INSIDE, Made, OUTSIDE, host, serve};
 use certs::{Cache, Folder, LeafKey, MintError, NAMES_MAX, Names, Profile, Resolver, Root};
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, crypto::aws_lc_rs, pki_types::ServerName,
 };
-use support::{INSIDE, Made, OUTSIDE, host, serve};
 use x509_parser::prelude::*;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

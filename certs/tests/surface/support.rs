@@ -1,5 +1,4 @@
 //! An authority in a temporary folder, and a TLS server that shows its leaves.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -14,23 +13,23 @@ use certs::{Authority, Cache, Folder, Host, LeafKey, Names, Profile, Resolver};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A name that the authority is made for.
-pub const INSIDE: &str = "api.inside.example";
+pub(crate) const INSIDE: &str = "api.inside.example";
 /// One that it is not.
-pub const OUTSIDE: &str = "bank.outside.example";
+pub(crate) const OUTSIDE: &str = "bank.outside.example";
 
-pub fn host(name: &str) -> Host {
+pub(crate) fn host(name: &str) -> Host {
     Host::parse(name).unwrap()
 }
 
 /// An authority for `inside.example`.
-pub struct Made {
-    pub folder: Folder,
-    pub authority: Arc<Authority>,
-    pub place: tempfile::TempDir,
+pub(crate) struct Made {
+    pub(crate) folder: Folder,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) place: tempfile::TempDir,
 }
 
 impl Made {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::new(place.path().join("mitm"));
         let profile = Profile::new(Names::new([host("inside.example")]));
@@ -38,19 +37,19 @@ impl Made {
         Self { folder, authority, place }
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.folder.root_path()
     }
 
     /// A configuration that answers through our resolver.
-    pub fn config(&self, key: LeafKey, alpn: &[&[u8]]) -> ServerConfig {
+    pub(crate) fn config(&self, key: LeafKey, alpn: &[&[u8]]) -> ServerConfig {
         let cache = Arc::new(Cache::new(self.authority.clone(), key));
         certs::server_config(Arc::new(Resolver::new(cache, |_| true)), alpn).unwrap()
     }
 
     /// A leaf for a name outside of the constraint, signed with the issuing key behind our back: what a thief could make.
     /// As PEM with its key.
-    pub fn stolen(&self, name: &str) -> (rcgen::Certificate, rcgen::KeyPair) {
+    pub(crate) fn stolen(&self, name: &str) -> (rcgen::Certificate, rcgen::KeyPair) {
         let key = std::fs::read_to_string(self.folder.path().join("issuingCA.key")).unwrap();
         let key = rcgen::KeyPair::from_pem(&key).unwrap();
         let issuer = rcgen::Issuer::from_ca_cert_der(self.authority.issuing(), key).unwrap();
@@ -69,7 +68,7 @@ impl Made {
     }
 
     /// A configuration that shows a stolen leaf for `name`.
-    pub fn stolen_config(&self, name: &str) -> ServerConfig {
+    pub(crate) fn stolen_config(&self, name: &str) -> ServerConfig {
         let (leaf, key) = self.stolen(name);
         let chain = vec![leaf.der().clone(), self.authority.issuing().clone()];
         let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
@@ -85,7 +84,7 @@ impl Made {
 
 /// An HTTPS server on a free port that answers each request with the name that was asked for. Its thread ends with the
 /// test's process.
-pub fn serve(config: ServerConfig) -> u16 {
+pub(crate) fn serve(config: ServerConfig) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let config = Arc::new(config);

@@ -6,16 +6,8 @@
 //! ```sh
 //! cargo build --release
 //! TEST_FLOW_ROUTER=target/release/flow-router SOAK_SECONDS=1800 SOAK_RATE=200 \
-//!     cargo test --test soak -- --nocapture
+//!     cargo test --test chaos soak -- --nocapture
 //! ```
-#![cfg(target_os = "linux")]
-#![allow(dead_code, clippy::unwrap_used)]
-
-mod support;
-#[path = "chaos/view.rs"]
-mod view;
-#[path = "chaos/world.rs"]
-mod world;
 
 use std::{
     net::SocketAddr,
@@ -27,14 +19,17 @@ use std::{
 };
 
 use codecs::dialect::Dialect;
-use support::{Client, Conn, Upstream, router::provider, speech};
 use tokio::{
     net::TcpStream,
     sync::{Semaphore, mpsc},
     time::{MissedTickBehavior, interval},
 };
-use view::{View, view};
-use world::{Ask, World, answer_well, model_of, resident_bytes, stream_head};
+
+use crate::{
+    support::{Client, Conn, Upstream, router::provider, speech},
+    view::{View, view},
+    world::{Ask, World, answer_well, model_of, resident_bytes, stream_head},
+};
 
 /// Exchanges at once; a machine that is too busy for the rate falls behind instead of piling up.
 const AT_ONCE: usize = 64;
