@@ -4,7 +4,13 @@ use std::hint::black_box;
 
 use bytes::BytesMut;
 use codecs::{
+    dialect::{
+        Context, StreamEncode,
+        cursor::{Rpc, request::transcribe, stream::Encoder},
+    },
     frame::{Aws, Connect, HeaderValue, write_envelope, write_message},
+    hub::{Event, Field, Finish, Open, ToolKind},
+    json::Text,
     proto::{Message, MessageWriter, WireError},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -109,5 +115,61 @@ fn wire(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, wire);
+/// A chat of Cursor's with so many turns, twenty tools and a file, in its envelope.
+fn cursor_chat(turns: u64) -> BytesMut {
+    let (mut out, text) = (BytesMut::new(), "some words of a conversation ".repeat(20));
+    write_envelope(false, &mut out, |out| {
+        MessageWriter::new(out).message(1, |w| {
+            for turn in 0..turns {
+                w.message(1, |w| {
+                    w.text(1, &text).varint(2, turn % 2 + 1);
+                });
+            }
+            w.message(5, |w| {
+                w.text(1, "claude-4.5-sonnet");
+            });
+            for number in 0..20 {
+                w.message(34, |w| {
+                    w.text(1, &format!("tool_{number}")).text(2, "Does something.");
+                    w.text(3, r#"{"type":"object","properties":{"a":{"type":"string"}}}"#).text(4, "server");
+                });
+            }
+        });
+    });
+    out
+}
+
+/// The same answer, and calls whose arguments come in as many pieces, for each of Cursor's calls.
+fn cursor(criterion: &mut Criterion) {
+    const DELTAS: usize = 1_000;
+    let mut group = criterion.benchmark_group("cursor");
+    let body = cursor_chat(400);
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    group.bench_function("request", |bencher| bencher.iter(|| transcribe(black_box(&body), Rpc::ChatWithTools)));
+    let (id, name) = (Text::Plain("call_1"), Text::Plain("tool_1"));
+    let call = Open::Tool { id, name, kind: ToolKind::Function, signature: None };
+    let mut out = BytesMut::with_capacity(1 << 20);
+    for rpc in Rpc::ALL {
+        for (kind, open, field) in [("text", &Open::Text, Field::Text), ("call", &call, Field::Args)] {
+            group.throughput(Throughput::Elements(DELTAS as u64));
+            group.bench_function(format!("{kind} deltas, {rpc:?}"), |bencher| {
+                bencher.iter(|| {
+                    out.clear();
+                    let mut encoder = Encoder::new(rpc, &Context::default());
+                    encoder.event(&Event::Part { part: 0, open: open.clone() }, &mut out);
+                    for _ in 0..DELTAS {
+                        let text = Text::Escaped(black_box(" understanding"));
+                        encoder.event(&Event::Delta { part: 0, field: field.clone(), text }, &mut out);
+                    }
+                    encoder.event(&Event::Stop { part: 0 }, &mut out);
+                    encoder.event(&Event::Finish(Finish::End), &mut out);
+                    encoder.event(&Event::End, &mut out);
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, wire, cursor);
 criterion_main!(benches);

@@ -278,7 +278,7 @@ async fn killed_at(at: usize, config: &str, dir: tempfile::TempDir) -> (bool, te
     for folder in [path.clone(), path.join("data/mitm")] {
         inotify::add_watch(&watch, folder, events).unwrap();
     }
-    let watch = tokio::io::unix::AsyncFd::new(watch).unwrap();
+    let watch = tokio::io::unix::AsyncFd::register(watch).unwrap();
     let changing = {
         let path = path.clone();
         tokio::task::spawn_blocking(move || {

@@ -32,7 +32,8 @@ fn dialect(choice: usize) -> Dialect {
 
 /// The public dialects first.
 fn client(choice: usize) -> ClientDialect {
-    let all = Dialect::ALL.map(ClientDialect::from).into_iter().chain(ClientDialect::PRIVATE);
+    let others = [cursor::Rpc::Chat, cursor::Rpc::Agent].map(ClientDialect::Cursor);
+    let all = Dialect::ALL.map(ClientDialect::from).into_iter().chain(ClientDialect::PRIVATE).chain(others);
     all.cycle().nth(choice).unwrap()
 }
 

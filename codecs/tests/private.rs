@@ -107,7 +107,9 @@ fn finish(translator: &mut StreamTranslator, out: &mut BytesMut) {
 }
 
 fn pairs() -> impl Iterator<Item = (Dialect, ClientDialect)> {
-    Dialect::ALL.into_iter().flat_map(|upstream| ClientDialect::PRIVATE.map(|client| (upstream, client)))
+    let others = [Rpc::Chat, Rpc::Agent].map(ClientDialect::Cursor);
+    let clients = move || ClientDialect::PRIVATE.into_iter().chain(others);
+    Dialect::ALL.into_iter().flat_map(move |upstream| clients().map(move |client| (upstream, client)))
 }
 
 proptest! {

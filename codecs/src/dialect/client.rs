@@ -39,14 +39,8 @@ impl From<Dialect> for ClientDialect {
 }
 
 impl ClientDialect {
-    /// Those that no provider speaks.
-    pub const PRIVATE: [Self; 5] = [
-        Self::CloudCode,
-        Self::Cursor(cursor::Rpc::ChatWithTools),
-        Self::Kiro,
-        Self::Cursor(cursor::Rpc::Chat),
-        Self::Cursor(cursor::Rpc::Agent),
-    ];
+    /// Those that no provider speaks; Cursor's with one of its calls.
+    pub const PRIVATE: [Self; 3] = [Self::CloudCode, Self::Cursor(cursor::Rpc::ChatWithTools), Self::Kiro];
 
     /// The name in logs and vectors.
     pub fn name(self) -> &'static str {

@@ -250,7 +250,7 @@ pub(crate) enum FromClient {
     #[prost(message, tag = "3")]
     Kv(KvClient),
     #[prost(message, tag = "4")]
-    Action(Action),
+    Action(Box<Action>),
     #[prost(message, tag = "5")]
     Control(ExecControl),
     #[prost(message, tag = "7")]

@@ -267,10 +267,10 @@ fn request_id_in(field: Field<'_>) -> Result<Cow<'_, str>, ApiError> {
 /// as there. Blobs name others: ask again when they have come.
 ///
 /// # Errors
-/// The message cannot be read.
+/// The message cannot be read, or names more than is read of a conversation (64 MiB).
 pub fn missing_blobs<'a>(message: &'a [u8], blobs: Blobs<'_, 'a>) -> Result<Vec<&'a [u8]>, ApiError> {
     let seen = Seen::read(Message::new(message))?;
-    Ok(seen.state.missing(&|id| seen.blobs.get(id).copied().or_else(|| blobs(id))))
+    seen.state.missing(&|id| seen.blobs.get(id).copied().or_else(|| blobs(id)))
 }
 
 /// Where JSON is kept that is made of a request's protobuf.

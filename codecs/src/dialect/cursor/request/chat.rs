@@ -14,7 +14,7 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use super::{Asked, each, first_line, image_part, inside, names::Names, names::TOOLS_MAX, text, unreadable};
+use super::{Asked, bad, each, first_line, image_part, inside, names::Names, names::TOOLS_MAX, text, unreadable};
 use crate::{
     dialect::cursor::{
         Facts, McpTool, Rpc,
@@ -32,6 +32,9 @@ use crate::{
     json::{Raw, Str},
     proto::{Field, Message},
 };
+
+/// Most messages of a conversation.
+const BUBBLES_MAX: usize = 1 << 16;
 
 /// Reads the first message of a stream.
 pub(super) fn decode(message: Message<'_>, rpc: Rpc) -> Result<Asked<'_>, ApiError> {
@@ -90,7 +93,12 @@ struct Declared<'a> {
 impl<'a> Seen<'a> {
     fn field(&mut self, field: Field<'a>) -> Result<(), ApiError> {
         match field.number {
-            chat::CONVERSATION => self.bubbles.extend(field.message().map_err(unreadable)?),
+            chat::CONVERSATION => {
+                if self.bubbles.len() == BUBBLES_MAX {
+                    return Err(bad(format!("more than {BUBBLES_MAX} messages")));
+                }
+                self.bubbles.extend(field.message().map_err(unreadable)?);
+            }
             chat::EXPLICIT_CONTEXT => return inside(field, |field| self.context(field)),
             chat::MODEL_DETAILS => {
                 return inside(field, |field| {
@@ -112,7 +120,8 @@ impl<'a> Seen<'a> {
             }
             chat::CONVERSATION_ID => self.conversation_id = text(field),
             chat::SUPPORTED_TOOLS => {
-                for number in field.varints().take(TOOLS_MAX) {
+                let room = TOOLS_MAX - self.own_tools.len();
+                for number in field.varints().take(room) {
                     self.own_tools.push(number.map_err(unreadable)?);
                 }
             }

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::{each, inside, names::Names, text, unreadable};
+use super::{bad, each, inside, names::Names, text, unreadable};
 use crate::{
     dialect::cursor::{
         schema::{delta, state, step, turn, user_message},
@@ -29,6 +29,30 @@ pub type Blobs<'b, 'a> = &'b dyn Fn(&[u8]) -> Option<&'a [u8]>;
 pub(super) const BLOBS_MAX: usize = 200;
 /// Most turns that are read.
 const TURNS_MAX: usize = 1_024;
+/// Most bytes of blobs that are read, counted as often as they are named: a small state can name much.
+const BYTES_MAX: usize = 64 << 20;
+/// What a blob costs at least.
+const BLOB_BYTES_MIN: usize = 64;
+
+/// Blobs, as long as it is not too much.
+struct Shelf<'b, 'a> {
+    blobs: Blobs<'b, 'a>,
+    left: usize,
+}
+
+impl<'b, 'a> Shelf<'b, 'a> {
+    fn new(blobs: Blobs<'b, 'a>) -> Self {
+        Self { blobs, left: BYTES_MAX }
+    }
+
+    /// The blob of that id, if it is there.
+    fn take(&mut self, id: &[u8]) -> Result<Option<&'a [u8]>, ApiError> {
+        let found = (self.blobs)(id);
+        let cost = found.map_or(0, <[u8]>::len).max(BLOB_BYTES_MIN);
+        self.left = self.left.checked_sub(cost).ok_or_else(|| bad("the conversation is too long".to_owned()))?;
+        Ok(found)
+    }
+}
 
 /// The ids in a state.
 #[derive(Debug, Default)]
@@ -49,40 +73,38 @@ impl<'a> State<'a> {
     }
 
     /// Ids of blobs that are not there, as far as it can be told from those that are.
-    pub(super) fn missing(&self, blobs: Blobs<'_, 'a>) -> Vec<&'a [u8]> {
+    pub(super) fn missing(&self, blobs: Blobs<'_, 'a>) -> Result<Vec<&'a [u8]>, ApiError> {
+        let mut shelf = Shelf::new(blobs);
         let mut missing = Vec::new();
-        let mut want = |id: &'a [u8]| -> Option<&'a [u8]> {
-            let found = blobs(id);
+        let mut want = |id: &'a [u8]| -> Result<Option<&'a [u8]>, ApiError> {
+            let found = shelf.take(id)?;
             if found.is_none() && !id.is_empty() && missing.len() < BLOBS_MAX && !missing.contains(&id) {
                 missing.push(id);
             }
-            found
+            Ok(found)
         };
-        if self.turns.is_empty() {
-            self.root_prompt.iter().for_each(|id| {
-                want(id);
-            });
+        for id in self.root_prompt.iter().filter(|_| self.turns.is_empty()) {
+            want(id)?;
         }
         for id in &self.turns {
-            if let Some(turn) = want(id).and_then(|blob| ids_of(blob).ok()) {
-                turn.iter().for_each(|(_, id)| {
-                    want(id);
-                });
+            for (_, id) in want(id)?.and_then(|blob| ids_of(blob).ok()).unwrap_or_default() {
+                want(id)?;
             }
         }
-        missing
+        Ok(missing)
     }
 
     /// The turns. Where one is lost, what was before it is told by the summary, if there is one.
     pub(super) fn read(&self, blobs: Blobs<'_, 'a>, names: &mut Names) -> Result<Vec<Turn<'a>>, ApiError> {
+        let mut shelf = Shelf::new(blobs);
         let mut turns = Vec::new();
-        if self.turns.is_empty() {
-            for blob in self.root_prompt.iter().filter_map(|id| blobs(id)) {
+        for id in self.root_prompt.iter().filter(|_| self.turns.is_empty()) {
+            if let Some(blob) = shelf.take(id)? {
                 root_message(blob, names, &mut turns);
             }
         }
         for (number, id) in self.turns.iter().enumerate() {
-            if !read_turn(blobs(id), number, blobs, names, &mut turns)? {
+            if !read_turn(id, number, &mut shelf, names, &mut turns)? {
                 turns.clear();
                 let summary = self.summary.and_then(blobs).and_then(|blob| std::str::from_utf8(blob).ok());
                 if let Some(summary) = summary {
@@ -113,17 +135,16 @@ fn ids_of(turn: &[u8]) -> Result<Vec<(bool, &[u8])>, ApiError> {
 
 /// Reads a turn. `false`: one of its blobs is lost.
 fn read_turn<'a>(
-    blob: Option<&'a [u8]>,
+    id: &[u8],
     number: usize,
-    blobs: Blobs<'_, 'a>,
+    shelf: &mut Shelf<'_, 'a>,
     names: &mut Names,
     turns: &mut Vec<Turn<'a>>,
 ) -> Result<bool, ApiError> {
-    let Some(blob) = blob else { return Ok(false) };
+    let Some(Ok(ids)) = shelf.take(id)?.map(ids_of) else { return Ok(false) };
     let mut steps = 0usize;
-    let Ok(ids) = ids_of(blob) else { return Ok(false) };
     for (is_step, id) in ids {
-        let Some(blob) = blobs(id) else { return Ok(false) };
+        let Some(blob) = shelf.take(id)? else { return Ok(false) };
         let message = Message::new(blob);
         if is_step {
             steps += 1;
@@ -134,7 +155,7 @@ fn read_turn<'a>(
                 match field.number {
                     user_message::TEXT if said.is_empty() => said = text(field),
                     user_message::TEXT_BLOB => {
-                        let blob = field.bytes().and_then(blobs);
+                        let blob = field.bytes().map(|id| shelf.take(id)).transpose()?.flatten();
                         said = blob.map(String::from_utf8_lossy).unwrap_or(std::mem::take(&mut said));
                     }
                     _ => {}
