@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use crate::{
-    support::{self, Client, Conn, Upstream, router::provider, speech},
+    support::{Client, Conn, Upstream, router::provider, speech},
     view::{View, view},
     world::{Ask, World, answer_well, model_of, resident_bytes, stream_head},
 };
