@@ -7,6 +7,7 @@ use tokio::{runtime::Runtime, sync::watch};
 use tracing::{error, info, warn};
 
 use crate::{
+    again::Again,
     api::{Api, Management, auth::Ways},
     boot::{self, Refused},
     front::Front,
@@ -31,6 +32,7 @@ pub struct App {
     signals: Signals,
     /// Raised by whoever else may end the program.
     stop: Stop,
+    again: Again,
     /// How long new connections are still served after the signal.
     delay: Duration,
     /// How long running exchanges may go on after that.
@@ -43,6 +45,7 @@ impl App {
     /// say where it is.
     pub fn start(sources: Sources, settings: &Settings) -> Result<Self, Refused> {
         let lock = boot::lock(&settings.data_dir)?;
+        let again = Again::here();
         let opening = lane(1)?;
         let live = opening.block_on(boot::open(sources, settings))?;
         let snapshot = live.snapshot();
@@ -59,7 +62,8 @@ impl App {
         let grace = settings.drain - delay;
         let shared = live.shared();
         let stop = Stop::default();
-        let management = opening.block_on(Management::open(live.clone(), stop.clone(), drained.clone()))?;
+        let management =
+            opening.block_on(Management::open(live.clone(), stop.clone(), again.clone(), drained.clone()))?;
         let (mut lanes, mut servers) = (Vec::new(), Vec::new());
         let (guard, mut ground) = (OwnAddresses::new(), None);
         for _ in 0..layout.lanes {
@@ -119,7 +123,21 @@ impl App {
         };
         greet(&snapshot, addr, layout);
         live.keep();
-        Ok(Self { lanes, servers, drain, addr, live, management, mitm, signals, stop, delay, grace, _lock: lock })
+        Ok(Self {
+            lanes,
+            servers,
+            drain,
+            addr,
+            live,
+            management,
+            mitm,
+            signals,
+            stop,
+            again,
+            delay,
+            grace,
+            _lock: lock,
+        })
     }
 
     /// The address that clients use.
@@ -129,9 +147,9 @@ impl App {
 
     /// Serves until SIGTERM or SIGINT, then drains: says not ready, waits, takes no more connections, lets exchanges end,
     /// and closes the store last, because exchanges book their rows when they end. SIGHUP reads the files again. Returns
-    /// what is to come then.
-    pub fn run(mut self) -> io::Result<After> {
-        let Some(first) = self.lanes.first() else { return Ok(After::Nothing) };
+    /// how to start again, if that is wanted.
+    pub fn run(mut self) -> io::Result<Option<Again>> {
+        let Some(first) = self.lanes.first() else { return Ok(None) };
         let after = first.block_on(async {
             let store = self.live.store().clone();
             let mut awaited = true;
@@ -178,7 +196,7 @@ impl App {
         }
         self.live.store().close(STORE_END);
         info!("stopped");
-        Ok(after)
+        Ok((after == After::Again).then_some(self.again))
     }
 }
 

@@ -3,6 +3,7 @@
 //! The modules stand on floors, and each uses those below its own: ARCHITECTURE.md draws them, and `tests/layers.rs` holds
 //! the modules to them.
 
+pub mod again;
 pub mod api;
 pub mod app;
 pub mod args;

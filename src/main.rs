@@ -1,11 +1,8 @@
 //! The `flow-router` program.
 
-#[cfg(unix)]
-use std::process::Command;
 use std::{
-    env, fmt,
+    fmt,
     io::{self, Write as _},
-    path::PathBuf,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -17,7 +14,6 @@ use flow_router::{
     database, intercept, live,
     mitm::system,
     recover::{self, Through},
-    runtime::After,
     settings::{Fault, Merged, Settings, Sources, TABLE, fields::PROVIDER_KEYS, presets::PRESETS},
     telemetry,
 };
@@ -166,30 +162,16 @@ fn wrong(faults: &[Fault]) -> ExitCode {
 
 fn serve(sources: Sources, settings: &Settings) -> ExitCode {
     telemetry::log::init(settings);
-    // Now, for an update puts another file in its place: that one is to be started then.
-    let program = env::current_exe();
     let error = match App::start(sources, settings).and_then(|app| app.run().map_err(Refused::System)) {
-        Ok(After::Nothing) => return ExitCode::SUCCESS,
-        Ok(After::Again) => Refused::System(program.map_or_else(|error| error, again)),
+        Ok(None) => return ExitCode::SUCCESS,
+        Ok(Some(again)) => match again.replace() {
+            Err(error) => Refused::System(error),
+        },
         Err(Refused::Faults(faults)) => return wrong(&faults),
         Err(error) => error,
     };
     eprintln!("error: {error}");
     if matches!(error, Refused::Store(_)) { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
-}
-
-/// The program once more, with the same arguments, in the place of this one: whoever watches over the process sees no end.
-/// Returns only if that cannot be.
-#[cfg(unix)]
-fn again(program: PathBuf) -> io::Error {
-    use std::os::unix::process::CommandExt as _;
-    Command::new(program).args(env::args_os().skip(1)).exec()
-}
-
-/// Nobody can ask for it here: see `POST /api/restart`.
-#[cfg(not(unix))]
-fn again(_: PathBuf) -> io::Error {
-    io::ErrorKind::Unsupported.into()
 }
 
 fn key(settings: &Settings, name: &str) -> ExitCode {

@@ -129,4 +129,13 @@ async fn keys_are_guarded_by_what_comes_from_outside() {
     assert!(code == Some(0), "{text}");
     assert_eq!(fs::read(router.data_dir().join("secret.key")).unwrap().len(), 64);
     assert!(said(router::command(dir), &["check"]).1.contains("provider   anthropic"));
+
+    // Guarded again, and the passphrase is lost: the secrets are given up, and a new key is made.
+    assert_eq!(said(guarded(router::command(dir)), &["secrets", "rotate"]).0, Some(0));
+    assert_eq!(said(router::command(dir), &["secrets", "rotate"]).0, Some(1));
+    let (code, text) = said(router::command(dir), &["secrets", "forget"]);
+    assert!(code == Some(0) && text.contains("1 secret given up"), "{text}");
+    assert!(fs::read(router.data_dir().join("secret.key.lost-1")).unwrap().starts_with(b"FLOW KEYS v1"));
+    assert_eq!(said(router::command(dir), &["secrets", "rotate"]).0, Some(0));
+    assert_eq!(fs::read(router.data_dir().join("secret.key")).unwrap().len(), 64);
 }

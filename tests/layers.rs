@@ -115,7 +115,7 @@ fn the_proxy_names_no_vendor_and_no_dialect() {
 
 /// The modules of `src` from the ground up. A module uses those below it; telemetry may be used from anywhere.
 const FLOORS: [&[&str]; 14] = [
-    &["files", "peer_user"],
+    &["again", "files", "peer_user"],
     &["store"],
     &["settings", "runtime"],
     &["args", "health", "usage", "telemetry"],

@@ -42,6 +42,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
+    again::Again,
     live::{ChangeError, Live},
     mitm::Manager,
     runtime::Stop,
@@ -67,6 +68,7 @@ struct Shared {
     live: Live,
     auth: auth::Auth,
     stop: Stop,
+    again: Again,
     /// Turns true when running exchanges are to end.
     draining: watch::Receiver<bool>,
     limits: limits::Limits,
@@ -83,17 +85,18 @@ struct Shared {
 
 impl Management {
     /// Builds the shared part; makes the administrator's token in the data folder. `stop` is raised by those who end the
-    /// program over the API; `draining` turns true when streams are to end.
+    /// program over the API, where `again` says how it is started; `draining` turns true when streams are to end.
     ///
     /// # Errors
     /// If the system has no randomness.
-    pub async fn open(live: Live, stop: Stop, draining: watch::Receiver<bool>) -> io::Result<Self> {
+    pub async fn open(live: Live, stop: Stop, again: Again, draining: watch::Receiver<bool>) -> io::Result<Self> {
         let snapshot = live.snapshot();
         let auth = auth::Auth::open(&snapshot.settings.data_dir, live.store(), now_ms()).await?;
         Ok(Self(Arc::new(Shared {
             live,
             auth,
             stop,
+            again,
             draining,
             limits: limits::Limits::default(),
             repeats: idempotency::Repeats::default(),

@@ -231,6 +231,13 @@ impl Live {
         }
     }
 
+    /// What a start would refuse now: of the files as they are on the disk, with the store as it is in force.
+    pub fn obstacles(&self) -> Vec<Fault> {
+        let state = self.0.state.load();
+        let merged = state.sources.again().and_then(|sources| settings::merge(&sources, &state.kept.stored));
+        merged.err().unwrap_or_default()
+    }
+
     /// Merges the store anew, as it is now, with what the other sources said last: after a restore. `kind` and `id` say
     /// why, for those who listen.
     pub async fn rebuild(&self, kind: &'static str, id: &str) -> Result<(), ChangeError> {

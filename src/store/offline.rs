@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::{OpenError, Options, Store, StoreError, Vault, backup, connect, schema, vault, vault::SEALED};
+use crate::files;
 
 /// A step of the schema that a database lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,7 @@ pub fn vacuum(options: &Options) -> Result<(u64, u64), StoreError> {
 pub fn forget_secrets(options: &Options) -> Result<usize, StoreError> {
     let mut conn = open(options)?;
     if !vault::holds_secrets(&conn)? {
+        set_key_aside(options)?;
         return Ok(0);
     }
     backup::create(options, "pre-forget", None)?;
@@ -81,7 +83,20 @@ pub fn forget_secrets(options: &Options) -> Result<usize, StoreError> {
         count += tx.execute(&format!("UPDATE {table} SET {column} = NULL WHERE {column} IS NOT NULL"), [])?;
     }
     tx.commit()?;
+    set_key_aside(options)?;
     Ok(count)
+}
+
+/// Makes way for a new key where the one that is there cannot be read, because what guards it is lost. It is kept: whoever
+/// finds the guard again opens older backups with it.
+fn set_key_aside(options: &Options) -> Result<(), StoreError> {
+    let looking = Options { may_wrap: false, ..options.clone() };
+    let path = vault::path(options);
+    if !path.exists() || Vault::load(&looking, false).is_ok() {
+        return Ok(());
+    }
+    let free = (1..).map(|n| files::with_suffix(&path, &format!(".lost-{n}"))).find(|path| !path.exists());
+    Ok(free.map_or(Ok(()), |free| std::fs::rename(&path, free))?)
 }
 
 /// Lays the vault's keys bare in their file, so that a start needs no guard any more, or may have another one.

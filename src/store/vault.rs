@@ -258,7 +258,7 @@ impl Vault {
 
 impl Place {
     fn of(options: &Options) -> Self {
-        Self { path: options.dir.join(FILE), guard: options.guard.clone() }
+        Self { path: path(options), guard: options.guard.clone() }
     }
 
     /// Puts keys in the place of those that lie there.
@@ -286,6 +286,11 @@ pub(super) fn holds_secrets(conn: &Connection) -> rusqlite::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Where the keys of a data folder lie.
+pub(super) fn path(options: &Options) -> PathBuf {
+    options.dir.join(FILE)
 }
 
 /// What a sealed value is bound to.

@@ -293,11 +293,18 @@ async fn shutdown(api: &Api, request: &Request) -> Result<Reply, Problem> {
     Ok(Reply::json(json!({"shuttingDown": true, "drainSeconds": drain_seconds(request)})).status(202))
 }
 
+/// Restarts only what would start: a gateway that is down because of a slip in its file helps nobody.
 async fn restart(api: &Api, request: &Request) -> Result<Reply, Problem> {
-    if !cfg!(unix) {
+    if let Some(reason) = api.shared.again.obstacle() {
         let hint = "end it with POST /api/shutdown, and have a service manager start it again";
-        let problem = Problem::new(501, "not_available_here", "the program does not start itself again here");
-        return Err(problem.details(json!({ "hint": hint })));
+        let message = format!("the program cannot start itself again: {reason}");
+        return Err(Problem::new(501, "not_available_here", message).details(json!({ "hint": hint })));
+    }
+    let faults = api.live().obstacles();
+    if let Some(first) = faults.first() {
+        let message = format!("the program would not start again, so it goes on: {first}");
+        let list: Vec<_> = faults.iter().map(|fault| json!({"place": fault.place, "message": fault.message})).collect();
+        return Err(Problem::new(409, "would_not_start", message).details(json!({ "faults": list })));
     }
     end(api, request, "system.restart", After::Again).await;
     Ok(Reply::json(json!({"restarting": true, "drainSeconds": drain_seconds(request)})).status(202))

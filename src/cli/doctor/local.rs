@@ -7,6 +7,8 @@ use crate::{http::Router, place};
 
 /// Length of the vault's key, in bytes.
 const KEY_BYTES: u64 = 32;
+/// What a guard adds to keys: magic, kind, salt, nonce and tag.
+const WRAP_BYTES: u64 = 16 + 1 + 16 + 12 + 16;
 
 /// The data folder of a router on this machine.
 pub(super) fn data_folder(dir: &Path) -> Vec<Finding> {
@@ -32,12 +34,20 @@ pub(super) fn data_folder(dir: &Path) -> Vec<Finding> {
     findings
 }
 
+/// Whether a file of so many bytes may hold keys: after a rotation several, and wrapped ones behind a head and before a tag.
+fn is_of_keys(bytes: u64) -> bool {
+    [0, WRAP_BYTES].iter().any(|more| bytes > *more && (bytes - more).is_multiple_of(KEY_BYTES))
+}
+
 fn key_file(file: &Path) -> Option<Finding> {
     let shown = file.display();
     // A router without a store has none yet.
     let meta = fs::metadata(file).ok()?;
-    Some(if meta.len() != KEY_BYTES {
-        let detail = format!("{shown} has {} bytes instead of {KEY_BYTES}: put the right one back", meta.len());
+    Some(if !is_of_keys(meta.len()) {
+        let detail = format!(
+            "{shown} has {} bytes, which are not keys of {KEY_BYTES} bytes: put the right one back",
+            meta.len()
+        );
         Finding::new(Grade::Bad, "secret.key", detail)
     } else if let Some(mode) = open_to_others(&meta) {
         let detail = format!("others may read {shown} (mode {mode:o}): chmod 600 {shown}, then make new provider keys");
@@ -99,7 +109,14 @@ mod tests {
         assert_eq!(grades(), [("data folder", Grade::Bad)]);
         fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
         let key = data.join("secret.key");
-        for (bytes, mode, grade) in [(32, 0o600, Grade::Ok), (32, 0o640, Grade::Bad), (31, 0o600, Grade::Bad)] {
+        for (bytes, mode, grade) in [
+            (32, 0o600, Grade::Ok),
+            (64, 0o600, Grade::Ok),
+            (93, 0o600, Grade::Ok),
+            (32, 0o640, Grade::Bad),
+            (31, 0o600, Grade::Bad),
+            (0, 0o600, Grade::Bad),
+        ] {
             fs::write(&key, vec![0; bytes]).unwrap();
             fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
             assert_eq!(grades(), [("data folder", Grade::Ok), ("secret.key", grade)], "{bytes} {mode:o}");
