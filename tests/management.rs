@@ -461,7 +461,7 @@ async fn settings_change_at_once_and_tell_who_said_them() {
     assert!(!sealed.text().contains("planted"));
     assert_eq!(get(&router, "/api/settings/migrations").await["data"][0]["applied"], true);
     let database = get(&router, "/api/settings/database").await;
-    assert_eq!((&database["state"], &database["schemaVersion"]), (&json!("ok"), &json!(2)));
+    assert_eq!((&database["state"], &database["schemaVersion"]), (&json!("ok"), &json!(3)));
 }
 
 #[tokio::test]
