@@ -278,18 +278,6 @@ async fn killed_at(at: usize, config: &str, dir: tempfile::TempDir) -> (bool, te
     for folder in [path.clone(), path.join("data/mitm")] {
         inotify::add_watch(&watch, folder, events).unwrap();
     }
-    let (event, mut events) = tokio::sync::mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(watch, &mut buffer);
-        // That the folder goes, at the latest, is an event that nobody waits for.
-        while let Ok(changed) = reader.next() {
-            let name = changed.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if event.send(name).is_err() {
-                return;
-            }
-        }
-    });
     let changing = {
         let path = path.clone();
         tokio::task::spawn_blocking(move || {
@@ -298,17 +286,22 @@ async fn killed_at(at: usize, config: &str, dir: tempfile::TempDir) -> (bool, te
             drop(world::mitm(&path, &["stop"]));
         })
     };
-    let counting = async {
+    let (reached, counted) = tokio::sync::oneshot::channel();
+    // A thread of its own, which nobody waits for: where there are fewer changes it waits for ever.
+    std::thread::spawn(move || {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&watch, &mut buffer);
         let mut seen = 0;
         while seen < at {
-            let name = events.recv().await.unwrap();
+            let event = reader.next().unwrap();
             // The log is written all the time.
-            seen += usize::from(name != "log");
+            seen += usize::from(event.file_name().is_none_or(|name| name.to_bytes() != b"log"));
         }
-    };
+        reached.send(())
+    });
     let mut changing = changing;
     let killed = tokio::select! {
-        () = counting => true,
+        _ = counted => true,
         _ = &mut changing => false,
     };
     router.kill();
