@@ -10,7 +10,7 @@ use crate::{
 /// public API does not know them, and no provider needs to.
 const OWN: [&str; 2] = ["sessionId", "labels"];
 
-/// Takes the inner request out of its envelope. Its bytes stay as they are, but for the members in [`OWN`].
+/// Takes the inner request out of its envelope. Its bytes stay as they are, but for the members in `OWN`.
 ///
 /// # Errors
 /// It is no such envelope: `request` and `model` are wanted.
