@@ -20,6 +20,7 @@
 //! | [`reply`] | whole answers, errors |
 //! | [`stream`] | encoders |
 //! | `schema` | field numbers |
+//! | `failure` | what is said of a failure |
 //! | `facts` | what an encoder must know of the request |
 //! | `toolbox` | the editor's own tools: what a model is told of them, and the messages that run them |
 //! | `value` | `google.protobuf.Value` and JSON |
@@ -29,6 +30,7 @@
 //! kept for the editor.
 
 mod facts;
+mod failure;
 pub mod reply;
 pub mod request;
 pub mod round;

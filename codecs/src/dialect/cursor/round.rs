@@ -9,7 +9,7 @@
 use bytes::BytesMut;
 
 use super::{
-    Facts, reply,
+    Facts, failure,
     request::agent::ClientMessage,
     schema::{agent_server, call_update, exec, exec_control, shell_stream, update},
     stream::{write_turn_ended, write_update},
@@ -20,17 +20,10 @@ use crate::{
     frame::write_envelope,
     hub::{
         ApiError, Reply, ReplyPart, ToolKind, Usage, arguments,
-        names::sha256_hex,
         request::{Call, Message as Turn, Part, Request, Role, Source, ToolResult},
     },
     proto::{Message, MessageWriter, WireError},
 };
-
-/// Id of an execution in the form of a UUID (RFC 9562, version 8).
-pub(super) fn exec_id(stem: &str, number: u32) -> String {
-    let hex = sha256_hex(&format!("{stem}/{number}"));
-    format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
-}
 
 /// The calls of one round, and what came of them.
 #[derive(Debug)]
@@ -144,7 +137,7 @@ impl Executions {
             });
         }
         write_turn_ended(usage, out);
-        reply::end_cancelled(out);
+        failure::end_cancelled(out);
     }
 
     /// The results in the order of the calls. One that never came has failed.

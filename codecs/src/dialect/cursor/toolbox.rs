@@ -13,7 +13,7 @@ use super::{
     value,
 };
 use crate::{
-    hub::arguments,
+    hub::{arguments, names::sha256_hex},
     json::{Raw, Text, Writer},
     proto::{Buffer, Field, Message, MessageWriter, Value, WireError},
 };
@@ -469,6 +469,12 @@ pub(super) fn push_bounded(out: &mut String, text: &str) {
         end -= 1;
     }
     out.push_str(&text[..end]);
+}
+
+/// Id of an execution in the form of a UUID (RFC 9562, version 8).
+pub(super) fn exec_id(stem: &str, number: u32) -> String {
+    let hex = sha256_hex(&format!("{stem}/{number}"));
+    format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@
 //! | file | what |
 //! |---|---|
 //! | [`request`] | a conversation in the words of Anthropic Messages |
-//! | [`reply`] | answers from collected ones, errors |
+//! | [`reply`] | answers from collected ones, errors before one |
 //! | [`stream`] | encoder |
+//! | `failure` | what both say of a failure |
 
+pub(super) mod failure;
 pub mod reply;
 pub mod request;
 pub mod stream;

@@ -1,8 +1,11 @@
-//! Whole answers, which are streams too, and errors.
+//! Whole answers, which are streams too, and errors before one.
 
 use bytes::BytesMut;
 
-use super::stream::Encoder;
+use super::{
+    failure::{exception, members},
+    stream::Encoder,
+};
 use crate::{
     dialect::{Context, StreamEncode},
     hub::{ApiError, ErrorKind, Reply, replay::replay},
@@ -30,23 +33,5 @@ pub fn encode_error(error: &ApiError, out: &mut Vec<u8>) -> u16 {
         ErrorKind::Overloaded | ErrorKind::Timeout => 503,
         // 401, 402 and 403 would be about the client's own account.
         _ => 500,
-    }
-}
-
-/// What an error says besides its name.
-pub(super) fn members<S: Sink>(error: &ApiError, w: &mut Writer<'_, S>) {
-    w.key("message").string(&error.message);
-    if error.kind == ErrorKind::TooLarge {
-        w.key("reason").string("CONTENT_LENGTH_EXCEEDS_THRESHOLD");
-    }
-}
-
-/// The name of an error. What is wrong between this gateway and a provider is nothing of the client's account.
-pub fn exception(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Invalid | ErrorKind::UnsupportedContent | ErrorKind::TooLarge => "ValidationException",
-        ErrorKind::RateLimit => "ThrottlingException",
-        ErrorKind::Overloaded | ErrorKind::Timeout => "ServiceUnavailableException",
-        _ => "InternalServerException",
     }
 }

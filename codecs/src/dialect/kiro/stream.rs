@@ -10,7 +10,7 @@
 
 use bytes::BytesMut;
 
-use super::reply;
+use super::failure;
 use crate::{
     dialect::{Context, StreamEncode},
     frame::{HeaderValue, MessageHead},
@@ -156,11 +156,11 @@ impl Encoder {
 
     fn fail(&mut self, error: &ApiError, out: &mut BytesMut) {
         self.over = true;
-        let name = (":exception-type", reply::exception(error.kind));
+        let name = (":exception-type", failure::exception(error.kind));
         head("exception", name, JSON).write(out, |out| {
             let mut w = Writer::new(out);
             w.begin_object();
-            reply::members(error, &mut w);
+            failure::members(error, &mut w);
             w.end_object();
         });
     }

@@ -16,10 +16,9 @@ use crate::{
     dialect::{
         Context, StreamEncode,
         cursor::{
-            Facts, Rpc, reply,
-            round::exec_id,
+            Facts, Rpc, failure,
             schema::{agent_server, call_update, delta, turn_ended, update},
-            toolbox::ToolCall,
+            toolbox::{ToolCall, exec_id},
         },
     },
     frame::write_envelope,
@@ -205,7 +204,7 @@ impl Encoder {
 
     fn fail(&mut self, error: &ApiError, out: &mut BytesMut) {
         self.over = true;
-        reply::end_with(error, out);
+        failure::end_with(error, out);
     }
 }
 

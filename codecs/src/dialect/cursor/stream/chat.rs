@@ -16,7 +16,7 @@ use crate::{
         cursor::{
             Facts, McpTool, Rpc,
             facts::CUSTOM,
-            reply,
+            failure,
             schema::{chat_server, mcp_params, mcp_tool, response, side_call, thinking},
         },
     },
@@ -222,7 +222,7 @@ impl StreamEncode for Encoder {
             Event::Ping => write_envelope(false, out, |_| {}),
             Event::Error(error) => {
                 self.over = true;
-                reply::end_with(error, out);
+                failure::end_with(error, out);
             }
             Event::End => {
                 self.over = true;
