@@ -4,16 +4,11 @@
 
 mod support;
 
-use std::{
-    io::{BufRead, BufReader},
-    net::SocketAddr,
-    process::Stdio,
-    sync::Arc,
-};
+use std::net::SocketAddr;
 
 use codecs::dialect::Dialect;
 use support::{Client, Router, Upstream, h2::H2, router::provider, speech};
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::net::TcpStream;
 
 /// Connections that have been used and are idle.
 async fn open<const N: usize>(addr: SocketAddr) -> [Client; N] {
@@ -29,23 +24,8 @@ async fn open<const N: usize>(addr: SocketAddr) -> [Client; N] {
 
 #[tokio::test]
 async fn a_signal_lets_running_streams_end() {
-    let (started, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, gate) = (started.clone(), go.clone());
     let dialect = Dialect::OpenAiChat;
-    let upstream = Upstream::start(move |mut conn| {
-        let (tell, gate) = (tell.clone(), gate.clone());
-        async move {
-            conn.asked().await.unwrap();
-            let spoken = speech::stream(dialect);
-            conn.stream("text/event-stream").await;
-            conn.chunk(spoken.prologue.concat() + &spoken.content[0]).await;
-            tell.notify_one();
-            gate.notified().await;
-            conn.chunk(spoken.content[1].clone() + &spoken.end.concat()).await;
-            conn.end().await;
-        }
-    })
-    .await;
+    let (upstream, [started, go]) = Upstream::halting(dialect).await;
     let mut router = Router::start_with(&provider("a", dialect, &upstream), &["--demo", "on"]);
     let [mut idle, mut alive, mut late] = open(router.addr).await;
     let mut client = Client::connect(router.addr).await;
@@ -137,31 +117,4 @@ async fn the_delay_is_a_part_of_the_drain() {
     router.terminate();
     assert_eq!(router.ended().await.code(), Some(0));
     assert!(router.log().contains("stopped"), "{}", router.log());
-}
-
-#[tokio::test]
-async fn a_restart_ends_what_runs_in_order_and_is_the_same_process() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut command = support::router::command(dir.path());
-    let mut child =
-        command.args(["--addr", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = move || -> SocketAddr {
-        let line = lines.next().unwrap().unwrap();
-        line.rsplit("http://").next().unwrap().parse().unwrap()
-    };
-    let first = next();
-    let began = Client::get(first, "/api/version").await.json()["startedAt"].clone();
-    let [mut idle] = open(first).await;
-    let answer = Client::post(first, "/api/restart", "{}").await;
-    assert_eq!((answer.status, &answer.json()["restarting"]), (202, &true.into()), "{}", answer.text());
-    assert!(idle.closed().await);
-    // It says again where it listens, once it does.
-    let second = next();
-    assert_ne!(Client::get(second, "/api/version").await.json()["startedAt"], began);
-    let told = Client::get(second, "/api/audit").await.json();
-    assert_eq!(told["data"][0]["action"], "system.restart", "{told}");
-    assert!(child.try_wait().unwrap().is_none(), "the process went on");
-    child.kill().unwrap();
-    child.wait().unwrap();
 }

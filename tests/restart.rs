@@ -10,7 +10,6 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
-    sync::Arc,
 };
 
 use codecs::dialect::Dialect;
@@ -21,7 +20,6 @@ use support::{
     speech, within,
 };
 use tempfile::TempDir;
-use tokio::sync::Notify;
 
 /// The program at a port that it keeps, and what it prints.
 struct Program {
@@ -88,26 +86,14 @@ fn flow_cli(dir: &Path, addr: SocketAddr) -> tokio::process::Command {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_lets_streams_end_and_keeps_everything() {
-    let (started, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (tell, gate) = (started.clone(), go.clone());
     let dialect = Dialect::OpenAiChat;
-    let upstream = Upstream::start(move |mut conn| {
-        let (tell, gate) = (tell.clone(), gate.clone());
-        async move {
-            conn.asked().await.unwrap();
-            let spoken = speech::stream(dialect);
-            conn.stream("text/event-stream").await;
-            conn.chunk(spoken.prologue.concat() + &spoken.content[0]).await;
-            tell.notify_one();
-            gate.notified().await;
-            conn.chunk(spoken.content[1].clone() + &spoken.end.concat()).await;
-            conn.end().await;
-        }
-    })
-    .await;
+    let (upstream, [started, go]) = Upstream::halting(dialect).await;
     let mut program = Program::start(&provider("a", dialect, &upstream));
     let (pid, first) = (program.child.id(), program.started().await);
     assert_eq!(program.ask("POST", "/api/tags", json!({"name": "kept"})).await.status, 201);
+    let mut idle = Client::connect(program.addr).await;
+    idle.request("GET", "/healthz", &[], b"").await;
+    assert_eq!(idle.answer().await.status, 200);
     let mut client = Client::connect(program.addr).await;
     client.request("POST", "/v1/chat/completions", &[], speech::request(dialect, "m", true).as_bytes()).await;
     client.head().await;
@@ -119,6 +105,7 @@ async fn a_restart_lets_streams_end_and_keeps_everything() {
     let (body, complete) = client.rest().await;
     let heard = speech::heard(dialect, &String::from_utf8(body).unwrap());
     assert!(complete && heard.ended && heard.text == speech::TEXT, "{heard:?}");
+    assert!(idle.closed().await);
     program.listens();
     let second = program.started().await;
     assert!(second != first && program.child.try_wait().unwrap().is_none(), "{}", program.log());

@@ -9,14 +9,17 @@ use std::{
     },
 };
 
+use codecs::dialect::Dialect;
 use serde_json::Value;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::JoinHandle,
 };
 
 use super::{
+    speech,
     wire::{self, Head, Reader},
     within,
 };
@@ -103,6 +106,27 @@ impl Upstream {
             }
         })
         .await
+    }
+
+    /// Begins one answer as a stream of `dialect`, tells the first one when its first content is out, and goes on when the
+    /// second one is told.
+    pub(crate) async fn halting(dialect: Dialect) -> (Self, [Arc<Notify>; 2]) {
+        let [begun, go] = [Arc::new(Notify::new()), Arc::new(Notify::new())];
+        let (tell, gate) = (begun.clone(), go.clone());
+        let upstream = Self::start(move |mut conn| {
+            let (tell, gate) = (tell.clone(), gate.clone());
+            async move {
+                conn.asked().await.unwrap();
+                let spoken = speech::stream(dialect);
+                conn.stream(dialect.stream_content_type()).await;
+                conn.chunk(spoken.prologue.concat() + &spoken.content[0]).await;
+                tell.notify_one();
+                gate.notified().await;
+                conn.chunk(spoken.content[1].clone() + &spoken.end.concat()).await;
+                conn.end().await;
+            }
+        });
+        (upstream.await, [begun, go])
     }
 
     /// `http://…` without a path.
