@@ -8,7 +8,7 @@ use super::{
     cell::Cell,
     context::Context,
     failure::Failure,
-    http::{encoded, is_id},
+    http::{encoded, reference},
     out::Column,
 };
 
@@ -62,10 +62,8 @@ pub(crate) async fn run(context: &Context, action: Action) -> Result<(), Failure
     match action {
         Action::List => out.list(LIST, &router.list(ALL).await?),
         Action::Add { provider, model, name, context: window, max_output, caps } => {
-            let id = is_id(&provider) || provider.starts_with("name:");
-            let provider_id = if id { provider.clone() } else { format!("name:{provider}") };
             let body = json!({
-                "providerId": provider_id,
+                "providerId": reference(&provider),
                 "model": model,
                 "displayName": name,
                 "contextWindow": window,

@@ -226,20 +226,22 @@ pub(crate) fn encoded(text: &str) -> String {
 
 /// A thing by its name, or by its id, as a segment of a path.
 pub(crate) fn named(text: &str) -> String {
-    match text.strip_prefix("name:") {
+    let reference = reference(text);
+    match reference.strip_prefix("name:") {
         Some(name) => format!("name:{}", encoded(name)),
-        None if is_id(text) => encoded(text),
-        None => format!("name:{}", encoded(text)),
+        None => encoded(&reference),
     }
 }
 
-/// Whether this is an id. They are UUIDs; whoever names a provider so gets what he asked for by `name:`.
-pub(crate) fn is_id(text: &str) -> bool {
-    text.len() == 36
+/// A thing by its name, or by its id, as the API takes it in documents.
+pub(crate) fn reference(text: &str) -> String {
+    // Ids are UUIDs; whoever names a provider so gets what he asked for by `name:`.
+    let id = text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
-        })
+        });
+    if id || text.starts_with("name:") { text.to_owned() } else { format!("name:{text}") }
 }
 
 /// A query: pairs without a value are left out.
