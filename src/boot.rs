@@ -92,6 +92,17 @@ pub fn store_options(sources: &Sources, settings: &Settings) -> Result<store::Op
             false => Ok(text),
         }
     };
+    for (variable, store, name) in [
+        ("FLOW_ROUTER_SECRET_KEY", SecretStore::Env, "env"),
+        ("FLOW_ROUTER_SECRET_PASSPHRASE", SecretStore::Passphrase, "passphrase"),
+    ] {
+        let set = sources.env.iter().find(|(other, _)| other.strip_suffix("_FILE").unwrap_or(other) == variable);
+        if let Some((place, _)) = set.filter(|_| settings.secret_store != store) {
+            // Whoever has set it believes the keys guarded.
+            let message = format!("is set, but guards nothing: say secret_store = \"{name}\", or take it away");
+            return Err(vec![Fault { place: place.clone(), message }]);
+        }
+    }
     let guard = match settings.secret_store {
         SecretStore::File => Guard::Mode,
         SecretStore::Env => Guard::Key(given("FLOW_ROUTER_SECRET_KEY")?),
@@ -199,6 +210,8 @@ mod tests {
             (&[stores("env"), key, ("FLOW_ROUTER_SECRET_KEY_FILE", "y")], "is set beside"),
             (&[stores("env"), ("FLOW_ROUTER_SECRET_KEY_FILE", "/none")], "cannot be read"),
             (&[stores("passphrase"), ("FLOW_ROUTER_SECRET_PASSPHRASE", "")], "is empty"),
+            (&[key], "guards nothing"),
+            (&[stores("passphrase"), named, ("FLOW_ROUTER_SECRET_KEY_FILE", "y")], "secret_store = \"env\""),
         ] {
             let faults = options(env).unwrap_err();
             assert!(faults[0].message.contains(said), "{env:?} {faults:?}");
