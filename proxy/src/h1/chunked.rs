@@ -7,7 +7,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::framing::{Piece, refuse, take, too_large};
-use super::head::{Block, is_token, parse_fields};
+use super::head::{Block, is_token, parse_fields, write_fields};
 use crate::{Headers, Kind, Limits};
 
 /// Hex digits of a chunk size; sixteen always fit 64 bits.
@@ -334,8 +334,15 @@ impl ChunkLine {
 
 /// What follows the data of every chunk.
 pub(crate) const CHUNK_END: &[u8] = b"\r\n";
-/// The last chunk and an empty trailer section.
-pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Writes what ends a chunked body: the last chunk and the trailer section.
+pub(crate) fn write_last_chunk(out: &mut BytesMut, trailers: Option<&Headers>) {
+    out.extend_from_slice(b"0\r\n");
+    if let Some(fields) = trailers {
+        write_fields(out, fields);
+    }
+    out.extend_from_slice(b"\r\n");
+}
 
 #[cfg(test)]
 mod tests {
@@ -437,7 +444,7 @@ mod tests {
         let line = |n: usize| [b"1;", "x".repeat(n).as_bytes(), b"\r\na\r\n"].concat();
         let limits = Limits::default();
         let mut ok = line(255);
-        ok.extend_from_slice(LAST_CHUNK);
+        ok.extend_from_slice(b"0\r\n\r\n");
         assert_eq!(decode(&ok, &limits).unwrap().0, b"a");
         assert_eq!(reason(&line(256)), "chunk_extension_too_long");
         assert_eq!(reason(&line(255).repeat(65)), "chunk_extension_too_long");

@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
 use super::{
-    chunked::{CHUNK_END, ChunkLine, LAST_CHUNK},
+    chunked::{CHUNK_END, ChunkLine, write_last_chunk},
     client::{Conn, H1Body, failed, read_failure},
     framing::{Decoder, Framing, length},
     head::{self, is_framing},
@@ -168,7 +168,11 @@ impl Duplex {
             match self.coding {
                 Coding::Length(1..) => return Poll::Ready(Err(wrong_length())),
                 Coding::Whole | Coding::Length(_) => {}
-                Coding::Chunked => self.queue.push_back(last_chunk(trailers)),
+                Coding::Chunked => {
+                    let mut end = BytesMut::new();
+                    write_last_chunk(&mut end, trailers);
+                    self.queue.push_back(end.freeze());
+                }
             }
         }
         self.poll_flush(cx).map(Ok)
@@ -244,14 +248,6 @@ impl Duplex {
 
 fn wrong_length() -> Error {
     Error::client(Kind::Protocol { reason: "body_length", status: 400 })
-}
-
-fn last_chunk(trailers: Option<&Headers>) -> Bytes {
-    let Some(fields) = trailers else { return Bytes::from_static(LAST_CHUNK) };
-    let mut end = BytesMut::from(&b"0\r\n"[..]);
-    head::write_fields(&mut end, fields);
-    end.extend_from_slice(b"\r\n");
-    end.freeze()
 }
 
 /// Writes a request head with its fields where they stand. Left out are those of the client's connection; what frames the

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-use super::chunked::{CHUNK_END, ChunkLine, LAST_CHUNK};
+use super::chunked::{CHUNK_END, ChunkLine, write_last_chunk};
 use super::framing::{Piece, bodiless, length};
 use super::head;
 use super::reply::{Coding, Reply, count, pending_parts};
@@ -111,12 +111,7 @@ impl Conn {
         let mut out = std::mem::take(&mut self.write);
         head::write_status(&mut out, head.status);
         write_in_place(&mut out, &head.headers, coding);
-        match (self.exchange.keep, self.exchange.version) {
-            (false, _) => out.extend_from_slice(b"connection: close\r\n"),
-            (true, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
-            (true, _) => {}
-        }
-        out.extend_from_slice(b"\r\n");
+        self.end_head(&mut out);
         self.write = out;
         self.exchange.reply = Reply::Streaming(coding);
     }
@@ -131,7 +126,11 @@ impl Conn {
         let chunk = coding == Coding::Chunked && !data.is_empty();
         let end = match (coding, last) {
             (Coding::Length { left: 1.. }, true) => return Err(wrong_length()),
-            (Coding::Chunked, true) => last_chunk(chunk, trailers),
+            (Coding::Chunked, true) => {
+                let mut end = BytesMut::from(if chunk { CHUNK_END } else { b"" });
+                write_last_chunk(&mut end, trailers);
+                end.freeze()
+            }
             (Coding::Chunked, false) if chunk => Bytes::from_static(CHUNK_END),
             (Coding::Absent | Coding::Length { .. } | Coding::Chunked | Coding::Close, _) => Bytes::new(),
         };
@@ -208,21 +207,4 @@ fn write_in_place(out: &mut BytesMut, headers: &Headers, coding: Coding) {
     if !framed && coding == Coding::Chunked {
         head::write_field(out, b"transfer-encoding", b"chunked");
     }
-}
-
-/// What ends a chunked body, behind the data of a chunk or alone.
-fn last_chunk(behind_data: bool, trailers: Option<&Headers>) -> Bytes {
-    let mut end = BytesMut::new();
-    if behind_data {
-        end.extend_from_slice(CHUNK_END);
-    }
-    match trailers {
-        None => end.extend_from_slice(LAST_CHUNK),
-        Some(fields) => {
-            end.extend_from_slice(b"0\r\n");
-            head::write_fields(&mut end, fields);
-            end.extend_from_slice(b"\r\n");
-        }
-    }
-    end.freeze()
 }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::chunked::{CHUNK_END, ChunkLine, LAST_CHUNK};
+use super::chunked::{CHUNK_END, ChunkLine, write_last_chunk};
 use super::framing::{Piece, bodiless, length};
 use super::head;
 use super::server::{Conn, DISCARD_BYTES};
@@ -123,14 +123,7 @@ impl Conn {
         if !last.is_empty() {
             end.extend_from_slice(CHUNK_END);
         }
-        match trailers {
-            None => end.extend_from_slice(LAST_CHUNK),
-            Some(fields) => {
-                end.extend_from_slice(b"0\r\n");
-                head::write_fields(&mut end, &fields);
-                end.extend_from_slice(b"\r\n");
-            }
-        }
+        write_last_chunk(&mut end, trailers.as_ref());
         if last.is_empty() {
             self.write_all(&end, &[], b"").await?;
         } else {
@@ -171,13 +164,18 @@ impl Conn {
             self.exchange.keep = false;
             Coding::Close
         };
+        self.end_head(&mut out);
+        (out, coding)
+    }
+
+    /// Ends the head of an answer with what becomes of the connection, where that does not go without saying.
+    pub(super) fn end_head(&self, out: &mut BytesMut) {
         match (self.exchange.keep, self.exchange.version) {
             (false, _) => out.extend_from_slice(b"connection: close\r\n"),
             (true, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
             (true, _) => {}
         }
         out.extend_from_slice(b"\r\n");
-        (out, coding)
     }
 
     /// Decides whether the connection survives this exchange; the head of the answer has to say so.
