@@ -21,12 +21,12 @@ use std::{
 use bytes::Bytes;
 use h2::{
     Reason, RecvStream, SendStream,
-    client::{Builder, SendRequest},
+    client::{Builder, ResponseFuture, SendRequest},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, uri};
+use http::{HeaderMap, HeaderValue, uri};
 
 use crate::{
-    Error, Headers, Kind, Limits, Phase, ResponseHead, Retry, Side, StatusCode,
+    Error, Headers, Kind, Limits, Method, Phase, ResponseHead, Retry, Side, StatusCode,
     client::{ClientConfig, Outbound},
     count::Counted,
     h1::client::{STALE_WINDOW, hop_by_hop},
@@ -163,18 +163,30 @@ impl Claim {
         self.reused
     }
 
-    /// A handle for one new stream.
-    pub(super) fn sender(&self) -> SendRequest<Bytes> {
-        self.conn.send.clone()
-    }
-
-    /// What pays for the peer's frames.
-    pub(super) fn purse(&self) -> Purse {
-        self.conn.purse.clone()
+    /// Begins a stream; gives also what pays for the peer's frames. `whole`: there is no body.
+    ///
+    /// # Errors
+    /// The connection takes no more streams.
+    pub(super) async fn begin(
+        &self,
+        message: http::Request<()>,
+        whole: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>, Purse), Error> {
+        let mut send = self.conn.send.clone();
+        let refused = |error: h2::Error| {
+            self.retire();
+            Error::upstream(kind_of(&error), Retry::Safe)
+        };
+        // Not a wait for a free stream: the crate queues the stream and the head deadline covers that.
+        poll_fn(|cx| send.poll_ready(cx)).await.map_err(refused)?;
+        let (response, stream) = send.send_request(message, whole).map_err(refused)?;
+        let purse = self.conn.purse.clone();
+        purse.asked();
+        Ok((response, stream, purse))
     }
 
     /// No further stream may start here.
-    pub(super) fn retire(&self) {
+    fn retire(&self) {
         self.conn.ended.store(true, Ordering::Release);
     }
 }
@@ -243,18 +255,9 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
     let message = encode(&request.origin, request)?;
     let mut slices: Vec<Bytes> = request.body.iter().rev().filter(|slice| !slice.is_empty()).cloned().collect();
     slices.shrink_to_fit();
-    let mut send = claim.conn.send.clone();
-    // Not a wait for a free stream: the crate queues the stream and the head deadline covers that.
-    let refused = |error: &h2::Error| {
-        claim.retire();
-        Error::upstream(kind_of(error), Retry::Safe)
-    };
-    poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| refused(&error))?;
     let trailers = request.trailers.as_ref().and_then(head::trailers);
     let whole = slices.is_empty() && trailers.is_none();
-    let (mut response, stream) = send.send_request(message, whole).map_err(|error| refused(&error))?;
-    let purse = claim.conn.purse.clone();
-    purse.asked();
+    let (mut response, stream, purse) = claim.begin(message, whole).await?;
     let mut upload = (!whole).then_some(Upload { stream, slices, trailers, purse });
     let mut interim = 0;
     let mut sent = upload.is_none().then(Instant::now);
@@ -303,24 +306,39 @@ pub(crate) async fn exchange(claim: Claim, request: &Outbound, config: &ClientCo
     let headers = head::received(&parts.headers, fields_max, 502).map_err(malformed)?;
     let head = ResponseHead { status: parts.status, headers };
     let sent = sent.unwrap_or_else(Instant::now);
-    Ok(Answer { head, body: H2Body { recv, upload, held: 0, trailers: None, fields_max, _claim: claim }, sent })
+    Ok(Answer {
+        head,
+        body: H2Body { data: Incoming::new(recv), upload, trailers: None, fields_max, _claim: claim },
+        sent,
+    })
+}
+
+/// A request line as HTTP/2 wants it (RFC 9113 §8.3.1), without fields.
+pub(super) fn message(
+    origin: &Origin,
+    method: &Method,
+    authority: &Bytes,
+    target: &Bytes,
+) -> Result<http::Request<()>, Error> {
+    let bad =
+        |reason| Error { side: Side::Internal, kind: Kind::Protocol { reason, status: 400 }, retry: Retry::Never };
+    let uri = http::Uri::builder()
+        .scheme(origin.scheme().as_str())
+        .authority(uri::Authority::from_maybe_shared(authority.clone()).map_err(|_| bad("bad_authority"))?)
+        .path_and_query(uri::PathAndQuery::from_maybe_shared(target.clone()).map_err(|_| bad("bad_target"))?)
+        .build()
+        .map_err(|_| bad("bad_target"))?;
+    let mut message = http::Request::new(());
+    *message.method_mut() = method.clone();
+    *message.uri_mut() = uri;
+    *message.version_mut() = http::Version::HTTP_2;
+    Ok(message)
 }
 
 /// Request line and fields as HTTP/2 wants them (RFC 9113 §8.2, §8.3.1).
 fn encode(origin: &Origin, request: &Outbound) -> Result<http::Request<()>, Error> {
-    let bad =
-        |reason| Error { side: Side::Internal, kind: Kind::Protocol { reason, status: 400 }, retry: Retry::Never };
     let authority = request.host().unwrap_or(origin.authority());
-    let uri = http::Uri::builder()
-        .scheme(origin.scheme().as_str())
-        .authority(uri::Authority::from_maybe_shared(authority.clone()).map_err(|_| bad("bad_authority"))?)
-        .path_and_query(uri::PathAndQuery::from_maybe_shared(request.target.clone()).map_err(|_| bad("bad_target"))?)
-        .build()
-        .map_err(|_| bad("bad_target"))?;
-    let mut message = http::Request::new(());
-    *message.method_mut() = request.method.clone();
-    *message.uri_mut() = uri;
-    *message.version_mut() = http::Version::HTTP_2;
+    let mut message = message(origin, &request.method, authority, &request.target)?;
     let fields = message.headers_mut();
     fields.reserve(request.headers.len() + 1);
     let stays = hop_by_hop(&request.headers);
@@ -329,11 +347,7 @@ fn encode(origin: &Origin, request: &Outbound) -> Result<http::Request<()>, Erro
         if name.eq_ignore_ascii_case(b"host") || (stays(name) && !trailers) {
             continue;
         }
-        // What is no field cannot be sent; HTTP/1 leaves the same ones out.
-        let value = HeaderValue::from_maybe_shared(value.clone());
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
-            fields.append(name, value);
-        }
+        head::append(fields, name, value);
     }
     if let Some(length) = request.content_length() {
         fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -396,14 +410,55 @@ pub(super) fn retry_of(error: &h2::Error, claim: &Claim) -> Retry {
     }
 }
 
+/// The data of an answer as it comes.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    recv: RecvStream,
+    /// Bytes given out whose window was not released yet.
+    held: usize,
+}
+
+impl Incoming {
+    pub(super) fn new(recv: RecvStream) -> Self {
+        Self { recv, held: 0 }
+    }
+
+    /// The next slice; `None` behind the last.
+    pub(super) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        // Whoever asks for the next slice has taken the last one: only now may the peer send as much again.
+        let held = std::mem::take(&mut self.held);
+        if held > 0 && self.recv.flow_control().release_capacity(held).is_err() {
+            debug_assert!(false, "more window was released than used");
+        }
+        loop {
+            match ready!(self.recv.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    self.held = data.len();
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                end => return Poll::Ready(end),
+            }
+        }
+    }
+
+    /// Fields behind the last slice.
+    pub(super) fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, h2::Error>> {
+        self.recv.poll_trailers(cx)
+    }
+
+    /// Whether nothing more will come.
+    pub(super) fn is_over(&self) -> bool {
+        self.recv.is_end_stream()
+    }
+}
+
 /// The rest of a response on its stream.
 #[derive(Debug)]
 pub(crate) struct H2Body {
-    recv: RecvStream,
+    data: Incoming,
     /// A request body that is still being sent.
     upload: Option<Upload>,
-    /// Bytes given out whose window was not released yet.
-    held: usize,
     trailers: Option<Headers>,
     fields_max: usize,
     _claim: Claim,
@@ -420,7 +475,7 @@ impl H2Body {
         if let Some(data) = ready!(self.poll_data(cx)) {
             return Poll::Ready(data.map(Some));
         }
-        match ready!(self.recv.poll_trailers(cx)) {
+        match ready!(self.data.poll_trailers(cx)) {
             Ok(Some(fields)) => {
                 self.trailers = head::received_trailers(fields, self.fields_max, 502).map_err(malformed)?;
             }
@@ -439,23 +494,7 @@ impl H2Body {
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        // Whoever asks for the next slice has taken the last one: only now may the peer send as much again.
-        let held = std::mem::take(&mut self.held);
-        if held > 0 && self.recv.flow_control().release_capacity(held).is_err() {
-            debug_assert!(false, "more window was released than used");
-        }
-        loop {
-            let next = ready!(self.recv.poll_data(cx));
-            match next {
-                Some(Ok(data)) if data.is_empty() => {}
-                Some(Ok(data)) => {
-                    self.held = data.len();
-                    return Poll::Ready(Some(Ok(data)));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(Error::upstream(kind_of(&error), Retry::Never)))),
-                None => return Poll::Ready(None),
-            }
-        }
+        self.data.poll_data(cx).map_err(|error| Error::upstream(kind_of(&error), Retry::Never))
     }
 
     /// Ends a body that was read to its end.
@@ -468,7 +507,6 @@ impl H2Body {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::Method;
 
     #[test]
     fn a_host_that_could_be_read_in_two_ways_is_not_asked_for() {

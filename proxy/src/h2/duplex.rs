@@ -9,16 +9,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream, client::ResponseFuture};
-use http::{HeaderMap, HeaderName, HeaderValue, uri};
+use h2::{Reason, SendStream, client::ResponseFuture};
+use http::HeaderMap;
 
 use super::{
-    client::{Claim, kind_of, malformed, retry_of},
+    client::{Claim, Incoming, kind_of, malformed, message, retry_of},
     head,
     meter::Purse,
+    poll_room,
 };
 use crate::{
-    Error, Headers, Kind, Limits, RequestHead, ResponseHead, Retry, Side, StatusCode, h1::duplex::Beginning,
+    Error, Headers, Kind, Limits, RequestHead, ResponseHead, Retry, StatusCode, h1::duplex::Beginning,
     pool::key::Origin,
 };
 
@@ -30,9 +31,7 @@ pub(crate) struct Duplex {
     /// Until the request's end was handed over, or the server takes no more of it.
     upload: Option<SendStream<Bytes>>,
     purse: Purse,
-    answer: Option<RecvStream>,
-    /// Bytes given out whose window was not released yet.
-    held: usize,
+    answer: Option<Incoming>,
     trailers: Option<Headers>,
     /// Why the server has reset the stream.
     reset: Option<Reason>,
@@ -52,22 +51,13 @@ impl Duplex {
         limits: &Limits,
     ) -> Result<Self, Error> {
         let message = encode(origin, head)?;
-        let mut send = claim.sender();
-        let refused = |error: &h2::Error| {
-            claim.retire();
-            Error::upstream(kind_of(error), Retry::Safe)
-        };
-        std::future::poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| refused(&error))?;
-        let (response, stream) = send.send_request(message, whole).map_err(|error| refused(&error))?;
-        let purse = claim.purse();
-        purse.asked();
+        let (response, stream, purse) = claim.begin(message, whole).await?;
         Ok(Self {
             claim,
             response,
             upload: (!whole).then_some(stream),
             purse,
             answer: None,
-            held: 0,
             trailers: None,
             reset: None,
             fields_max: limits.fields,
@@ -81,18 +71,12 @@ impl Duplex {
                 data.clear();
                 break;
             };
-            stream.reserve_capacity(data.len());
-            while stream.capacity() == 0 {
-                match ready!(stream.poll_capacity(cx)) {
-                    Some(Ok(_)) => {}
-                    // It wants no more; whether that is a failure shows in its answer.
-                    Some(Err(_)) | None => {
-                        self.upload = None;
-                        return Poll::Ready(());
-                    }
-                }
-            }
-            let piece = data.split_to(stream.capacity().min(data.len()));
+            let Some(room) = ready!(poll_room(stream, cx, data.len())) else {
+                // Whether that is a failure shows in its answer.
+                self.upload = None;
+                return Poll::Ready(());
+            };
+            let piece = data.split_to(room);
             self.purse.sent(piece.len());
             let ends = last && data.is_empty();
             if stream.send_data(piece, ends).is_err() || ends {
@@ -131,7 +115,7 @@ impl Duplex {
         let (parts, body) = answer.into_parts();
         let head = self.received(parts.status, &parts.headers)?;
         let whole = body.is_end_stream();
-        self.answer = Some(body);
+        self.answer = Some(Incoming::new(body));
         Poll::Ready(Ok(Beginning::Final { head, whole }))
     }
 
@@ -146,21 +130,10 @@ impl Duplex {
             debug_assert!(false, "the answer has not begun");
             return Poll::Ready(Ok(None));
         };
-        // Whoever asks for the next piece has taken the last one: only now may the server send as much again.
-        let held = std::mem::take(&mut self.held);
-        if held > 0 && answer.flow_control().release_capacity(held).is_err() {
-            debug_assert!(false, "more window was released than used");
-        }
-        loop {
-            match ready!(answer.poll_data(cx)) {
-                Some(Ok(data)) if data.is_empty() => {}
-                Some(Ok(data)) => {
-                    self.held = data.len();
-                    return Poll::Ready(Ok(Some((data, answer.is_end_stream()))));
-                }
-                Some(Err(error)) => return Poll::Ready(Err(self.broken(&error, Retry::Never))),
-                None => break,
-            }
+        match ready!(answer.poll_data(cx)) {
+            Some(Ok(data)) => return Poll::Ready(Ok(Some((data, answer.is_over())))),
+            Some(Err(error)) => return Poll::Ready(Err(self.broken(&error, Retry::Never))),
+            None => {}
         }
         match ready!(answer.poll_trailers(cx)) {
             Ok(Some(fields)) => {
@@ -195,18 +168,9 @@ impl Duplex {
 
 /// Request line and fields as they came: the client's authority, its fields in their order, its length where it named one.
 fn encode(origin: &Origin, head: &RequestHead) -> Result<http::Request<()>, Error> {
-    let bad =
-        |reason| Error { side: Side::Internal, kind: Kind::Protocol { reason, status: 400 }, retry: Retry::Never };
     let authority = if head.authority.is_empty() { origin.authority() } else { &head.authority };
-    let mut uri = http::Uri::builder()
-        .scheme(if origin.is_https() { "https" } else { "http" })
-        .authority(uri::Authority::from_maybe_shared(authority.clone()).map_err(|_| bad("bad_authority"))?);
-    let target = if head.target.is_empty() { Bytes::from_static(b"/") } else { head.target.clone() };
-    uri = uri.path_and_query(uri::PathAndQuery::from_maybe_shared(target).map_err(|_| bad("bad_target"))?);
-    let mut message = http::Request::new(());
-    *message.method_mut() = head.method.clone();
-    *message.uri_mut() = uri.build().map_err(|_| bad("bad_target"))?;
-    *message.version_mut() = http::Version::HTTP_2;
+    let target = if head.target.is_empty() { &Bytes::from_static(b"/") } else { &head.target };
+    let mut message = message(origin, &head.method, authority, target)?;
     let fields = message.headers_mut();
     fields.reserve(head.headers.len());
     for (name, value) in head.headers.iter() {
@@ -214,10 +178,7 @@ fn encode(origin: &Origin, head: &RequestHead) -> Result<http::Request<()>, Erro
         if head::is_of_connection(name) {
             continue;
         }
-        let value = HeaderValue::from_maybe_shared(value.clone());
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
-            fields.append(name, value);
-        }
+        head::append(fields, name, value);
     }
     Ok(message)
 }

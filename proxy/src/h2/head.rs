@@ -151,16 +151,18 @@ pub(crate) fn response(head: &ResponseHead, content_length: Option<u64>) -> http
 /// Fields for the crate: lower-cased names, values shared without a copy.
 pub(crate) fn fields(headers: &Headers) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(headers.len() + 1);
-    for (name, value) in headers.iter() {
-        if is_framing(name) {
-            continue;
-        }
-        let value: Bytes = value.clone();
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value)) {
-            map.append(name, value);
-        }
+    for (name, value) in headers.iter().filter(|(name, _)| !is_framing(name)) {
+        append(&mut map, name, value);
     }
     map
+}
+
+/// Adds a field, unless it is none: HTTP/1 leaves the same ones out.
+pub(super) fn append(map: &mut HeaderMap, name: &[u8], value: &Bytes) {
+    let value = HeaderValue::from_maybe_shared(value.clone());
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
+        map.append(name, value);
+    }
 }
 
 /// Fields of one HTTP/1 connection, which HTTP/2 forbids (RFC 9113 §8.2.2).

@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use ::h2::Reason;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
 
 use super::head;
+use super::poll_room;
 use super::server::{Reply, Stream, closed};
 use crate::{Error, Headers, Kind, ResponseHead};
 
@@ -82,10 +82,7 @@ impl Stream {
             if head::is_of_connection(name) || (named && head.headers.is_named(name)) {
                 continue;
             }
-            let value = HeaderValue::from_maybe_shared(value.clone());
-            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
-                map.append(name, value);
-            }
+            head::append(map, name, value);
         }
         let stream = reply.send_response(answer, whole).map_err(|_| closed())?;
         if !whole {
@@ -121,14 +118,8 @@ impl Stream {
             return Poll::Ready(if over { Ok(()) } else { Err(closed()) });
         };
         while !piece.data.is_empty() {
-            stream.reserve_capacity(piece.data.len());
-            while stream.capacity() == 0 {
-                match ready!(stream.poll_capacity(cx)) {
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return Poll::Ready(Err(closed())),
-                }
-            }
-            let part = piece.data.split_to(stream.capacity().min(piece.data.len()));
+            let room = ready!(poll_room(stream, cx, piece.data.len())).ok_or_else(closed)?;
+            let part = piece.data.split_to(room);
             self.purse.sent(part.len());
             let last = piece.data.is_empty() && matches!(piece.end, End::Data);
             stream.send_data(part, last).map_err(|_| closed())?;

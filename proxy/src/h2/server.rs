@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::head;
 use super::meter::{Alarm, Metered, Peer, Purse};
+use super::poll_room;
 use super::set::Set;
 use crate::call::{Call, Ends, Handler, wrong_length};
 use crate::h1::framing::{bodiless, length};
@@ -268,21 +269,14 @@ impl Stream {
         if self.fault.is_some() {
             return Err(closed());
         }
-        self.release();
         let deadline = Instant::now() + self.shared.timeouts.body;
-        let fields = poll_fn(|cx| {
-            if let Poll::Ready(fields) = self.body.poll_trailers(cx) {
-                return Poll::Ready(fields.map_err(|_| Kind::Closed));
+        poll_fn(|cx| {
+            if let Poll::Ready(trailers) = self.poll_request_trailers(cx) {
+                return Poll::Ready(trailers);
             }
-            self.timer.poll(cx, deadline).map(|()| Err(Kind::Timeout(Phase::Body)))
+            self.timer.poll(cx, deadline).map(|()| Err(self.spoil(Kind::Timeout(Phase::Body))))
         })
-        .await;
-        let most = self.shared.limits.fields;
-        let trailers = fields.and_then(|fields| match fields {
-            Some(fields) => head::received_trailers(fields, most, 431),
-            None => Ok(None),
-        });
-        trailers.map_err(|kind| self.spoil(kind))
+        .await
     }
 
     pub(super) fn release(&mut self) {
@@ -411,18 +405,10 @@ impl Stream {
             Reply::Fresh(_) | Reply::Done => return Err(closed()),
         };
         while !data.is_empty() {
-            stream.reserve_capacity(data.len());
             let mut deadline = None;
             let room = poll_fn(|cx| {
-                loop {
-                    if stream.capacity() > 0 {
-                        return Poll::Ready(Ok(stream.capacity()));
-                    }
-                    match stream.poll_capacity(cx) {
-                        Poll::Ready(Some(Ok(_))) => {}
-                        Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Kind::Closed)),
-                        Poll::Pending => break,
-                    }
+                if let Poll::Ready(room) = poll_room(stream, cx, data.len()) {
+                    return Poll::Ready(room.ok_or(Kind::Closed));
                 }
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
                 ready!(timer.poll(cx, deadline));
@@ -430,7 +416,7 @@ impl Stream {
             })
             .await
             .map_err(Error::client)?;
-            let piece = data.split_to(room.min(data.len()));
+            let piece = data.split_to(room);
             let last = end == End::Stream && data.is_empty();
             purse.sent(piece.len());
             stream.send_data(piece, last).map_err(|_| closed())?;
