@@ -1,4 +1,4 @@
-//! The answer to a request that could not be understood: its status, and in plain words what is wrong with it.
+//! The answer to a request that could not be understood, or not be passed on: its status, and in plain words what is wrong.
 //!
 //! Pure. Whoever wrote the client sees it with curl or in a log; nothing of the request is repeated.
 
@@ -15,15 +15,28 @@ pub(crate) fn answer(kind: &Kind) -> Option<(ResponseHead, Bytes)> {
         _ => return None,
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    let text = format!("{} {}: {words}\n", status.as_str(), status.canonical_reason().unwrap_or("Error"));
-    let head = ResponseHead::new(status).with("content-type", "text/plain");
-    Some((head, Bytes::from(text)))
+    Some(told(status, &words))
+}
+
+/// An answer of one line: the status, and why.
+pub(crate) fn told(status: StatusCode, why: &str) -> (ResponseHead, Bytes) {
+    let text = format!("{} {}: {why}\n", status.as_str(), status.canonical_reason().unwrap_or("Error"));
+    (ResponseHead::new(status).with("content-type", "text/plain"), Bytes::from(text))
+}
+
+/// The status for a request whose server was not reached, or did not answer.
+pub(crate) fn unreached(kind: &Kind) -> StatusCode {
+    match kind {
+        Kind::Loop(_) => StatusCode::LOOP_DETECTED,
+        Kind::Refused(_) => StatusCode::FORBIDDEN,
+        Kind::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::BAD_GATEWAY,
+    }
 }
 
 /// The answer where there may be nobody left to read it: the request ended before it was complete.
 pub(crate) fn cut_off() -> (ResponseHead, Bytes) {
-    let head = ResponseHead::new(StatusCode::BAD_REQUEST).with("content-type", "text/plain");
-    (head, Bytes::from_static(b"400 Bad Request: the request ended before it was complete\n"))
+    told(StatusCode::BAD_REQUEST, "the request ended before it was complete")
 }
 
 /// The reason word in a sentence.

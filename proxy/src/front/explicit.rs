@@ -11,7 +11,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
     serve::{Inner, Next, Through},
 };
 use crate::{
-    Call, Fresh, Handler, Kind, Limits, Origin, ResponseHead, StatusCode, h1::server::Conn, net::accepted::Accepted,
+    Call, Fresh, Handler, Kind, Limits, Origin, StatusCode, h1::server::Conn, net::accepted::Accepted, refusal,
     server::Shared, verbatim::Passage,
 };
 
@@ -120,16 +120,16 @@ impl<G: Gate, H: Handler> Handler for Forwarder<G, H> {
         let authority = std::str::from_utf8(&call.head().authority).ok().filter(|_| call.is_absolute());
         let target = authority.and_then(|host| Origin::parse(&format!("http://{host}")).ok());
         let Some(target) = target else {
-            let told = "400 Bad Request: this is a proxy: the target must be a whole http URL\n";
-            let head = ResponseHead::new(StatusCode::BAD_REQUEST).with("content-type", "text/plain");
-            let _ = call.respond(head, Bytes::from_static(told.as_bytes())).await;
+            let why = "this is a proxy: the target must be a whole http URL";
+            let (head, text) = refusal::told(StatusCode::BAD_REQUEST, why);
+            let _ = call.respond(head, text).await;
             return;
         };
         let asked = Asked { peer: call.peer(), local: call.local(), target: Some(target.clone()) };
         if self.front.gate.admit(&asked, &target).await == Admission::Refuse {
             count(&self.front.counters.refused);
-            let head = ResponseHead::new(StatusCode::FORBIDDEN).with("content-type", "text/plain");
-            let _ = call.respond(head, Bytes::from_static(b"403 Forbidden: this host is not passed on to\n")).await;
+            let (head, text) = refusal::told(StatusCode::FORBIDDEN, "this host is not passed on to");
+            let _ = call.respond(head, text).await;
             return;
         }
         let head = call.take_head();

@@ -12,7 +12,11 @@
 use bytes::BytesMut;
 
 use super::socks;
-use crate::{Kind, Limits, Origin, StatusCode, h1::head::HeadReader, refusal};
+use crate::{
+    Kind, Limits, Origin, StatusCode,
+    h1::head::{self, HeadReader},
+    refusal,
+};
 
 /// The answer to CONNECT when the way is free.
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
@@ -44,11 +48,11 @@ impl Wish {
     pub(super) fn refused(self, kind: &Kind) -> Vec<u8> {
         match self {
             Self::Nothing => Vec::new(),
-            Self::Connect => http_answer(status(kind), &kind.to_string()),
+            Self::Connect => http_answer(refusal::unreached(kind), &kind.to_string()),
             Self::Socks => {
-                let reply = match (status(kind), kind) {
-                    (403 | 508, _) => socks::Reply::NotAllowed,
-                    (504, _) | (_, Kind::Resolve(_)) => socks::Reply::HostUnreachable,
+                let reply = match kind {
+                    Kind::Loop(_) | Kind::Refused(_) => socks::Reply::NotAllowed,
+                    Kind::Timeout(_) | Kind::Resolve(_) => socks::Reply::HostUnreachable,
                     _ => socks::Reply::Failure,
                 };
                 reply.bytes().to_vec()
@@ -57,23 +61,16 @@ impl Wish {
     }
 }
 
-/// The status that says why a tunnel's other end was not reached.
-fn status(kind: &Kind) -> u16 {
-    match kind {
-        Kind::Loop(_) => 508,
-        Kind::Refused(_) => 403,
-        Kind::Timeout(_) => 504,
-        _ => 502,
-    }
-}
-
 /// A whole answer to a client that is then left.
-fn http_answer(status: u16, told: &str) -> Vec<u8> {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let (code, reason) = (status.as_str(), status.canonical_reason().unwrap_or("Error"));
-    let text = format!("{code} {reason}: {told}\n");
-    let fields = format!("content-type: text/plain\r\ncontent-length: {}\r\nconnection: close", text.len());
-    format!("HTTP/1.1 {code} {reason}\r\n{fields}\r\n\r\n{text}").into_bytes()
+fn http_answer(status: StatusCode, why: &str) -> Vec<u8> {
+    let (head, text) = refusal::told(status, why);
+    let mut out = BytesMut::new();
+    head::write_status(&mut out, head.status);
+    head::write_fields(&mut out, &head.headers);
+    head::write_length(&mut out, text.len() as u64);
+    out.extend_from_slice(b"connection: close\r\n\r\n");
+    out.extend_from_slice(&text);
+    out.into()
 }
 
 /// What is to be done.
@@ -148,13 +145,15 @@ impl Opening {
                         Ok(Some(request)) => request,
                         Err(kind) => {
                             let (head, _) = refusal::answer(&kind).unwrap_or_else(refusal::cut_off);
-                            return Said::Nonsense(http_answer(head.status.as_u16(), &kind.to_string()));
+                            return Said::Nonsense(http_answer(head.status, &kind.to_string()));
                         }
                     };
                     let host = std::str::from_utf8(&request.head.authority).ok();
                     return match host.and_then(|host| Origin::parse(&format!("https://{host}")).ok()) {
                         Some(target) => Said::Tunnel(target, Wish::Connect),
-                        None => Said::Nonsense(http_answer(400, "the target is not a host and port")),
+                        None => {
+                            Said::Nonsense(http_answer(StatusCode::BAD_REQUEST, "the target is not a host and port"))
+                        }
                     };
                 }
             }

@@ -41,6 +41,7 @@ use crate::{
         stream::Stream,
         tunnel::{self, Ahead, Means, Moved},
     },
+    refusal,
     timer::Timer,
 };
 use upload::Upload;
@@ -420,13 +421,11 @@ async fn finish(
 
 /// What a client is told when the true server does not answer.
 fn told(error: &Error) -> (ResponseHead, Bytes) {
-    let (status, words) = match &error.kind {
-        Kind::Loop(host) => (508, format!("{host} leads back to this program: the name resolves to its own address")),
-        Kind::Refused(host) => (403, format!("{host} has an address that is not passed on to")),
-        Kind::Timeout(_) => (504, "the server did not answer in time".to_owned()),
-        kind => (502, kind.to_string()),
+    let why = match &error.kind {
+        Kind::Loop(host) => format!("{host} leads back to this program: the name resolves to its own address"),
+        Kind::Refused(host) => format!("{host} has an address that is not passed on to"),
+        Kind::Timeout(_) => "the server did not answer in time".to_owned(),
+        kind => kind.to_string(),
     };
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let text = format!("{} {}: {words}\n", status.as_str(), status.canonical_reason().unwrap_or("Error"));
-    (ResponseHead::new(status).with("content-type", "text/plain"), Bytes::from(text))
+    refusal::told(refusal::unreached(&error.kind), &why)
 }
