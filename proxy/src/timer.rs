@@ -6,6 +6,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -32,10 +33,32 @@ impl Timer {
     }
 }
 
+/// Notices that nothing has moved for a while.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    timer: Timer,
+    moved: u64,
+    since: Instant,
+}
+
+impl Silence {
+    /// Begins now.
+    pub(crate) fn new() -> Self {
+        Self { timer: Timer::default(), moved: 0, since: Instant::now() }
+    }
+
+    /// Ready once `moved`, whatever it counts, was the same for `patience`. Every poll may name another patience.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, moved: u64, patience: Duration) -> Poll<()> {
+        if moved != self.moved {
+            (self.moved, self.since) = (moved, Instant::now());
+        }
+        self.timer.poll(cx, self.since + patience)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::time::Duration;
 
     use super::*;
 

@@ -24,7 +24,6 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::Instant,
 };
 
 use super::{
@@ -32,7 +31,7 @@ use super::{
     splice::{Pipe, Pipes},
     stream::{Stream, poll_read_buf},
 };
-use crate::{server::Drain, timer::Timer};
+use crate::{server::Drain, timer::Silence};
 
 /// Bytes of one way after which it stops copying: short tunnels never pay for pipes.
 const SPLICE_AFTER: u64 = 256 * 1024;
@@ -131,8 +130,7 @@ pub(crate) async fn run(
     means: Means<'_>,
 ) -> io::Result<()> {
     let (mut up, mut down) = (Way::new(ahead.up), Way::new(ahead.down));
-    let mut timer = Timer::default();
-    let (mut seen, mut last) = (0, Instant::now());
+    let mut silence = Silence::new();
     let mut up_first = true;
     let ended = poll_fn(|cx| {
         // Who was first the last time may have used up what a task may do in one go.
@@ -150,12 +148,8 @@ pub(crate) async fn run(
         if matches!((&up.stage, &down.stage), (Stage::Over, Stage::Over)) {
             return Poll::Ready(Ok(()));
         }
-        let moved = up.moved + down.moved;
-        if moved != seen {
-            (seen, last) = (moved, Instant::now());
-        }
         let idle = if closing.poll(cx).is_ready() { QUIET.min(means.idle) } else { means.idle };
-        timer.poll(cx, last + idle).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        silence.poll(cx, up.moved + down.moved, idle).map(|()| Err(io::ErrorKind::TimedOut.into()))
     })
     .await;
     up.leave(means.pipes);

@@ -42,7 +42,7 @@ use crate::{
         tunnel::{self, Ahead, Means, Moved},
     },
     refusal,
-    timer::Timer,
+    timer::Silence,
 };
 use upload::Upload;
 use upstream::Upstream;
@@ -277,27 +277,9 @@ struct Asked<'a> {
     upgrade: bool,
 }
 
-/// Watches the silence of both sides.
-#[derive(Debug)]
-struct Silence {
-    timer: Timer,
-    moved: u64,
-    seen: u64,
-    last: Instant,
-}
-
-impl Silence {
-    fn new() -> Self {
-        Self { timer: Timer::default(), moved: 0, seen: 0, last: Instant::now() }
-    }
-
-    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Error> {
-        if self.moved != self.seen {
-            (self.seen, self.last) = (self.moved, Instant::now());
-        }
-        let late = Error::upstream(Kind::Timeout(Phase::Body), Retry::Never);
-        self.timer.poll(cx, self.last + SILENCE).map(|()| late)
-    }
+/// Both sides were silent for too long.
+fn silent() -> Error {
+    Error::upstream(Kind::Timeout(Phase::Body), Retry::Never)
 }
 
 /// Sends the request, passes interim answers on, and comes back with the answer's head.
@@ -307,11 +289,11 @@ async fn beginning(
     upload: &mut Upload,
     tap: &mut dyn Tap,
 ) -> Result<Beginning, Error> {
-    let mut silence = Silence::new();
+    let (mut silence, mut moved) = (Silence::new(), 0);
     let mut interim = 0;
     loop {
         let next = poll_fn(|cx| {
-            if let Poll::Ready(Err(error)) = upload.poll(cx, call, upstream, tap, &mut silence.moved) {
+            if let Poll::Ready(Err(error)) = upload.poll(cx, call, upstream, tap, &mut moved) {
                 return Poll::Ready(Err(error));
             }
             if let Poll::Ready(next) = upstream.poll_beginning(cx) {
@@ -320,7 +302,7 @@ async fn beginning(
             if (upload.is_over() || call.can_watch()) && pin!(call.gone()).poll(cx).is_ready() {
                 return Poll::Ready(Err(Error::client(Kind::Closed)));
             }
-            silence.poll(cx).map(Err)
+            silence.poll(cx, moved, SILENCE).map(|()| Err(silent()))
         })
         .await?;
         match next {
@@ -330,7 +312,7 @@ async fn beginning(
                     let kind = Kind::Protocol { reason: "too_many_interim", status: 502 };
                     return Err(Error::upstream(kind, Retry::Never));
                 }
-                silence.moved += 1;
+                moved += 1;
                 call.interim(&head).await?;
             }
             other => return Ok(other),
@@ -350,7 +332,7 @@ async fn finish(
     mut upload: Upload,
     tap: &mut dyn Tap,
 ) -> Result<(), Error> {
-    let mut silence = Silence::new();
+    let (mut silence, mut moved) = (Silence::new(), 0);
     let mut outgoing = None;
     let mut uploading = true;
     let mut answered = false;
@@ -358,7 +340,7 @@ async fn finish(
     let mut fresh = true;
     let passed = poll_fn(|cx| {
         if uploading {
-            match upload.poll(cx, &mut call, &mut upstream, tap, &mut silence.moved) {
+            match upload.poll(cx, &mut call, &mut upstream, tap, &mut moved) {
                 Poll::Ready(Ok(())) => uploading = false,
                 // An answer may be whole although nobody wants the rest of the request.
                 Poll::Ready(Err(_)) if answered => uploading = false,
@@ -379,7 +361,7 @@ async fn finish(
                     Poll::Pending => break,
                     Poll::Ready(sent) => sent?,
                 }
-                silence.moved += 1;
+                moved += 1;
                 answered = *last;
                 outgoing = None;
                 continue;
@@ -408,7 +390,7 @@ async fn finish(
         if !answered && (!uploading || call.can_watch()) && pin!(call.gone()).poll(cx).is_ready() {
             return Poll::Ready(Err(Error::client(Kind::Closed)));
         }
-        silence.poll(cx).map(Err)
+        silence.poll(cx, moved, SILENCE).map(|()| Err(silent()))
     })
     .await;
     if let (Err(_), Some(reason)) = (&passed, upstream.reset()) {
