@@ -1,9 +1,6 @@
 //! What has come to the front, by what became of it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::net::tunnel::Moved;
 
@@ -21,7 +18,7 @@ pub(super) struct Counters {
     pub(super) handshake_failed: AtomicU64,
     pub(super) unreachable: AtomicU64,
     pub(super) plain: AtomicU64,
-    pub(super) moved: Arc<Moved>,
+    pub(super) moved: Moved,
 }
 
 /// Adds one.

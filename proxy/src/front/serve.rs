@@ -31,7 +31,6 @@ use crate::{
         accepted::{Accepted, Rewind},
         dial::tune,
         listen::listen as open,
-        splice::Pipes,
         tunnel::{self, Ahead, Means},
     },
     server::{Shared, Stage},
@@ -136,7 +135,6 @@ pub(super) struct Inner<G, H> {
     pub(super) handler: Arc<H>,
     pub(super) relay: Arc<Relay>,
     pub(super) counters: Counters,
-    pipes: Pipes,
     lobby: Arc<Lobby>,
 }
 
@@ -145,8 +143,7 @@ impl<G: Gate, H: Handler> Front<G, H> {
     /// `relay`.
     pub fn new(config: FrontConfig, gate: Arc<G>, handler: Arc<H>, relay: Arc<Relay>) -> Self {
         let lobby = Lobby::new(config.handshakes);
-        let (counters, pipes) = (Counters::default(), Pipes::default());
-        Self { inner: Arc::new(Inner { config, gate, handler, relay, counters, pipes, lobby }) }
+        Self { inner: Arc::new(Inner { config, gate, handler, relay, counters: Counters::default(), lobby }) }
     }
 
     /// What it carries and has carried.
@@ -360,7 +357,7 @@ async fn go_through<G, H>(front: &Inner<G, H>, through: Through, shared: &Shared
             return bid_farewell(io, &last).await;
         }
     };
-    let means = Means { pipes: &front.pipes, moved: &front.counters.moved, idle: front.config.tunnel_idle };
+    let means = Means { pipes: front.relay.pipes(), moved: &front.counters.moved, idle: front.config.tunnel_idle };
     let ahead = Ahead { up: read.freeze(), down: wish.granted().into() };
     let closing = shared.ear(Stage::Closing);
     if let Err(error) = tunnel::run(&mut io, &mut upstream, ahead, closing, means).await {

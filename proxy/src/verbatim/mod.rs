@@ -112,7 +112,6 @@ pub struct Relay {
     http1: Client,
     own: OwnAddresses,
     pipes: Pipes,
-    moved: Moved,
 }
 
 impl fmt::Debug for Relay {
@@ -130,7 +129,7 @@ impl Relay {
         let own = config.own.clone();
         let any = Client::new(ClientConfig { offer: Offer::Both, ..config.clone() })?;
         let http1 = Client::new(ClientConfig { offer: Offer::Http1, ..config })?;
-        Ok(Arc::new(Self { any, http1, own, pipes: Pipes::default(), moved: Moved::default() }))
+        Ok(Arc::new(Self { any, http1, own, pipes: Pipes::default() }))
     }
 
     /// What `origin` speaks to a client that offers everything; see [`Client::protocol`].
@@ -144,6 +143,11 @@ impl Relay {
     /// The addresses that it never dials.
     pub fn own(&self) -> &OwnAddresses {
         &self.own
+    }
+
+    /// What tunnels move bytes through.
+    pub(crate) fn pipes(&self) -> &Pipes {
+        &self.pipes
     }
 
     /// A bare stream to an origin.
@@ -187,7 +191,9 @@ impl Relay {
                 tap.head(&head);
                 let (mut stream, down) = exchange.into_stream();
                 let switched = call.switch(&head).await?;
-                let means = Means { pipes: &self.pipes, moved: &self.moved, idle: SILENCE };
+                // How much goes through is nobody's question here.
+                let moved = Moved::default();
+                let means = Means { pipes: &self.pipes, moved: &moved, idle: SILENCE };
                 let ahead = Ahead { up: switched.ahead, down };
                 // How a tunnel ends is the two sides' matter.
                 let _ = tunnel::run(switched.io, &mut stream, ahead, switched.closing, means).await;
