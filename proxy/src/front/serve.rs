@@ -24,11 +24,10 @@ use super::{
     terminate,
 };
 use crate::{
-    Handler, Hello, Limits, NotTls, Origin, Protocol, Relay, Server, Timeouts,
-    call::Ends,
+    Handler, Hello, Limits, NotTls, Origin, OwnAddresses, Protocol, Relay, Server, Timeouts,
     h1::server::Conn,
     net::{
-        accepted::{Accepted, Rewind},
+        accepted::{Accepted, Rewind, Terminated},
         dial::tune,
         listen::listen as open,
         tunnel::{self, Ahead, Means},
@@ -166,16 +165,13 @@ impl<G: Gate, H: Handler> Front<G, H> {
             Forget(own, address)
         });
         let server = Server::new(self.inner.config.limits.clone(), self.inner.config.timeouts.clone());
-        let serve = |socket, peer, shared| {
-            let front = Arc::clone(&self.inner);
-            async move { visit(front, socket, peer, shared, entry).await }
-        };
+        let serve = |socket, peer, shared| visit(Arc::clone(&self.inner), socket, peer, shared, entry);
         server.accept(listener, serve, drain, grace).await;
     }
 }
 
 /// Takes an address off the list when its listener is gone.
-struct Forget(crate::OwnAddresses, SocketAddr);
+struct Forget(OwnAddresses, SocketAddr);
 
 impl Drop for Forget {
     fn drop(&mut self) {
@@ -186,7 +182,7 @@ impl Drop for Forget {
 /// What a connection has become once its beginning is over.
 pub(super) enum Next {
     /// It is served: what it says inside of TLS.
-    Serve(Accepted),
+    Serve(Box<Terminated>),
     /// It is served as a proxy's client: plain requests, the first of which has begun.
     Plain(TcpStream, BytesMut),
     /// It goes on untouched.
@@ -230,7 +226,7 @@ async fn visit<G: Gate, H: Handler>(
     match next {
         Next::Gone => {}
         Next::Farewell(io, last) => bid_farewell(io, &last).await,
-        Next::Serve(io) => Box::pin(serve(&front, io, peer, shared)).await,
+        Next::Serve(tls) => Box::pin(serve(&front, tls, peer, shared)).await,
         Next::Plain(io, read) => Box::pin(explicit::plain(front, io, read, peer, shared)).await,
         Next::Tunnel(through) => Box::pin(go_through(&front, through, &shared)).await,
     }
@@ -240,8 +236,7 @@ async fn visit<G: Gate, H: Handler>(
 async fn begin<G: Gate, H: Handler>(front: &Inner<G, H>, mut io: TcpStream, peer: SocketAddr, entry: Entry) -> Next {
     let mut patience = Patience::new(front.config.first_byte, front.config.hello);
     let mut read = BytesMut::new();
-    let ends = Ends { peer, local: io.local_addr().ok(), tls: None };
-    let mut asked = Asked { peer: ends.peer, local: ends.local, target: None };
+    let mut asked = Asked { peer, local: io.local_addr().ok(), target: None };
     let mut wish = Wish::Nothing;
     if entry == Entry::Proxy {
         match explicit::enter(front, io, &mut read, &mut asked, patience).await {
@@ -287,13 +282,13 @@ async fn begin<G: Gate, H: Handler>(front: &Inner<G, H>, mut io: TcpStream, peer
                     return Next::Farewell(io, terminate::no_protocol().to_vec());
                 }
             };
-            let info = TlsInfo { server_name: hello.server_name.clone(), alpn, upstream };
-            let shake = terminate::shake(io, read, &hello, &identity, info.clone());
+            let info = Arc::new(TlsInfo { server_name: hello.server_name.clone(), alpn, upstream });
+            let shake = terminate::shake(io, read, &hello, &identity, Arc::clone(&info));
             let shaken = timeout(front.config.handshake, shake).await;
             match shaken.unwrap_or(Err(HandshakeFailure::Timeout)) {
-                Ok(io) => {
+                Ok(tls) => {
                     front.gate.shaken(&asked, &hello, Ok(&info));
-                    Next::Serve(io)
+                    Next::Serve(tls)
                 }
                 Err(failure) => {
                     tracing::debug!(%peer, ?failure, "tls handshake failed");
@@ -333,9 +328,10 @@ fn part<G, H>(front: &Inner<G, H>, io: TcpStream, read: BytesMut, strange: Stran
 }
 
 /// Serves what was decrypted, in the protocol that was agreed on.
-async fn serve<G: Gate, H: Handler>(front: &Inner<G, H>, io: Accepted, peer: SocketAddr, shared: Arc<Shared>) {
-    let ends = io.ends(peer);
-    if ends.tls.is_some_and(|tls| tls.alpn == Some(Protocol::Http2)) {
+async fn serve<G: Gate, H: Handler>(front: &Inner<G, H>, tls: Box<Terminated>, peer: SocketAddr, shared: Arc<Shared>) {
+    let alpn = tls.info.alpn;
+    let io = Accepted::Tls(tls);
+    if alpn == Some(Protocol::Http2) {
         let io = Rewind::new(BytesMut::new(), io);
         crate::h2::server::serve(io, peer, shared, Arc::clone(&front.handler)).await;
     } else {

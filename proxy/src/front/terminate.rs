@@ -1,6 +1,6 @@
 //! The TLS handshake of a connection that ends here: with the true server's protocol, and with the name that was judged.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use rustls::server::Acceptor;
@@ -29,7 +29,7 @@ pub(super) async fn mirror(
     hello: &Hello,
     upstream: &Origin,
     relay: &Relay,
-    patience: std::time::Duration,
+    patience: Duration,
 ) -> Result<Option<Protocol>, HandshakeFailure> {
     match offered(&hello.alpn) {
         Offered::One(protocol) => Ok(protocol),
@@ -50,8 +50,8 @@ pub(super) async fn shake(
     read: BytesMut,
     hello: &Hello,
     identity: &Identity,
-    info: TlsInfo,
-) -> Result<Accepted, HandshakeFailure> {
+    info: Arc<TlsInfo>,
+) -> Result<Box<Terminated>, HandshakeFailure> {
     let config = identity.speaking(info.alpn);
     let began = LazyConfigAcceptor::new(Acceptor::default(), Rewind::new(read, Accepted::Tcp(io)));
     let start = began.await.map_err(|error| describe(&error))?;
@@ -59,7 +59,7 @@ pub(super) async fn shake(
         return Err(HandshakeFailure::NameDisagrees);
     }
     let io = start.into_stream(config).await.map_err(|error| describe(&error))?;
-    Ok(Accepted::Tls(Box::new(Terminated { io, info: Arc::new(info) })))
+    Ok(Box::new(Terminated { io, info }))
 }
 
 /// The last words to a client with which no protocol was agreed on.

@@ -73,7 +73,7 @@ enum Event {
 
 /// Serves a connection whose preface is known to come.
 pub(crate) async fn serve<H: Handler>(io: Rewind, peer: SocketAddr, shared: Arc<Shared>, handler: Arc<H>) {
-    let ends = io.ends(peer);
+    let ends = io.inner().ends(peer);
     let alarm = Alarm::default();
     let purse = Purse::default();
     let io = Metered::new(io, Peer::Client, alarm.clone(), purse.clone());

@@ -31,7 +31,7 @@ impl Accepted {
     pub(crate) fn ends(&self, peer: SocketAddr) -> Ends {
         let (local, tls) = match self {
             Accepted::Tcp(io) => (io.local_addr().ok(), None),
-            Accepted::Tls(tls) => (tls.io.get_ref().0.ends(peer).local, Some(Arc::clone(&tls.info))),
+            Accepted::Tls(tls) => (tls.io.get_ref().0.inner().ends(peer).local, Some(Arc::clone(&tls.info))),
             #[cfg(test)]
             Accepted::Pipe(_) => (None, None),
         };
@@ -113,11 +113,6 @@ impl Rewind {
     /// What lies under it.
     pub(crate) fn inner(&self) -> &Accepted {
         &self.io
-    }
-
-    /// As [`Accepted::ends`].
-    pub(crate) fn ends(&self, peer: SocketAddr) -> Ends {
-        self.io.ends(peer)
     }
 }
 
