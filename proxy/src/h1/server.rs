@@ -23,7 +23,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::framing::{Decoder, Framing, Piece, refuse};
+use super::framing::{Decoder, Piece, refuse};
 use super::head::{HeadReader, Request};
 use super::reply::Reply;
 use crate::call::{Call, Ends, Handler};
@@ -31,7 +31,7 @@ use crate::net::accepted::Accepted;
 use crate::refusal;
 use crate::server::{Drain, Shared, Stage, catch_panic};
 use crate::timer::Timer;
-use crate::{Error, Kind, Method, Phase, RequestHead, ResponseHead, Version};
+use crate::{Error, Kind, Method, Phase, ResponseHead, Version};
 
 /// Unread request bytes that are thrown away to keep a connection; beyond it closing is cheaper.
 pub(super) const DISCARD_BYTES: u64 = 64 * 1024;
@@ -212,13 +212,11 @@ impl Conn {
 
     /// Runs the handler for one request. False: the connection is finished.
     async fn exchange<H: Handler>(&mut self, handler: &H, request: Request) -> bool {
-        let Request { head, framing, keep_alive, expect_continue, absolute, tunnel_offered, upgrade } = request;
-        if let Err(kind) = self.begin(&head, framing, keep_alive && !tunnel_offered, expect_continue) {
+        if let Err(kind) = self.begin(&request) {
             self.refuse(kind).await;
             return false;
         }
-        self.exchange.absolute = absolute;
-        self.exchange.upgrade = tunnel_offered && upgrade.is_some();
+        let head = request.head;
         let _running = self.shared.begin_exchange();
         let ends = self.ends.clone();
         let received = Instant::now().into_std();
@@ -251,16 +249,16 @@ impl Conn {
         false
     }
 
-    fn begin(&mut self, head: &RequestHead, framing: Framing, keep: bool, waits: bool) -> Result<(), Kind> {
+    fn begin(&mut self, request: &Request) -> Result<(), Kind> {
         let limits = &self.shared.limits;
         self.exchange = Exchange {
-            body: Decoder::new(framing, limits, limits.body_bytes as u64)?,
-            absolute: false,
-            upgrade: false,
-            waits,
-            method: head.method.clone(),
-            version: head.version,
-            keep,
+            body: Decoder::new(request.framing, limits, limits.body_bytes as u64)?,
+            absolute: request.absolute,
+            upgrade: request.tunnel_offered && request.upgrade.is_some(),
+            waits: request.expect_continue,
+            method: request.head.method.clone(),
+            version: request.head.version,
+            keep: request.keep_alive && !request.tunnel_offered,
             reply: Reply::Fresh,
             fault: None,
         };
