@@ -27,7 +27,10 @@ use crate::{
     Error, Headers, Kind, Limits, Phase, ResponseHead, Retry,
     client::{ClientConfig, Outbound},
     count::Counted,
-    net::{egress::Proxy, stream::Stream},
+    net::{
+        egress::Proxy,
+        stream::{Stream, poll_read_buf},
+    },
     pool::{Pool, key::Origin},
     timer::Timer,
 };
@@ -136,7 +139,7 @@ impl Conn {
             self.read.reserve(size.saturating_sub(self.read.len()).max(spare));
         }
         let room = self.read.capacity() - self.read.len();
-        let result = ready!(self.stream.poll_read_buf(cx, &mut self.read));
+        let result = ready!(poll_read_buf(&mut self.stream, cx, &mut self.read));
         // A small block that is full says only that the next one should not be small.
         self.eager = matches!(result, Ok(n) if n == room && room >= SPARE_MIN);
         Poll::Ready(result)

@@ -28,6 +28,7 @@ use super::head::{HeadReader, Request};
 use super::reply::Reply;
 use crate::call::{Call, Ends, Handler};
 use crate::net::accepted::Accepted;
+use crate::net::stream::poll_read_buf;
 use crate::refusal;
 use crate::server::{Drain, Shared, Stage, catch_panic};
 use crate::timer::Timer;
@@ -344,7 +345,7 @@ impl Conn {
             read.reserve(if read.len() < size / 2 { size - read.len() } else { size });
         }
         let room = read.capacity() - read.len();
-        let result = ready!(pin!(io.read_buf(read)).poll(cx));
+        let result = ready!(poll_read_buf(io, cx, read));
         self.eager = matches!(result, Ok(n) if n == room && room > WATCH_BYTES);
         self.eof |= matches!(result, Ok(0) | Err(_));
         Poll::Ready(result)

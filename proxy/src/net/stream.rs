@@ -24,11 +24,6 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Reads once into the spare capacity of `buf`; 0 is a clean end (for TLS: close_notify was seen).
-    pub(crate) fn poll_read_buf(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
-        poll_read_buf(self, cx, buf)
-    }
-
     /// Whether neither data, an end nor an error waits on the read side.
     ///
     /// While the runtime has seen no readiness event this costs no system call. It is a hint: an event on its way may
@@ -40,7 +35,7 @@ impl Stream {
     }
 }
 
-/// Reads once into the spare capacity of `buf`.
+/// Reads once into the spare capacity of `buf`; 0 is a clean end (for TLS: close_notify was seen).
 pub(crate) fn poll_read_buf(
     io: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
