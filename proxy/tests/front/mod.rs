@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use proxy::{
-    Call, ClientConfig, Fresh, Handler, Headers, Hello, Origin, OwnAddresses, Relay, ResponseHead, Roots, StatusCode,
+    Call, ClientConfig, Fresh, Handler, Headers, Hello, Origin, Relay, ResponseHead, Roots, StatusCode,
     front::{Admission, Asked, Entry, Front, FrontConfig, Gate, HandshakeFailure, Identity, TlsInfo, Verdict, listen},
     verbatim::{Passage, Tap},
 };
@@ -32,8 +32,9 @@ use crate::support::{Authority, https, listen as anywhere};
 
 /// The name that is intercepted.
 const KNOWN: &str = "known.test";
-/// The same, for a server that speaks HTTP/1.1 only.
+/// One that is not looked into.
 const TUNNEL: &str = "tunnel.test";
+/// One that nobody gets to.
 const REFUSED: &str = "refused.test";
 
 /// Decides by name.
@@ -149,7 +150,6 @@ impl Scene {
         let relay = Relay::new(ClientConfig {
             roots: Roots::BundledPlus(vec![theirs.root.clone()]),
             pins: [KNOWN, TUNNEL].map(|name| (name.to_owned(), loopback.clone())).to_vec(),
-            own: OwnAddresses::new(),
             ..ClientConfig::default()
         })
         .unwrap();
