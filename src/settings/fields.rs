@@ -438,7 +438,7 @@ pub(super) fn provider(
     for (at, (key, value)) in fields.iter().enumerate() {
         let done = match PROVIDER_KEYS.iter().find(|field| field.name == *key) {
             Some(field) => (field.set)(&mut provider, value, env),
-            None => Err(value::unknown(key, PROVIDER_KEYS.iter().map(|field| field.name)).into()),
+            None => Err(value::unknown("key", key, PROVIDER_KEYS.iter().map(|field| field.name)).into()),
         };
         let flaws = done.err().map_or_else(Vec::new, |flaws| flaws.0);
         wrong.extend(flaws.into_iter().map(|Flaw { item, message }| Wrong { field: Some(at), item, message }));

@@ -48,7 +48,7 @@ pub(super) fn apply(
                 }
                 None => {
                     let allowed = table::TABLE.iter().map(|row| row.name).chain(SECTIONS);
-                    reader.fault(key.span().start, &value::unknown(name, allowed));
+                    reader.fault(key.span().start, &value::unknown("key", name, allowed));
                 }
             },
         }
@@ -62,7 +62,7 @@ pub(super) fn apply_keys(settings: &mut Settings, (file, text): (&str, &str), fa
     for (key, value) in document.get_ref() {
         match key.get_ref().as_ref() {
             "keys" => reader.keys(value, settings),
-            name => reader.fault(key.span().start, &value::unknown(name, ["keys"])),
+            name => reader.fault(key.span().start, &value::unknown("key", name, ["keys"])),
         }
     }
 }
@@ -181,7 +181,7 @@ impl<'r> Reader<'r> {
                         expiry(text.as_deref()).map(|at| read.expires_at_ms = Some(at))
                     }
                     name => {
-                        self.fault(key.span().start, &value::unknown(name, KEY_KEYS));
+                        self.fault(key.span().start, &value::unknown("key", name, KEY_KEYS));
                         continue;
                     }
                 };

@@ -186,21 +186,24 @@ pub(super) fn switches(text: &str) -> Result<BTreeMap<Tool, Switch>, String> {
     let mut switches = BTreeMap::new();
     for entry in value::list(text) {
         let (name, switch) = entry.split_once('=').unwrap_or((&entry, "intercept"));
-        let name = name.trim();
-        let tool =
-            Tool::named(name).ok_or_else(|| value::unknown(name, Tool::ALL.map(Tool::name)).replace("key", "tool"))?;
+        let tool = tool(name)?;
         if switches.insert(tool, value::word(switch, &words)?).is_some() {
-            return Err(format!("{name} is there twice"));
+            return Err(format!("{} is there twice", tool.name()));
         }
     }
     Ok(switches)
+}
+
+fn tool(name: &str) -> Result<Tool, String> {
+    let name = name.trim();
+    Tool::named(name).ok_or_else(|| value::unknown("tool", name, Tool::ALL.map(Tool::name)))
 }
 
 /// Hosts of the catalogue.
 pub(super) fn hosts(text: &str) -> Result<Vec<&'static str>, String> {
     let known = |name: &String| match tools::host(name) {
         Some(host) => Ok(host.name),
-        None => Err(value::unknown(name, HOSTS.iter().map(|host| host.name)).replace("key", "host")),
+        None => Err(value::unknown("host", name, HOSTS.iter().map(|host| host.name))),
     };
     value::list(text).iter().map(known).collect()
 }
@@ -213,9 +216,7 @@ pub(super) fn aliases(text: &str) -> Result<Vec<ToolAlias>, String> {
     for entry in value::list(text) {
         let (key, target) = entry.split_once('=').ok_or_else(|| wrong(&entry))?;
         let (tool, model) = key.split_once('/').ok_or_else(|| wrong(&entry))?;
-        let tool = tool.trim();
-        let tool =
-            Tool::named(tool).ok_or_else(|| value::unknown(tool, Tool::ALL.map(Tool::name)).replace("key", "tool"))?;
+        let tool = self::tool(tool)?;
         let (model, target) = (model.trim().to_owned(), target.trim().to_owned());
         if model.is_empty() || target.is_empty() {
             return Err(wrong(&entry));
@@ -279,6 +280,7 @@ mod tests {
     #[test]
     fn texts_are_read_or_refused_with_a_reason() {
         assert!(switches("kiros").unwrap_err().contains("did you mean `kiro`"));
+        assert!(switches("monkey").unwrap_err().contains("unknown tool `monkey`"));
         assert!(switches("kiro=on").unwrap_err().contains("intercept"));
         assert!(switches("kiro,kiro=off").unwrap_err().contains("twice"));
         assert!(hosts("api2.cursor.sg").unwrap_err().contains("api2.cursor.sh"));

@@ -115,7 +115,7 @@ pub(super) fn layers(sources: &Sources, stored: &Stored) -> (Settings, Told, Vec
             },
             None => {
                 let known = table::TABLE.iter().filter(|row| row.stored).map(|row| row.name);
-                Err(Fault { place, message: value::unknown(name, known) })
+                Err(Fault { place, message: value::unknown("key", name, known) })
             }
         };
         notes.extend(done.err());

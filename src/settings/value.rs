@@ -75,12 +75,12 @@ pub fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
-/// The message for a key that nobody knows.
-pub fn unknown<'a>(name: &str, allowed: impl IntoIterator<Item = &'a str>) -> String {
+/// The message for a name that nobody knows; `kind` is what it would be the name of: a key, a host.
+pub fn unknown<'a>(kind: &str, name: &str, allowed: impl IntoIterator<Item = &'a str>) -> String {
     let allowed: Vec<_> = allowed.into_iter().collect();
     match nearest(name, allowed.iter().copied(), 3) {
-        Some(near) => format!("unknown key `{name}`: did you mean `{near}`?"),
-        None => format!("unknown key `{name}`: allowed are {}", allowed.join(", ")),
+        Some(near) => format!("unknown {kind} `{name}`: did you mean `{near}`?"),
+        None => format!("unknown {kind} `{name}`: allowed are {}", allowed.join(", ")),
     }
 }
 
