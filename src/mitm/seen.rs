@@ -17,7 +17,7 @@ pub struct HostSeen {
     /// The protocol that was agreed on then.
     pub protocol: Option<&'static str>,
     /// The last one that a client refused, and in which words.
-    pub refused: Option<(i64, String)>,
+    pub refused: Option<(i64, &'static str)>,
     /// The last chat that went to a model of ours.
     pub chat_ms: Option<i64>,
     /// Chats that went to a model of ours.
@@ -52,6 +52,14 @@ struct Inner {
     testing: bool,
 }
 
+impl Inner {
+    fn note(&mut self, name: &str, what: impl FnOnce(&mut HostSeen)) {
+        if let Some(host) = tools::host(name) {
+            what(self.hosts.entry(host.name).or_default());
+        }
+    }
+}
+
 impl Seen {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere leaves counters as good as they were.
@@ -60,9 +68,7 @@ impl Seen {
 
     /// Notes something about a host; names that are nobody's are not kept.
     pub fn note(&self, name: &str, what: impl FnOnce(&mut HostSeen)) {
-        if let Some(host) = tools::host(name) {
-            what(self.lock().hosts.entry(host.name).or_default());
-        }
+        self.lock().note(name, what);
     }
 
     /// We begin to ask ourselves, or have ended.
@@ -72,17 +78,19 @@ impl Seen {
 
     /// A handshake was good.
     pub fn accepted(&self, name: &str, protocol: &'static str, now_ms: i64) {
-        if self.lock().testing {
+        let mut inner = self.lock();
+        if inner.testing {
             return;
         }
-        self.lock().distrust.accepted(name);
-        self.note(name, |host| (host.handshake_ms, host.protocol) = (Some(now_ms), Some(protocol)));
+        inner.distrust.accepted(name);
+        inner.note(name, |host| (host.handshake_ms, host.protocol) = (Some(now_ms), Some(protocol)));
     }
 
     /// A client has refused our certificate. True if the host is left alone from now on.
-    pub fn refused(&self, name: &str, how: &str, now_ms: i64) -> bool {
-        self.note(name, |host| host.refused = Some((now_ms, how.to_owned())));
-        self.lock().distrust.refused(name, Instant::now())
+    pub fn refused(&self, name: &str, how: &'static str, now_ms: i64) -> bool {
+        let mut inner = self.lock();
+        inner.note(name, |host| host.refused = Some((now_ms, how)));
+        inner.distrust.refused(name, Instant::now())
     }
 
     /// Whether a host is left alone, because its clients refuse our certificate.
