@@ -91,16 +91,6 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Whether nothing is done.
-    pub fn is_off(&self) -> bool {
-        self.done.is_empty()
-    }
-
-    /// The steps that are done, in their order.
-    pub fn done(&self) -> &[Step] {
-        &self.done
-    }
-
     /// Does all steps of `order` that are not done, or none.
     ///
     /// # Errors
@@ -177,11 +167,11 @@ mod tests {
         for order in [WITH_HOSTS, TOLD, PLAIN] {
             let (mut machine, mut lifecycle) = (Scripted::default(), Lifecycle::default());
             lifecycle.up(order, &mut machine).unwrap();
-            assert_eq!((machine.done.as_slice(), lifecycle.done()), (order, order));
+            assert_eq!((machine.done.as_slice(), lifecycle.done.as_slice()), (order, order));
             lifecycle.up(order, &mut machine).unwrap();
             assert_eq!(machine.done, order, "what is done is not done again");
             lifecycle.down(&mut machine).unwrap();
-            assert!(machine.done.is_empty() && lifecycle.is_off());
+            assert!(machine.done.is_empty() && lifecycle.done.is_empty());
             lifecycle.down(&mut machine).unwrap();
         }
     }
@@ -193,7 +183,7 @@ mod tests {
             let mut lifecycle = Lifecycle::default();
             let failed = lifecycle.up(WITH_HOSTS, &mut machine).unwrap_err();
             assert_eq!((failed.step, failed.stuck), (step, None));
-            assert!(machine.done.is_empty() && lifecycle.is_off(), "{step:?}");
+            assert!(machine.done.is_empty() && lifecycle.done.is_empty(), "{step:?}");
             machine.fails = None;
             lifecycle.up(WITH_HOSTS, &mut machine).unwrap();
         }
@@ -213,6 +203,6 @@ mod tests {
         let mut machine = Scripted { fails: Some(Step::Effective), keeps: Some(Step::Hosts), ..Scripted::default() };
         let failed = lifecycle.up(WITH_HOSTS, &mut machine).unwrap_err();
         assert_eq!((failed.step, failed.stuck.unwrap().0), (Step::Effective, Step::Hosts));
-        assert!(!lifecycle.is_off());
+        assert!(!lifecycle.done.is_empty());
     }
 }

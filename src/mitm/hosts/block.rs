@@ -68,7 +68,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// The file with our block: where the first old one stood, else at the end. Never one that [`remove`] would refuse.
-pub fn apply(file: &[u8], wanted: &Wanted<'_>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn apply(file: &[u8], wanted: &Wanted<'_>) -> Result<Vec<u8>, Refusal> {
     let (bom, text) = open(file)?;
     let without = take_out(text, wanted.catalogue);
     conflicts(text, &without.user, wanted)?;
@@ -110,7 +110,7 @@ pub fn apply(file: &[u8], wanted: &Wanted<'_>) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The file without any block of ours. Asks nothing of what else is in it: a block that is there must be able to go.
-pub fn remove(file: &[u8], catalogue: &[&str]) -> Result<Vec<u8>, Refusal> {
+pub(super) fn remove(file: &[u8], catalogue: &[&str]) -> Result<Vec<u8>, Refusal> {
     let (bom, text) = open(file)?;
     Ok([bom, &take_out(text, catalogue).bytes].concat())
 }

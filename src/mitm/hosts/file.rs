@@ -108,13 +108,8 @@ impl HostsFile {
         Ok(change)
     }
 
-    /// Where the copy lies while our block is in.
-    pub fn backup_path(&self) -> PathBuf {
-        backup(&fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone()))
-    }
-
     /// Where the file is kept as it was before we first touched it.
-    pub fn original_path(&self) -> PathBuf {
+    fn original_path(&self) -> PathBuf {
         self.own.join("hosts.orig")
     }
 
@@ -206,6 +201,7 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
     }
 }
 
+/// Where the copy of a file lies while our block is in.
 fn backup(path: &Path) -> PathBuf {
     files::with_suffix(path, ".flow_router.bak")
 }
@@ -331,7 +327,7 @@ mod tests {
         assert_eq!(hosts.apply(&wanted()).unwrap(), Change::Written);
         let with = fs::read(&path).unwrap();
         assert!(with.starts_with(before) && with.ends_with(b"# flow_router MITM end\r\n"));
-        assert_eq!(fs::read(hosts.backup_path()).unwrap(), before);
+        assert_eq!(fs::read(backup(&path)).unwrap(), before);
         assert_eq!(fs::read(hosts.original_path()).unwrap(), before);
         let written = fs::metadata(&path).unwrap().modified().unwrap();
         assert_eq!(hosts.apply(&wanted()).unwrap(), Change::None);
@@ -413,7 +409,7 @@ mod tests {
         let before = facts(&real);
         let hosts = HostsFile::new(&link, place.path().join("mitm"));
         hosts.apply(&wanted()).unwrap();
-        assert_eq!((facts(&real), facts(&hosts.backup_path())), (before, before));
+        assert_eq!((facts(&real), facts(&backup(&real))), (before, before));
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         hosts.remove(NAMES).unwrap();
         assert_eq!((facts(&real), fs::read(&real).unwrap()), (before, b"x\n".to_vec()));

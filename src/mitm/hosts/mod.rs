@@ -6,5 +6,5 @@
 mod block;
 mod file;
 
-pub use block::{Refusal, Wanted, apply, remove};
+pub use block::{Refusal, Wanted};
 pub use file::{Change, HostsError, HostsFile, default_path};
