@@ -1,4 +1,4 @@
-//! Whose program is at the other end of a loopback connection.
+//! Whose program is at the other end of a loopback connection, and the list that says so.
 //!
 //! Linux lists the TCP sockets of a machine with their owners in `/proc/net/tcp` and `/proc/net/tcp6`. Elsewhere nobody
 //! is known to be us, and `strict_loopback` then asks everybody for a login. The list is read for each request that
@@ -15,38 +15,64 @@ pub(crate) fn is_ours(peer: SocketAddr, local: Option<SocketAddr>) -> bool {
 
 /// Whether it belongs to another user for certain. Nobody is a stranger to root, nor where owners are not known.
 pub(crate) fn is_foreign(peer: SocketAddr, local: Option<SocketAddr>) -> bool {
-    let (Some(owner), Some(us)) = (owner_of(peer, local), our_user()) else { return false };
-    us != 0 && owner != us && owner != 0
+    let Some(us) = our_user().filter(|us| *us != 0) else { return false };
+    owner_of(peer, local).is_some_and(|owner| owner != us && owner != 0)
 }
 
 fn owner_of(peer: SocketAddr, local: Option<SocketAddr>) -> Option<u32> {
     let local = local?;
-    let lists = ["/proc/net/tcp", "/proc/net/tcp6"].map(std::fs::read_to_string);
-    lists.into_iter().flatten().find_map(|list| owner(&list, peer, local))
+    lists().find_map(|list| owner(&list, peer, local))
 }
 
+/// The user that this process acts as, where users have numbers.
 #[cfg(unix)]
-fn our_user() -> Option<u32> {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self").ok().map(|entry| entry.uid())
+pub(crate) fn our_user() -> Option<u32> {
+    Some(rustix::process::geteuid().as_raw())
 }
 
+/// The user that this process acts as, where users have numbers.
 #[cfg(not(unix))]
-fn our_user() -> Option<u32> {
+pub(crate) fn our_user() -> Option<u32> {
     None
 }
 
 /// The owner of the socket whose own end is `own` and whose other end is `other`, in a list as Linux writes it.
 fn owner(list: &str, own: SocketAddr, other: SocketAddr) -> Option<u32> {
-    list.lines().skip(1).find_map(|line| {
+    let plain = |end: SocketAddr| (end.ip().to_canonical(), end.port());
+    let wanted = (plain(own), plain(other));
+    sockets(list).find(|socket| (plain(socket.own), plain(socket.other)) == wanted).map(|socket| socket.user)
+}
+
+/// A socket of such a list.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// Its own end.
+    pub(crate) own: SocketAddr,
+    other: SocketAddr,
+    /// Whether it waits for connections.
+    pub(crate) listens: bool,
+    user: u32,
+    /// Its number in the system, by which files of processes name it.
+    pub(crate) inode: u64,
+}
+
+/// The system's lists of TCP sockets, each read when it is asked for; none where it has no such lists.
+pub(crate) fn lists() -> impl Iterator<Item = String> {
+    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| std::fs::read_to_string(path).ok())
+}
+
+/// The sockets of a list as Linux writes it. Lines that are not understood are left out.
+pub(crate) fn sockets(list: &str) -> impl Iterator<Item = Socket> {
+    /// State of a socket that waits for connections.
+    const LISTEN: &str = "0A";
+    list.lines().skip(1).filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        let (a, b) = (address(fields.next()?)?, address(fields.next()?)?);
-        let plain = |end: SocketAddr| (end.ip().to_canonical(), end.port());
-        if plain(a) != plain(own) || plain(b) != plain(other) {
-            return None;
-        }
-        // State, queues, timer and retransmissions stand between.
-        fields.nth(4)?.parse().ok()
+        let (own, other) = (address(fields.next()?)?, address(fields.next()?)?);
+        let listens = fields.next()? == LISTEN;
+        // Queues, timer and retransmissions stand between; then a timeout.
+        let user = fields.nth(3)?.parse().ok()?;
+        let inode = fields.nth(1)?.parse().ok()?;
+        Some(Socket { own, other, listens, user, inode })
     })
 }
 
@@ -88,12 +114,22 @@ mod tests {
         assert_eq!(owner(LIST, peer, local), Some(1001));
         assert_eq!(owner(LIST, local, peer), None);
         assert_eq!(owner("", peer, local), None);
+        let told: Vec<_> = sockets(LIST).map(|socket| (socket.own.port(), socket.listens, socket.inode)).collect();
+        assert_eq!(told, [(2402, true, 1), (50_000, false, 2)]);
         let mapped = LIST.replace("0100007F", "0000000000000000FFFF00000100007F");
         assert_eq!(owner(&mapped, peer, local), Some(1001));
         assert_eq!(address("00000000000000000000000001000000:0050"), Some("[::1]:80".parse().unwrap()));
         for wrong in ["", "0100007F", "0100007:0050", "0100007F:", "zz00007F:0050"] {
             assert_eq!(address(wrong), None, "{wrong}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_we_make_is_our_users() {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(our_user(), Some(file.as_file().metadata().unwrap().uid()));
     }
 
     #[cfg(target_os = "linux")]

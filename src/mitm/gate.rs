@@ -14,7 +14,7 @@ use super::{
     policy::{Circumstances, Decision, OWN_NAME, decide},
     seen::Seen,
 };
-use crate::{live::Live, peer_user, usage::live::now_ms};
+use crate::{live::Live, peer_user, settings::interception::Switch, usage::live::now_ms};
 
 /// Decides for one start of interception. The switches are those of the moment.
 pub(super) struct Judge {
@@ -56,10 +56,10 @@ impl Judge {
     fn decide(&self, name: Option<&str>, asked: &Asked) -> Decision {
         let snapshot = self.live.snapshot();
         let settings = &snapshot.settings.mitm;
-        let known = name.is_some_and(|name| settings.switch_of_host(name).is_some());
+        let is_on = |name| settings.switch_of_host(name).is_some_and(|(_, switch)| switch != Switch::Off);
         let how = Circumstances {
-            // Reading the system's list costs: only names that matter are worth it.
-            foreign: known && !settings.all_users && peer_user::is_foreign(asked.peer, asked.local),
+            // Reading the system's list costs: only names that would be decrypted are worth it.
+            foreign: name.is_some_and(is_on) && !settings.all_users && peer_user::is_foreign(asked.peer, asked.local),
             distrusted: name.is_some_and(|name| self.seen.is_distrusted(name)),
             told: self.told,
         };

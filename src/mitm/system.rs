@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::hosts;
-use crate::settings::Settings;
+use crate::{
+    peer_user::{self, sockets},
+    settings::Settings,
+};
 
 /// The system's hosts file.
 pub fn system_hosts() -> PathBuf {
@@ -81,8 +84,7 @@ fn runs(words: &[&str]) -> bool {
 
 /// Who listens at `addr`, as `name, process 7`; `None` where that cannot be seen.
 pub fn port_owner(addr: SocketAddr) -> Option<String> {
-    let lists = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
-    let inode = lists.into_iter().flatten().find_map(|list| listening(&list, addr))?;
+    let inode = peer_user::lists().find_map(|list| listening(&list, addr))?;
     let wanted = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
@@ -100,28 +102,8 @@ pub fn port_owner(addr: SocketAddr) -> Option<String> {
 
 /// The inode of the socket that listens at `addr` or at its port on every address, in a list as Linux writes it.
 fn listening(list: &str, addr: SocketAddr) -> Option<u64> {
-    /// State of a listening socket.
-    const LISTEN: &str = "0A";
-    list.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (ip, port) = fields.get(1)?.split_once(':')?;
-        let everywhere = ip.bytes().all(|digit| digit == b'0');
-        let here = u16::from_str_radix(port, 16).ok()? == addr.port() && (everywhere || is_address(ip, addr));
-        (here && *fields.get(3)? == LISTEN).then(|| fields.get(9)?.parse().ok()).flatten()
-    })
-}
-
-/// Whether hexadecimal digits in words of the machine's order are this address.
-fn is_address(digits: &str, addr: SocketAddr) -> bool {
-    let octets = match addr.ip() {
-        std::net::IpAddr::V4(ip) => ip.octets().to_vec(),
-        std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    let words: Option<Vec<u8>> = (0..digits.len() / 8)
-        .map(|at| u32::from_str_radix(digits.get(at * 8..at * 8 + 8)?, 16).ok().map(u32::to_ne_bytes))
-        .collect::<Option<Vec<[u8; 4]>>>()
-        .map(|words| words.concat());
-    words.is_some_and(|words| words == octets)
+    let is_here = |own: SocketAddr| own.port() == addr.port() && (own.ip().is_unspecified() || own.ip() == addr.ip());
+    sockets(list).find(|socket| socket.listens && is_here(socket.own)).map(|socket| socket.inode)
 }
 
 /// A command line of this program for the administrator, to be pasted into a shell.
@@ -144,16 +126,10 @@ fn quote(word: &str) -> String {
 
 /// Whether this process is the administrator's.
 pub fn is_administrator() -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        // The owner of our own entry is who we act as.
-        fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
-    }
-    #[cfg(not(unix))]
-    {
-        // Only an administrator may open the first disk.
-        fs::File::open(r"\\.\PHYSICALDRIVE0").is_ok()
+    match peer_user::our_user() {
+        Some(user) => user == 0,
+        // Windows: only an administrator may open the first disk.
+        None => fs::File::open(r"\\.\PHYSICALDRIVE0").is_ok(),
     }
 }
 
