@@ -1,6 +1,6 @@
 //! Why a change of the system was not made, said so that somebody can act on it.
 
-use std::{fmt, io, net::SocketAddr};
+use std::{fmt, io, net::SocketAddr, path::Path};
 
 use super::hosts::{HostsError, Refusal};
 
@@ -26,6 +26,11 @@ impl Failure {
     pub fn run(mut self, command: impl Into<String>) -> Self {
         self.commands.push(command.into());
         self
+    }
+
+    /// Why a file of our own could not be read or written.
+    pub fn data_dir(path: &Path, error: &io::Error) -> Self {
+        Self::new("data_dir", format!("{}: {error}", path.display()))
     }
 
     /// Why a hosts file was not changed.

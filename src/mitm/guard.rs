@@ -238,20 +238,14 @@ impl Post {
         let catalogue = catalogue();
         let wanted = Wanted { hosts: &hosts, addresses: &addresses, catalogue: &catalogue, windows: false };
         self.file.apply(&wanted).map_err(|error| Failure::hosts(&error))?;
-        self.flush();
+        system::flush_caches(&self.hosts_file);
         Ok(())
     }
 
     fn remove(&self) -> Result<(), Failure> {
         self.file.remove(&catalogue()).map_err(|error| Failure::hosts(&error))?;
-        self.flush();
+        system::flush_caches(&self.hosts_file);
         Ok(())
-    }
-
-    fn flush(&self) {
-        if self.hosts_file == system::system_hosts() {
-            system::flush_caches();
-        }
     }
 }
 
@@ -279,17 +273,6 @@ fn answer(stream: &UnixStream, line: &str, listener: Option<&TcpListener>) -> io
     // The rest of a line that did not fit goes without.
     let mut stream = stream;
     stream.write_all(&line.as_bytes()[sent..])
-}
-
-/// What the administrator has to run, so that a program of the folder's owner is helped.
-pub(super) fn command(folder: &Path, hosts_file: &Path) -> String {
-    let data_dir = folder.parent().unwrap_or(folder).display().to_string();
-    let file = hosts_file.display().to_string();
-    let mut words = vec!["mitm", "guard", "--data-dir", &data_dir];
-    if hosts_file != system::system_hosts() {
-        words.extend(["--mitm-hosts-file", &file]);
-    }
-    system::as_administrator(&words)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tracing::info;
 use super::guard::{self, Guard};
 use super::{
     Failure, NEEDS_PRIVILEGE,
-    hosts::{HostsFile, Wanted},
+    hosts::{Change, HostsError, HostsFile, Wanted},
     repair::catalogue,
     system,
 };
@@ -50,11 +50,8 @@ impl Hands {
             Err(error) => error,
         };
         let failure = Failure::listen(address, &error, system::port_owner(address).as_deref());
-        if failure.code != NEEDS_PRIVILEGE {
-            return Err(failure);
-        }
         #[cfg(unix)]
-        if let Some(guard) = self.guard() {
+        if let Some(guard) = self.guard(&failure) {
             let listener = guard.bind(address)?;
             // What counts is where it listens, whoever has bound it.
             return match listener.local_addr() {
@@ -74,17 +71,10 @@ impl Hands {
     pub(super) fn apply(&mut self, addresses: &[IpAddr], hosts: &[&str]) -> Result<(), Failure> {
         let catalogue = catalogue();
         let wanted = Wanted { hosts, addresses, catalogue: &catalogue, windows: cfg!(windows) };
-        let failure = match HostsFile::new(&self.hosts_file, &self.folder).apply(&wanted) {
-            Ok(_) => {
-                self.flush();
-                return Ok(());
-            }
-            Err(error) => Failure::hosts(&error),
-        };
+        let done = HostsFile::new(&self.hosts_file, &self.folder).apply(&wanted);
+        let Err(failure) = self.changed(done) else { return Ok(()) };
         #[cfg(unix)]
-        if failure.code == NEEDS_PRIVILEGE
-            && let Some(guard) = self.guard()
-        {
+        if let Some(guard) = self.guard(&failure) {
             let done = guard.apply(addresses, hosts);
             return self.heard(done);
         }
@@ -96,17 +86,10 @@ impl Hands {
     /// # Errors
     /// As [`Hands::apply`].
     pub(super) fn remove(&mut self) -> Result<(), Failure> {
-        let failure = match HostsFile::new(&self.hosts_file, &self.folder).remove(&catalogue()) {
-            Ok(_) => {
-                self.flush();
-                return Ok(());
-            }
-            Err(error) => Failure::hosts(&error),
-        };
+        let done = HostsFile::new(&self.hosts_file, &self.folder).remove(&catalogue());
+        let Err(failure) = self.changed(done) else { return Ok(()) };
         #[cfg(unix)]
-        if failure.code == NEEDS_PRIVILEGE
-            && let Some(guard) = self.guard()
-        {
+        if let Some(guard) = self.guard(&failure) {
             let done = guard.remove();
             return self.heard(done);
         }
@@ -122,20 +105,26 @@ impl Hands {
         done
     }
 
+    /// The guard, where that is what fails, and one is there.
     #[cfg(unix)]
-    fn guard(&mut self) -> Option<&mut Guard> {
+    fn guard(&mut self, failure: &Failure) -> Option<&mut Guard> {
+        if failure.code != NEEDS_PRIVILEGE {
+            return None;
+        }
         if self.guard.is_none() {
             self.guard = Guard::reach(&self.folder);
         }
         self.guard.as_mut()
     }
 
-    /// Other files than the system's are nobody's to cache.
-    fn flush(&self) {
-        if self.hosts_file == system::system_hosts() {
-            let flushed = system::flush_caches();
+    /// What came of a change of the file by ourselves.
+    fn changed(&self, done: Result<Change, HostsError>) -> Result<(), Failure> {
+        done.map_err(|error| Failure::hosts(&error))?;
+        let flushed = system::flush_caches(&self.hosts_file);
+        if !flushed.is_empty() {
             info!(caches = flushed.join(","), "what remembered addresses was told to forget them");
         }
+        Ok(())
     }
 
     fn with_commands(&self, mut failure: Failure) -> Failure {
@@ -145,12 +134,12 @@ impl Hands {
         #[cfg(unix)]
         {
             failure.message.push_str("; leave this running in another terminal, and start again");
-            failure.run(guard::command(&self.folder, &self.hosts_file))
+            failure.run(system::as_administrator("guard", &self.folder, &self.hosts_file))
         }
         #[cfg(not(unix))]
         {
             failure.message.push_str("; run this in a terminal that was opened as administrator");
-            failure.run(system::as_administrator(&["mitm", "start"]))
+            failure.run(system::as_administrator("start", &self.folder, &self.hosts_file))
         }
     }
 }

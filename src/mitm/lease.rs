@@ -26,7 +26,7 @@ impl Lease {
     /// `already_running` if another process has it; `data_dir` if the file cannot be made.
     pub fn take(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(NAME);
-        let failed = |error: io::Error| Failure::new("data_dir", format!("{}: {error}", path.display()));
+        let failed = |error: io::Error| Failure::data_dir(&path, &error);
         files::private_dir(folder).map_err(failed)?;
         let mut options = files::private();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;

@@ -238,8 +238,7 @@ impl Machine {
             addresses: self.open.iter().map(|open| open.address.ip()).collect(),
         };
         let journal = Journal::new(&self.folder);
-        let path = journal.path().display();
-        journal.write(&entry).map_err(|error| Failure::new("data_dir", format!("{path}: {error}")))
+        journal.write(&entry).map_err(|error| Failure::data_dir(journal.path(), &error))
     }
 
     fn apply_hosts(&mut self) -> Result<(), Failure> {
@@ -275,8 +274,7 @@ impl System for Machine {
             Step::SelfTest | Step::Effective => {}
             Step::Journal => {
                 let journal = Journal::new(&self.folder);
-                let path = journal.path().display();
-                journal.clear().map_err(|error| Failure::new("data_dir", format!("{path}: {error}")))?;
+                journal.clear().map_err(|error| Failure::data_dir(journal.path(), &error))?;
             }
             Step::Hosts => self.hands.remove()?,
         }

@@ -72,33 +72,22 @@ pub(super) fn put_back(folder: &Path, hosts_file: &Path) -> Result<Repaired, Fai
         }
         match HostsFile::new(&path, folder).remove(&catalogue()) {
             Ok(Change::Written) => {
-                if path == system::system_hosts() {
-                    system::flush_caches();
-                }
+                system::flush_caches(&path);
                 done.hosts.push(path);
             }
             Ok(Change::None) => {}
-            Err(error) => return Err(with_command(Failure::hosts(&error), folder, &path)),
+            Err(error) => {
+                let failure = Failure::hosts(&error);
+                if failure.code != NEEDS_PRIVILEGE {
+                    return Err(failure);
+                }
+                return Err(failure.run(system::as_administrator("repair", folder, &path)));
+            }
         }
     }
     // Also what a write that was cut has left.
-    let path = journal.path().display();
-    journal.clear().map_err(|error| Failure::new("data_dir", format!("{path}: {error}")))?;
+    journal.clear().map_err(|error| Failure::data_dir(journal.path(), &error))?;
     Ok(done)
-}
-
-/// Says what the administrator has to run.
-fn with_command(failure: Failure, folder: &Path, hosts_file: &Path) -> Failure {
-    if failure.code != NEEDS_PRIVILEGE {
-        return failure;
-    }
-    let data_dir = folder.parent().unwrap_or(folder).display().to_string();
-    let file = hosts_file.display().to_string();
-    let mut words = vec!["mitm", "repair", "--data-dir", &data_dir];
-    if hosts_file != system::system_hosts() {
-        words.extend(["--mitm-hosts-file", &file]);
-    }
-    failure.run(system::as_administrator(&words))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use certs::trust::{self, Os, Step};
+
 use super::hosts;
 use crate::{
     peer_user::{self, sockets},
@@ -46,9 +48,13 @@ fn caches(os: &str) -> &'static [&'static [&'static [&'static str]]] {
     }
 }
 
-/// Makes the system forget addresses that it looked up before the hosts file was changed; says what was asked to. Where
-/// nothing remembers, there is nothing to ask. A cache that does not answer is left alone: what it holds ends by itself.
-pub fn flush_caches() -> Vec<&'static str> {
+/// Makes the system forget addresses that it looked up before a hosts file was changed; says what was asked to. Where
+/// nothing remembers, there is nothing to ask, and other files than the system's are nobody's to remember. A cache that
+/// does not answer is left alone: what it holds ends by itself.
+pub fn flush_caches(hosts_file: &Path) -> Vec<&'static str> {
+    if hosts_file != system_hosts() {
+        return Vec::new();
+    }
     let found = caches(env::consts::OS).iter().filter_map(|ways| {
         let words = ways.iter().find(|words| is_program(words[0]))?;
         runs(words).then_some(words[0])
@@ -106,22 +112,17 @@ fn listening(list: &str, addr: SocketAddr) -> Option<u64> {
     sockets(list).find(|socket| socket.listens && is_here(socket.own)).map(|socket| socket.inode)
 }
 
-/// A command line of this program for the administrator, to be pasted into a shell.
-pub fn as_administrator(words: &[&str]) -> String {
-    let program = env::current_exe().map_or_else(|_| "flow-router".to_owned(), |path| path.display().to_string());
-    let line = std::iter::once(program.as_str()).chain(words.iter().copied()).map(quote).collect::<Vec<_>>().join(" ");
-    // Windows has no such word: its shell is opened as administrator.
-    if cfg!(windows) { line } else { format!("sudo {line}") }
-}
-
-/// A word as a shell reads it back.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@+\\[]".contains(c);
-    match word {
-        _ if !word.is_empty() && word.chars().all(plain) && !(cfg!(unix) && word.contains('\\')) => word.to_owned(),
-        _ if cfg!(windows) => format!("\"{word}\""),
-        _ => format!("'{}'", word.replace('\'', r"'\''")),
+/// The command `mitm ACTION` of this program for the administrator, on a user's `folder` and a hosts file: a line to be pasted
+/// into a shell.
+pub fn as_administrator(action: &str, folder: &Path, hosts_file: &Path) -> String {
+    let text = |path: &Path| path.display().to_string();
+    let program = env::current_exe().map_or_else(|_| "flow-router".to_owned(), |path| text(&path));
+    let data_dir = text(folder.parent().unwrap_or(folder));
+    let mut args = vec!["mitm".to_owned(), action.to_owned(), "--data-dir".to_owned(), data_dir];
+    if hosts_file != system_hosts() {
+        args.extend(["--mitm-hosts-file".to_owned(), text(hosts_file)]);
     }
+    Step::Run(trust::Command { program, args, privileged: true }).line(Os::here())
 }
 
 /// Whether this process is the administrator's.
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn lines_for_the_administrator_survive_a_shell() {
-        let line = as_administrator(&["mitm", "repair", "--data-dir", "/home/zoë o'hara/x"]);
+        let line = as_administrator("repair", Path::new("/home/zoë o'hara/x/mitm"), &system_hosts());
         #[cfg(unix)]
         assert!(
             line.starts_with("sudo /") && line.ends_with(r"mitm repair --data-dir '/home/zoë o'\''hara/x'"),

@@ -20,6 +20,20 @@ pub enum Os {
     Windows,
 }
 
+impl Os {
+    /// That of this machine.
+    pub fn here() -> Self {
+        if cfg!(windows) {
+            Self::Windows
+        } else if cfg!(target_os = "macos") {
+            Self::MacOs
+        } else {
+            let text = fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release"));
+            Self::Linux(Family::from_os_release(&text.unwrap_or_default()))
+        }
+    }
+}
+
 /// Families of Linux distributions that keep their roots in one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -99,15 +113,7 @@ impl System {
 
     /// This machine, for the user of this process.
     pub fn here() -> Self {
-        let os = if cfg!(windows) {
-            Os::Windows
-        } else if cfg!(target_os = "macos") {
-            Os::MacOs
-        } else {
-            let text = fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release"));
-            Os::Linux(Family::from_os_release(&text.unwrap_or_default()))
-        };
-        Self::find(os, Path::new("/"), |name| env::var(name).ok().filter(|value| !value.is_empty()))
+        Self::find(Os::here(), Path::new("/"), |name| env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
     /// Looks below `root` for stores and runtimes of `os`, with the environment `variable`.
