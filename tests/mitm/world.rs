@@ -179,20 +179,23 @@ pub(crate) fn mitm(dir: &Path, args: &[&str]) -> Output {
     command.arg("mitm").args(args).output().unwrap()
 }
 
-/// Likewise, off the runtime's thread and without failing.
-pub(crate) async fn ok(dir: &Path, args: &[&str]) -> String {
+/// Likewise, off the runtime's thread.
+async fn mitm_aside(dir: &Path, args: &[&str]) -> Output {
     let (dir, args) = (dir.to_owned(), args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
     let output = tokio::task::spawn_blocking(move || mitm(&dir, &args.iter().map(String::as_str).collect::<Vec<_>>()));
-    let output = output.await.unwrap();
+    output.await.unwrap()
+}
+
+/// Likewise, without failing.
+pub(crate) async fn ok(dir: &Path, args: &[&str]) -> String {
+    let output = mitm_aside(dir, args).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Likewise, failing: exit code and what it said.
 pub(crate) async fn refused(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
-    let (dir, args) = (dir.to_owned(), args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
-    let output = tokio::task::spawn_blocking(move || mitm(&dir, &args.iter().map(String::as_str).collect::<Vec<_>>()));
-    let output = output.await.unwrap();
+    let output = mitm_aside(dir, args).await;
     assert!(!output.status.success());
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
