@@ -47,9 +47,9 @@ fn run() -> ExitCode {
             faults.iter().for_each(|fault| eprintln!("warning: {fault}"));
             (Sources::default(), bare(&args))
         }
+        (Action::Mitm(MitmAction::Guard), Err(_)) => (Sources::default(), bare(&args)),
         // Making the first key is the way out of "no key exists".
         // A database may be repaired whatever the configuration says.
-        (Action::Mitm(MitmAction::Guard), Err(_)) => (Sources::default(), bare(&args)),
         (Action::Key { .. } | Action::Database(_), Err(_)) => boot::salvaged(&args),
         (_, Err(faults)) => return wrong(&faults),
     };
