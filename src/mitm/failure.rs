@@ -2,7 +2,10 @@
 
 use std::{fmt, io, net::SocketAddr, path::Path};
 
-use super::hosts::{HostsError, Refusal};
+use super::{
+    hosts::{HostsError, Refusal},
+    system,
+};
 
 /// Why something was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +47,12 @@ impl Failure {
         Self::new(code, error.to_string())
     }
 
-    /// Why nobody can listen at `addr`; `owner` is who does.
-    pub fn listen(addr: SocketAddr, error: &io::Error, owner: Option<&str>) -> Self {
+    /// Why nobody can listen at `addr`, and who does, if that can be seen.
+    pub fn listen(addr: SocketAddr, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AddrInUse => {
-                let who =
-                    owner.map_or_else(|| "another program".to_owned(), |owner| format!("another program ({owner})"));
+                let owner = system::port_owner(addr).map(|owner| format!(" ({owner})")).unwrap_or_default();
+                let who = format!("another program{owner}");
                 let hint = "end it, or choose another loopback address with --mitm-addr, such as 127.0.0.2:443";
                 Self::new("port_in_use", format!("{who} listens on {addr}: {hint}"))
             }

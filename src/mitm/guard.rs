@@ -259,7 +259,7 @@ fn bind(address: &str) -> Result<TcpListener, Failure> {
         return Err(refused("only loopback addresses are bound"));
     }
     let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-    bound.map_err(|error| Failure::listen(address, &error, system::port_owner(address).as_deref()))
+    bound.map_err(|error| Failure::listen(address, &error))
 }
 
 fn answer(stream: &UnixStream, line: &str, listener: Option<&TcpListener>) -> io::Result<()> {

@@ -49,14 +49,14 @@ impl Hands {
             Ok(listener) => return Ok(listener),
             Err(error) => error,
         };
-        let failure = Failure::listen(address, &error, system::port_owner(address).as_deref());
+        let failure = Failure::listen(address, &error);
         #[cfg(unix)]
         if let Some(guard) = self.guard(&failure) {
             let listener = guard.bind(address)?;
             // What counts is where it listens, whoever has bound it.
             return match listener.local_addr() {
                 Ok(bound) if bound.ip().is_loopback() => {
-                    TcpListener::from_std(listener).map_err(|error| Failure::listen(address, &error, None))
+                    TcpListener::from_std(listener).map_err(|error| Failure::listen(address, &error))
                 }
                 _ => Err(Failure::new("listen_not_loopback", "the guard gave another listener than it was asked for")),
             };

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     gateway::Gateway,
     live::Live,
-    settings::{Settings, interception::Mode},
+    settings::{Interception, interception::Mode},
     usage::live::{now_ms, rfc3339},
 };
 
@@ -66,7 +66,7 @@ struct Open {
 /// One start of interception.
 pub(super) struct Machine {
     ground: Ground,
-    settings: Settings,
+    settings: Interception,
     folder: PathBuf,
     hosts_file: PathBuf,
     /// What signs leaves; nothing does without TLS.
@@ -85,31 +85,33 @@ impl Machine {
     /// # Errors
     /// No tool is switched on, there is no authority, or no way to the vendors.
     pub(super) fn new(ground: Ground) -> Result<Self, Failure> {
-        let settings = ground.live.snapshot().settings.clone();
-        if settings.mitm.wanted_hosts().is_empty() && !matches!(settings.mitm.mode, Mode::Reverse(_)) {
+        let snapshot = ground.live.snapshot();
+        let settings = snapshot.settings.mitm.clone();
+        if settings.wanted_hosts().is_empty() && !matches!(settings.mode, Mode::Reverse(_)) {
             let message = "no tool is switched on: say which with --tools, or in the setting mitm_tools";
             return Err(Failure::new("no_tools", message).run("flow-router mitm start --tools kiro"));
         }
-        let folder = system::folder(&settings.data_dir);
-        let cache = match settings.mitm.mode {
+        let folder = system::folder(&snapshot.settings.data_dir);
+        let cache = match settings.mode {
             Mode::Hosts | Mode::Proxy => {
-                let authority = authority::ready(&folder, &settings.mitm, SystemTime::now())?;
+                let authority = authority::ready(&folder, &settings, SystemTime::now())?;
                 let key = LeafKey::p256().map_err(|error| Failure::new("ca", error.to_string()))?;
                 Some(Arc::new(Cache::new(Arc::new(authority), key)))
             }
             Mode::Reverse(_) => None,
         };
-        let _entered = ground.handle.enter();
-        let names = upstreams::resolver(&settings.mitm)?;
+        let names = {
+            let _entered = ground.handle.enter();
+            upstreams::resolver(&settings)?
+        };
         if let Some(names) = &names {
-            ground.handle.block_on(upstreams::learn(names, &settings.mitm, &folder));
+            ground.handle.block_on(upstreams::learn(names, &settings, &folder));
         }
         let mut random = [0_u8; 16];
         getrandom::fill(&mut random).map_err(|error| Failure::new("random", error.to_string()))?;
         let instance = format!("{:032x}", u128::from_ne_bytes(random)).into();
-        let hosts_file = system::hosts_path(&settings);
+        let hosts_file = system::hosts_path(&snapshot.settings);
         let drain = watch::channel(false).0;
-        drop(_entered);
         let hands = Hands::new(&folder, &hosts_file);
         Ok(Self { ground, settings, folder, hosts_file, cache, names, instance, open: Vec::new(), drain, hands })
     }
@@ -126,7 +128,7 @@ impl Machine {
 
     /// The way of traffic that it was started for.
     pub(super) fn mode(&self) -> &Mode {
-        &self.settings.mitm.mode
+        &self.settings.mode
     }
 
     /// Puts the block in as the present settings want it: tools may have been switched since.
@@ -134,21 +136,21 @@ impl Machine {
     /// # Errors
     /// As the step [`Step::Hosts`].
     pub(super) fn follow(&mut self) -> Result<(), Failure> {
-        self.settings.mitm.tools = self.ground.live.snapshot().settings.mitm.tools.clone();
-        self.settings.mitm.hosts = self.ground.live.snapshot().settings.mitm.hosts.clone();
+        let snapshot = self.ground.live.snapshot();
+        self.settings.tools.clone_from(&snapshot.settings.mitm.tools);
+        self.settings.hosts.clone_from(&snapshot.settings.mitm.hosts);
         self.write_journal()?;
         self.apply_hosts()
     }
 
     fn listen(&mut self) -> Result<(), Failure> {
-        self.drain = watch::channel(false).0;
         let relay = self.relay()?;
         let _entered = self.ground.handle.enter();
-        let wanted = self.settings.mitm.addr();
+        let wanted = self.settings.addr();
         let first = self.hands.bind(wanted)?;
-        let address = first.local_addr().map_err(|error| Failure::listen(wanted, &error, None))?;
+        let address = first.local_addr().map_err(|error| Failure::listen(wanted, &error))?;
         let mut listeners = vec![(address, first)];
-        if self.settings.mitm.mode == Mode::Hosts && wanted.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        if self.settings.mode == Mode::Hosts && wanted.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
             // Systems ask for both families: who gets no answer of ours for one of them goes past us.
             let second = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), address.port());
             match self.hands.bind(second) {
@@ -161,7 +163,7 @@ impl Machine {
         let config = FrontConfig { timeouts: self.ground.client.timeouts.clone(), ..FrontConfig::default() };
         let front = match &self.cache {
             Some(cache) => {
-                let told = self.settings.mitm.mode == Mode::Proxy;
+                let told = self.settings.mode == Mode::Proxy;
                 let judge = Judge::new(self.ground.live.clone(), cache.clone(), self.ground.seen.clone(), told)?;
                 Some(Front::new(config.clone(), Arc::new(judge), answers.clone(), relay))
             }
@@ -176,7 +178,7 @@ impl Machine {
             };
             let task = match front.clone() {
                 Some(front) => {
-                    let proxy = self.settings.mitm.mode == Mode::Proxy;
+                    let proxy = self.settings.mode == Mode::Proxy;
                     let entry = if proxy { Entry::Proxy } else { Entry::Redirected };
                     self.ground.handle.spawn(async move { front.serve(listener, entry, ended, GRACE).await })
                 }
@@ -203,7 +205,7 @@ impl Machine {
         let own = OwnAddresses::new();
         self.ground.own.iter().for_each(|address| own.add(*address));
         let mut pins: Vec<(String, Vec<IpAddr>)> = Vec::new();
-        for (host, ip) in &self.settings.mitm.addresses {
+        for (host, ip) in &self.settings.addresses {
             match pins.iter_mut().find(|(name, _)| name == host) {
                 Some((_, ips)) => ips.push(*ip),
                 None => pins.push((host.clone(), vec![*ip])),
@@ -217,9 +219,9 @@ impl Machine {
 
     fn self_test(&self) -> Result<(), Failure> {
         let Some(root) = self.root() else { return Ok(()) };
-        let names = self.settings.mitm.wanted_hosts();
+        let names = self.settings.wanted_hosts();
         self.ground.seen.testing(true);
-        let asked = self.open.iter().try_for_each(|open| match self.settings.mitm.mode {
+        let asked = self.open.iter().try_for_each(|open| match self.settings.mode {
             Mode::Proxy => self_test::ask_proxy(open.address, &names, &root),
             Mode::Hosts | Mode::Reverse(_) => self_test::ask(open.address, &names, &root, &self.instance),
         });
@@ -228,7 +230,7 @@ impl Machine {
     }
 
     fn write_journal(&self) -> Result<(), Failure> {
-        let hosts = self.settings.mitm.wanted_hosts().into_iter().map(str::to_owned).collect();
+        let hosts = self.settings.wanted_hosts().into_iter().map(str::to_owned).collect();
         let entry = Written {
             version: VERSION,
             pid: std::process::id(),
@@ -243,7 +245,7 @@ impl Machine {
 
     fn apply_hosts(&mut self) -> Result<(), Failure> {
         let addresses: Vec<IpAddr> = self.open.iter().map(|open| open.address.ip()).collect();
-        self.hands.apply(&addresses, &self.settings.mitm.wanted_hosts())
+        self.hands.apply(&addresses, &self.settings.wanted_hosts())
     }
 
     fn effective(&self) -> Result<(), Failure> {
@@ -251,7 +253,7 @@ impl Machine {
             return Ok(());
         }
         let check = |name| doctor::leads_here(name).map_err(|message| Failure::new("hosts_not_effective", message));
-        self.settings.mitm.wanted_hosts().into_iter().try_for_each(check)
+        self.settings.wanted_hosts().into_iter().try_for_each(check)
     }
 }
 

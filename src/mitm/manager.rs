@@ -183,10 +183,10 @@ impl Manager {
     }
 
     fn up(&self, running: &mut Running) -> Result<Facts, Failure> {
-        let settings = self.0.ground.live.snapshot().settings.clone();
-        let folder = system::folder(&settings.data_dir);
+        let snapshot = self.0.ground.live.snapshot();
+        let folder = system::folder(&snapshot.settings.data_dir);
         let mut lease = Lease::take(&folder)?;
-        repair::put_back(&folder, &system::hosts_path(&settings))?;
+        repair::put_back(&folder, &system::hosts_path(&snapshot.settings))?;
         let mut machine = Machine::new(self.0.ground.clone())?;
         if let Err(failed) = running.lifecycle.up(order(machine.mode()), &mut machine) {
             let Failed { mut failure, stuck, .. } = *failed;
