@@ -384,6 +384,30 @@ async fn what_cannot_be_changed_is_said_and_nothing_is_left() {
     assert!(!output.status.success() && said.contains("not a loopback address"), "{said}");
 }
 
+#[tokio::test]
+async fn what_could_not_be_ended_is_put_back_before_it_begins_again() {
+    let vendor = Vendor::start().await;
+    let dir = place();
+    let before = facts(dir.path());
+    let config = config(vendor.addr, dir.path(), "");
+    let (router, _) = running(dir, &config).await;
+    let (dir, hosts) = (router.dir.path(), router.dir.path().join("hosts"));
+    // Too large to be edited.
+    let written = fs::read(&hosts).unwrap();
+    fs::write(&hosts, vec![b'\n'; (1 << 20) + 1]).unwrap();
+    for command in ["stop", "start"] {
+        let (_, said) = refused(dir, &[command]).await;
+        assert!(said.contains("larger than 1 MiB"), "{command}: {said}");
+        assert_eq!(status(dir).await["state"], "stuck", "after {command}");
+    }
+    fs::write(&hosts, written).unwrap();
+    ok(dir, &["start"]).await;
+    let now = status(dir).await;
+    assert_eq!((&now["state"], &now["failure"]), (&json!("running"), &json!(null)), "{now}");
+    ok(dir, &["stop"]).await;
+    assert_eq!(facts(dir), before);
+}
+
 /// User and group of nobody, who may change nothing of root's.
 const NOBODY: u32 = 65_534;
 

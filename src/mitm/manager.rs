@@ -163,7 +163,11 @@ impl Manager {
     fn start_now(&self) -> Result<(), Failure> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((machine, _)) = &mut running.machine {
-            return if *machine.mode() == Mode::Hosts { machine.follow() } else { Ok(()) };
+            if matches!(self.view().0, State::Running(_)) {
+                return if *machine.mode() == Mode::Hosts { machine.follow() } else { Ok(()) };
+            }
+            // What could not be put back is, before it begins again.
+            self.down(&mut running)?;
         }
         self.show(State::Starting, None);
         let started = self.up(&mut running);
@@ -209,7 +213,11 @@ impl Manager {
 
     fn stop_now(&self) -> Result<(), Failure> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let Running { lifecycle, machine } = &mut *running;
+        self.down(&mut running)
+    }
+
+    fn down(&self, running: &mut Running) -> Result<(), Failure> {
+        let Running { lifecycle, machine } = running;
         let Some((active, _)) = machine else {
             self.show(State::Off, Some(Facts::default()));
             return Ok(());
