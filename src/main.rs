@@ -97,10 +97,9 @@ fn run() -> ExitCode {
 
 /// Settings from nothing but the command line, as far as the hosts file is concerned.
 fn bare(args: &Args) -> Settings {
-    let mut settings = Settings { data_dir: boot::salvaged(args).1.data_dir, ..Settings::default() };
-    let file = args.flags.iter().find(|(name, _)| *name == "mitm_hosts_file");
-    settings.mitm.hosts_file = file.map(|(_, text)| text.into());
-    settings
+    let flags = args.flags.iter().filter(|(name, _)| *name == "mitm_hosts_file").cloned().collect();
+    let told = Sources { flags, ..Sources::default() }.draft();
+    Settings { data_dir: boot::salvaged(args).1.data_dir, ..told }
 }
 
 fn mitm(action: &MitmAction, settings: &Settings) -> ExitCode {
