@@ -41,8 +41,12 @@ fn place(data_dir: &Path) -> PathBuf {
 
 /// Says where this program listens, for those who ask it later. Whoever cannot read it tries what the settings say.
 pub fn announce(data_dir: &Path, addr: SocketAddr) {
-    let told = files::replace(&place(data_dir), addr.to_string().as_bytes());
-    if let Err(error) = told {
+    let (place, addr) = (place(data_dir), addr.to_string());
+    // Mostly it is where it was: that is not worth the wait for the disk.
+    if fs::read(&place).is_ok_and(|told| told == addr.as_bytes()) {
+        return;
+    }
+    if let Err(error) = files::replace(&place, addr.as_bytes()) {
         tracing::warn!(%error, "other programs are not told where this one listens");
     }
 }
