@@ -160,8 +160,7 @@ pub(super) fn addr(text: &str) -> Result<Option<SocketAddr>, String> {
     if text.is_empty() || text == "auto" {
         return Ok(None);
     }
-    let addr = text.replace("localhost", "127.0.0.1").parse::<SocketAddr>();
-    let addr = addr.map_err(|_| format!("`{text}` is not an address: use IP:PORT, such as 127.0.0.1:443"))?;
+    let addr = value::socket(text, "127.0.0.1:443")?;
     // Whatever is decrypted here is for the programs of this machine alone.
     if !addr.ip().is_loopback() {
         return Err(format!("{} is not a loopback address: interception is for this machine alone", addr.ip()));

@@ -1,6 +1,6 @@
 //! Texts to values: one function per type, with errors that say what is allowed.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 /// A duration: a number of seconds, or a number with `ms`, `s`, `m` or `h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -59,6 +59,12 @@ pub fn whole(text: &str, min: usize) -> Result<usize, String> {
         Ok(value) if value >= min => Ok(value),
         _ => Err(format!("`{}` is not a whole number of at least {min}", text.trim())),
     }
+}
+
+/// An IP address with a port; `example` is one that would do.
+pub fn socket(text: &str, example: &str) -> Result<SocketAddr, String> {
+    let addr = text.trim().replace("localhost", "127.0.0.1").parse();
+    addr.map_err(|_| format!("`{text}` is not an address: use IP:PORT, such as {example}"))
 }
 
 /// One of several words.

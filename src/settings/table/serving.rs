@@ -1,7 +1,5 @@
 //! What is served, and to whom.
 
-use std::net::SocketAddr;
-
 use super::{LIMIT, Life, PLAIN, Row, home_path};
 use crate::settings::{Demo, Disabled, LogFormat, value};
 
@@ -13,11 +11,7 @@ pub(super) const ROWS: &[Row] = &[
         help: "Address to listen on. Beyond loopback a key is needed",
         life: Life::Boot,
         set: |s, text| {
-            s.addr = text
-                .trim()
-                .replace("localhost", "127.0.0.1")
-                .parse::<SocketAddr>()
-                .map_err(|_| format!("`{text}` is not an address: use IP:PORT, such as 127.0.0.1:2402"))?;
+            s.addr = value::socket(text, "127.0.0.1:2402")?;
             Ok(())
         },
         ..PLAIN
