@@ -88,6 +88,16 @@ fn inside<'a>(field: Field<'a>, visit: impl FnMut(Field<'a>) -> Result<(), ApiEr
     }
 }
 
+/// The last field of that number in the message in a field.
+fn last<'a>(field: Field<'a>, number: u32) -> Result<Option<Field<'a>>, ApiError> {
+    let mut found = None;
+    inside(field, |field| {
+        found = Some(field).filter(|field| field.number == number).or(found);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// The text of a field; empty for a field of another type.
 fn text(field: Field<'_>) -> Cow<'_, str> {
     field.text().unwrap_or_default()
