@@ -464,11 +464,8 @@ fn add_line(out: &mut String, text: &str) {
 
 /// Appends as much as there is room for.
 pub(super) fn push_bounded(out: &mut String, text: &str) {
-    let mut end = text.len().min(RESULT_BYTES_MAX.saturating_sub(out.len()));
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    out.push_str(&text[..end]);
+    let room = RESULT_BYTES_MAX.saturating_sub(out.len());
+    out.push_str(&text[..text.floor_char_boundary(room)]);
 }
 
 /// Id of an execution in the form of a UUID (RFC 9562, version 8).

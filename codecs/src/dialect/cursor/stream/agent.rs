@@ -11,7 +11,7 @@
 
 use bytes::BytesMut;
 
-use super::{END, pieces};
+use super::{pieces, write_end};
 use crate::{
     dialect::{
         Context, StreamEncode,
@@ -43,7 +43,6 @@ pub(super) struct Encoder {
     args_bytes: usize,
     /// Executions of this stream so far.
     executions: u32,
-    has_calls: bool,
     usage: Usage,
     over: bool,
 }
@@ -95,7 +94,6 @@ impl Encoder {
             calls: Vec::new(),
             args_bytes: 0,
             executions,
-            has_calls: false,
             usage: Usage::default(),
             over: false,
         }
@@ -105,7 +103,6 @@ impl Encoder {
         match open {
             Open::Tool { id, name, kind, .. } => {
                 self.executions += 1;
-                self.has_calls = true;
                 let call = OpenCall {
                     part,
                     number: self.executions,
@@ -195,11 +192,12 @@ impl Encoder {
 
     fn end(&mut self, out: &mut BytesMut) {
         self.over = true;
-        if self.has_calls && self.facts.two_way {
+        let has_calls = self.executions > self.facts.executions;
+        if has_calls && self.facts.two_way {
             return;
         }
         write_turn_ended(&self.usage, out);
-        write_envelope(true, out, |out| out.extend_from_slice(END));
+        write_end(out);
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut BytesMut) {
