@@ -18,11 +18,11 @@ use crate::{
         cursor::{
             Facts, Rpc, failure,
             schema::{agent_server, call_update, delta, turn_ended, update},
-            toolbox::{ToolCall, exec_id},
+            toolbox::ToolCall,
         },
     },
     frame::write_envelope,
-    hub::{ApiError, ErrorKind, Event, Field, Open, ToolKind, Usage, arguments},
+    hub::{ApiError, ErrorKind, Event, Field, Open, ToolKind, Usage, arguments, names::uuid},
     json::Text,
     proto::MessageWriter,
 };
@@ -184,7 +184,7 @@ impl Encoder {
                 w.message(call_update::TOOL_CALL, |w| tool.write(Some(&args), None, w));
             });
         });
-        let exec_id = exec_id(&self.context.new_id, call.number);
+        let exec_id = uuid(&format!("{}/{}", self.context.new_id, call.number));
         write_envelope(false, out, |out| {
             MessageWriter::new(out).message(agent_server::EXEC, |w| tool.execute(call.number, &exec_id, &args, w));
         });
