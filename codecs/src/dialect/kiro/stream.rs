@@ -156,7 +156,7 @@ impl Encoder {
 
     fn fail(&mut self, error: &ApiError, out: &mut BytesMut) {
         self.over = true;
-        let name = (":exception-type", failure::exception(error.kind));
+        let name = (":exception-type", failure::exception(error.kind).0);
         head("exception", name, JSON).write(out, |out| {
             let mut w = Writer::new(out);
             w.begin_object();
