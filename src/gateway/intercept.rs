@@ -20,7 +20,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use codecs::{
     dialect::{ClientDialect, Dialect, Transcript, cloud_code, cursor, kiro},
-    frame::first_envelope,
+    frame::has_first_envelope,
     hub::{ApiError, ErrorKind, names::uuid},
     json::Raw,
 };
@@ -316,7 +316,7 @@ async fn received(wire: Wire, call: &mut Call<'_, Fresh>, limit: usize) -> Resul
     }
     let mut read = BytesMut::new();
     // What is no envelope is not waited for.
-    while let (true, Ok(None)) = (read.len() <= limit, first_envelope(&read, limit)) {
+    while let (true, Ok(false)) = (read.len() <= limit, has_first_envelope(&read, limit)) {
         match call.chunk().await.map_err(|error| error.kind)? {
             Some(chunk) => read.extend_from_slice(&chunk),
             None => break,

@@ -59,7 +59,7 @@ pub fn decode<'a>(message: &'a [u8], rpc: Rpc, scratch: &'a Scratch) -> Result<A
 /// As [`decode`]; and the envelope is not complete, or cannot be read.
 pub fn transcribe(body: &[u8], rpc: Rpc) -> Result<(Transcript, Facts), ApiError> {
     let first = first_envelope(body, ENVELOPE_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
-    let Some((envelope, _)) = first.filter(|(envelope, _)| !envelope.end) else {
+    let Some(envelope) = first.filter(|envelope| !envelope.end) else {
         return Err(bad("the body holds no complete message".to_owned()));
     };
     let scratch = Scratch::default();
