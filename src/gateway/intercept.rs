@@ -171,8 +171,7 @@ impl Read {
 
     /// Whether its answer may have calls that the client answers on the same stream.
     fn has_rounds(&self) -> bool {
-        let two_way = self.facts.as_ref().is_some_and(|facts| facts.two_way);
-        two_way && Raw::parse(&self.body).is_ok_and(|body| body.get("tools").is_some())
+        self.facts.as_ref().is_some_and(|facts| facts.two_way && facts.has_tools)
     }
 }
 
@@ -327,12 +326,8 @@ async fn received(wire: Wire, call: &mut Call<'_, Fresh>, limit: usize) -> Resul
 
 /// Reads a request; a panic of a codec is the end of nothing but this attempt.
 fn read(wire: Wire, head: &RequestHead, raw: &Bytes, limit: usize) -> Result<Read, ApiError> {
-    let plain = if head.headers.contains("content-encoding") {
-        relay::inflate::whole(&head.headers, raw, limit)
-            .map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?
-    } else {
-        raw.clone()
-    };
+    let plain = relay::inflate::whole(&head.headers, raw, limit)
+        .map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?;
     catch_unwind(AssertUnwindSafe(|| wire.read(head, &plain)))
         .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Api, "the request could not be read")))
 }

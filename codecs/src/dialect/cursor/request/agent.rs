@@ -457,7 +457,8 @@ impl<'a> Seen<'a> {
         let mut parts: Vec<_> = user.selected.into_iter().filter(|text| !text.is_empty()).map(selection).collect();
         parts.push(Part::Text { text: Str::plain_from(said), cache: None });
         request.messages.push(Turn { role: Role::User, parts });
-        let facts = Facts { tools: names.into_tools().into(), two_way: true, executions: 0 };
+        let has_tools = !request.tools.is_empty();
+        let facts = Facts { tools: names.into_tools().into(), two_way: true, has_tools, executions: 0 };
         let conversation = Some(self.conversation_id).filter(|id| !id.is_empty());
         Ok(Asked { request, facts, conversation })
     }

@@ -193,7 +193,8 @@ impl<'a> Seen<'a> {
         if !self.contents.trim().is_empty() {
             open_file(&self.path, &self.contents, &mut request.messages);
         }
-        let facts = Facts { tools: names.into_tools().into(), ..Facts::default() };
+        let has_tools = !request.tools.is_empty();
+        let facts = Facts { tools: names.into_tools().into(), has_tools, ..Facts::default() };
         let conversation = Some(self.conversation_id).filter(|id| !id.is_empty());
         Ok(Asked { request, facts, conversation })
     }
