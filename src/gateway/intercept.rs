@@ -139,7 +139,7 @@ impl Wire {
             Self::CloudCode => {
                 let transcript = transcribed(body, cloud_code::request::transcribe)?;
                 let stream = head.path().ends_with(b":streamGenerateContent");
-                Ok(Read::new(transcript, stream, stream && !is_sse(head)))
+                Ok(Read::new(transcript, stream, stream && !paths::wants_events(head.query())))
             }
             Self::Cursor(rpc) => {
                 let (transcript, facts) = cursor::request::transcribe(body, rpc)?;
@@ -187,13 +187,9 @@ fn public(dialect: Dialect, head: &RequestHead, body: &Bytes) -> Result<Read, Ap
         },
         _ => None,
     };
-    let json_array = path.as_ref().is_some_and(|path| path.stream) && !is_sse(head);
+    let json_array = path.as_ref().is_some_and(|path| path.wants_array(head.query()));
     let scanned = understood(body, dialect, path)?;
     Ok(Read { asked: dialect, body: body.clone(), scanned, json_array, conversation: None, facts: None })
-}
-
-fn is_sse(head: &RequestHead) -> bool {
-    paths::query_value(head.query(), "alt").as_deref() == Some("sse")
 }
 
 impl Gateway {
