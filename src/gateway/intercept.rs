@@ -92,7 +92,8 @@ pub enum Why {
     Unmapped(String),
     /// The body is not what this path should have. Several in a row mean that the tool has changed.
     Unreadable(String),
-    /// A form of it that we cannot answer yet: an agent's turn whose tools run in the editor while the answer waits.
+    /// A form of it that we do not answer: completion while one types, where every millisecond counts; and not yet, an
+    /// agent's turn whose tools run in the editor while the answer waits.
     Unsupported(&'static str),
     /// A target, but nobody there who could be asked.
     NoCandidate(String),
@@ -137,13 +138,21 @@ impl Wire {
     fn read(self, head: &RequestHead, body: &Bytes) -> Result<Read, ApiError> {
         match self {
             Self::CloudCode => {
-                let transcript = transcribed(body, cloud_code::request::transcribe)?;
+                let (transcript, completes) = transcribed(body, |raw| {
+                    let purpose = cloud_code::request::purpose(raw);
+                    let completes = purpose.is_some_and(|purpose| purpose.plain().starts_with("tab"));
+                    Ok((cloud_code::request::transcribe(raw)?, completes))
+                })?;
                 let stream = head.path().ends_with(b":streamGenerateContent");
-                Ok(Read::new(transcript, stream, stream && !paths::wants_events(head.query())))
+                let unsupported = completes.then_some("completion while one types");
+                let array = stream && !paths::wants_events(head.query());
+                Ok(Read { unsupported, ..Read::new(transcript, stream, array) })
             }
             Self::Cursor(rpc) => {
                 let (transcript, facts) = cursor::request::transcribe(body, rpc)?;
-                Ok(Read { facts: Some(Arc::new(facts)), ..Read::new(transcript, true, false) })
+                // Its answer may have calls that the client answers on the same stream.
+                let unsupported = (facts.two_way && facts.has_tools).then_some("a turn of an agent with tools");
+                Ok(Read { facts: Some(Arc::new(facts)), unsupported, ..Read::new(transcript, true, false) })
             }
             Self::Kiro => Ok(Read::new(transcribed(body, kiro::request::transcribe)?, true, false)),
             Self::Public(dialect) => public(dialect, head, body),
@@ -159,6 +168,8 @@ struct Read {
     json_array: bool,
     conversation: Option<String>,
     facts: Option<Arc<cursor::Facts>>,
+    /// What it is, where we do not answer such a one.
+    unsupported: Option<&'static str>,
 }
 
 impl Read {
@@ -166,16 +177,11 @@ impl Read {
         let Transcript { dialect, body, model, conversation } = transcript;
         let scanned =
             exchange::Scanned { model: Some(model.into()), stream: Some(stream), ..exchange::Scanned::default() };
-        Self { asked: dialect, body: body.into(), scanned, json_array, conversation, facts: None }
-    }
-
-    /// Whether its answer may have calls that the client answers on the same stream.
-    fn has_rounds(&self) -> bool {
-        self.facts.as_ref().is_some_and(|facts| facts.two_way && facts.has_tools)
+        Self { asked: dialect, body: body.into(), scanned, json_array, conversation, facts: None, unsupported: None }
     }
 }
 
-fn transcribed(body: &Bytes, transcribe: fn(Raw<'_>) -> Result<Transcript, ApiError>) -> Result<Transcript, ApiError> {
+fn transcribed<T>(body: &Bytes, transcribe: fn(Raw<'_>) -> Result<T, ApiError>) -> Result<T, ApiError> {
     scratch::read(body, |raw| transcribe(raw.map_err(|error| malformed(&error))?))
 }
 
@@ -189,7 +195,15 @@ fn public(dialect: Dialect, head: &RequestHead, body: &Bytes) -> Result<Read, Ap
     };
     let json_array = path.as_ref().is_some_and(|path| path.wants_array(head.query()));
     let scanned = understood(body, dialect, path)?;
-    Ok(Read { asked: dialect, body: body.clone(), scanned, json_array, conversation: None, facts: None })
+    Ok(Read {
+        asked: dialect,
+        body: body.clone(),
+        scanned,
+        json_array,
+        conversation: None,
+        facts: None,
+        unsupported: None,
+    })
 }
 
 impl Gateway {
@@ -222,8 +236,8 @@ impl Gateway {
         let Some(target) = (intercepted.target)(&named) else {
             return back(call, head, Why::Unmapped(named.as_ref().to_owned()));
         };
-        if read.has_rounds() {
-            return back(call, head, Why::Unsupported("a turn of an agent with tools"));
+        if let Some(what) = read.unsupported {
+            return back(call, head, Why::Unsupported(what));
         }
         let mut exchange = Box::new(self.intercepted(&call, &head, &intercepted, read, (id, named, target), &snapshot));
         let candidates = snapshot.catalog.plan(&exchange.model, &self.shared.health, exchange.complete);
@@ -262,7 +276,7 @@ impl Gateway {
         snapshot: &Snapshot,
     ) -> Exchange {
         let shared = &*self.shared;
-        let Read { asked, body, scanned, json_array, conversation, facts } = read;
+        let Read { asked, body, scanned, json_array, conversation, facts, .. } = read;
         let asks = |ip| Asked {
             id: &id,
             dialect: asked,
