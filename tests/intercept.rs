@@ -572,6 +572,25 @@ async fn an_agents_turn_with_tools_is_the_vendors() {
 }
 
 #[tokio::test]
+async fn completion_while_one_types_is_the_vendors() {
+    let upstream = upstream(Dialect::Gemini, speech::stream(Dialect::Gemini).bytes()).await;
+    let (addr, _) = stand("antigravity", provider("up", Dialect::Gemini, &upstream), true);
+    let target = Ide::Antigravity.target(ides::MODEL);
+    for (purpose, status) in [("tab", 418), ("tab_jump", 418), ("agent", 200), ("checkpoint", 200)] {
+        let body = Ide::Antigravity.json(ides::MODEL).replace("\"agent\"", &format!("{purpose:?}"));
+        let answer = Client::once(addr, "POST", &target, &[], body.as_bytes()).await;
+        assert_eq!(answer.status, status, "{purpose}: {}", answer.text());
+        if status == 418 {
+            assert_eq!(
+                (answer.header("x-why"), &*answer.text()),
+                (Some("unsupported completion while one types"), &*body)
+            );
+        }
+    }
+    assert_eq!(upstream.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn a_program_that_leaves_ends_the_upstreams_stream() {
     let (left, mut gone) = tokio::sync::mpsc::channel(1);
     let spoken = speech::stream(Dialect::Anthropic);

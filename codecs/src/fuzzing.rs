@@ -294,20 +294,32 @@ pub fn request(input: &[u8]) {
     }
 }
 
-/// What every transcript is: an object of its dialect, that is written for an upstream without a fault of ours.
+/// What every transcript is: an object, of a model.
+fn written(transcript: &Transcript) -> Raw<'_> {
+    let written = Raw::parse(&transcript.body).unwrap_or_else(|error| panic!("{error}: {}", show(&transcript.body)));
+    assert!(written.is_object() && !transcript.model.is_empty());
+    written
+}
+
+/// What a transcript is whose words are all ours: a request that everybody can read.
+fn read_back(transcript: &Transcript) {
+    if let Err(error) = transcript.dialect.decode_request(written(transcript), &UrlParts::default()) {
+        panic!("{error:?}: {}", show(&transcript.body));
+    }
+}
+
 fn transcript(transcribe: fn(Raw<'_>) -> Result<Transcript, ApiError>, input: &[u8]) -> Option<(Transcript, Dialect)> {
     let ([to], body) = choices(input)?;
     let transcript = transcribe(Raw::parse(body).ok()?).ok()?;
-    let written = Raw::parse(&transcript.body).unwrap_or_else(|error| panic!("{error}: {}", show(&transcript.body)));
-    assert!(written.is_object() && !transcript.model.is_empty());
+    written(&transcript);
     Some((transcript, dialect(to)))
 }
 
+/// Writes it for an upstream, without a fault of ours.
 fn send(transcript: &Transcript, to: Dialect) -> Result<(), ApiError> {
     let url = UrlParts { model: Some(&transcript.model), stream: true, ..UrlParts::default() };
     let target = Target { model: "some-model".into(), stream: true, ..Target::default() };
-    let body = Raw::parse(&transcript.body).unwrap();
-    let encoded = translate_request(transcript.dialect, to, body, &url, &target)?;
+    let encoded = translate_request(transcript.dialect, to, written(transcript), &url, &target)?;
     assert!(Raw::parse(&encoded.body).unwrap_or_else(|error| panic!("{error}: {}", show(&encoded.body))).is_object());
     Ok(())
 }
@@ -315,10 +327,7 @@ fn send(transcript: &Transcript, to: Dialect) -> Result<(), ApiError> {
 /// Input: upstream, then a request of Kiro. What is written of it is a request that everybody can read.
 pub fn kiro(input: &[u8]) {
     let Some((transcript, to)) = transcript(kiro::request::transcribe, input) else { return };
-    let body = Raw::parse(&transcript.body).unwrap();
-    if let Err(error) = transcript.dialect.decode_request(body, &UrlParts::default()) {
-        panic!("{error:?}: {}", show(&transcript.body));
-    }
+    read_back(&transcript);
     // Not everybody has a place for everything.
     drop(send(&transcript, to));
 }
@@ -332,12 +341,8 @@ pub fn cursor(input: &[u8]) {
     let mut body = BytesMut::new();
     write_envelope(false, &mut body, |out| out.extend_from_slice(message));
     if let Ok((transcript, facts)) = cursor::request::transcribe(&body, rpc) {
-        let written =
-            Raw::parse(&transcript.body).unwrap_or_else(|error| panic!("{error}: {}", show(&transcript.body)));
-        assert!(written.is_object() && !transcript.model.is_empty());
-        if let Err(error) = transcript.dialect.decode_request(written, &UrlParts::default()) {
-            panic!("{error:?}: {}", show(&transcript.body));
-        }
+        read_back(&transcript);
+        assert_eq!(facts.has_tools, written(&transcript).get("tools").is_some());
         drop(send(&transcript, dialect(choice / cursor::Rpc::ALL.len())));
         assert!(rpc != cursor::Rpc::Agent || facts.two_way);
     }
@@ -369,7 +374,7 @@ pub fn cursor(input: &[u8]) {
 /// Input: upstream, then a request of Antigravity. The inner request is the client's, right or wrong.
 pub fn cloud_code(input: &[u8]) {
     let Some((transcript, to)) = transcript(cloud_code::request::transcribe, input) else { return };
-    let body = Raw::parse(&transcript.body).unwrap();
+    let body = written(&transcript);
     assert!(body.member("sessionId").is_none() && body.member("labels").is_none());
     drop(send(&transcript, to));
 }

@@ -20,8 +20,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use codecs::{
     dialect::{ClientDialect, Dialect, Transcript, cloud_code, cursor, kiro},
-    frame::first_envelope,
-    hub::{ApiError, ErrorKind, names::sha256_hex},
+    frame::has_first_envelope,
+    hub::{ApiError, ErrorKind, names::uuid},
     json::Raw,
 };
 use proxy::{Call, Fresh, Headers, Kind, RequestHead};
@@ -92,7 +92,8 @@ pub enum Why {
     Unmapped(String),
     /// The body is not what this path should have. Several in a row mean that the tool has changed.
     Unreadable(String),
-    /// A form of it that we cannot answer yet: an agent's turn whose tools run in the editor while the answer waits.
+    /// A form of it that we do not answer: completion while one types, where every millisecond counts; and not yet, an
+    /// agent's turn whose tools run in the editor while the answer waits.
     Unsupported(&'static str),
     /// A target, but nobody there who could be asked.
     NoCandidate(String),
@@ -137,13 +138,21 @@ impl Wire {
     fn read(self, head: &RequestHead, body: &Bytes) -> Result<Read, ApiError> {
         match self {
             Self::CloudCode => {
-                let transcript = transcribed(body, cloud_code::request::transcribe)?;
+                let (transcript, completes) = transcribed(body, |raw| {
+                    let purpose = cloud_code::request::purpose(raw);
+                    let completes = purpose.is_some_and(|purpose| purpose.plain().starts_with("tab"));
+                    Ok((cloud_code::request::transcribe(raw)?, completes))
+                })?;
                 let stream = head.path().ends_with(b":streamGenerateContent");
-                Ok(Read::new(transcript, stream, stream && !is_sse(head)))
+                let unsupported = completes.then_some("completion while one types");
+                let array = stream && !paths::wants_events(head.query());
+                Ok(Read { unsupported, ..Read::new(transcript, stream, array) })
             }
             Self::Cursor(rpc) => {
                 let (transcript, facts) = cursor::request::transcribe(body, rpc)?;
-                Ok(Read { facts: Some(Arc::new(facts)), ..Read::new(transcript, true, false) })
+                // Its answer may have calls that the client answers on the same stream.
+                let unsupported = (facts.two_way && facts.has_tools).then_some("a turn of an agent with tools");
+                Ok(Read { facts: Some(Arc::new(facts)), unsupported, ..Read::new(transcript, true, false) })
             }
             Self::Kiro => Ok(Read::new(transcribed(body, kiro::request::transcribe)?, true, false)),
             Self::Public(dialect) => public(dialect, head, body),
@@ -159,6 +168,8 @@ struct Read {
     json_array: bool,
     conversation: Option<String>,
     facts: Option<Arc<cursor::Facts>>,
+    /// What it is, where we do not answer such a one.
+    unsupported: Option<&'static str>,
 }
 
 impl Read {
@@ -166,17 +177,11 @@ impl Read {
         let Transcript { dialect, body, model, conversation } = transcript;
         let scanned =
             exchange::Scanned { model: Some(model.into()), stream: Some(stream), ..exchange::Scanned::default() };
-        Self { asked: dialect, body: body.into(), scanned, json_array, conversation, facts: None }
-    }
-
-    /// Whether its answer may have calls that the client answers on the same stream.
-    fn has_rounds(&self) -> bool {
-        let two_way = self.facts.as_ref().is_some_and(|facts| facts.two_way);
-        two_way && Raw::parse(&self.body).is_ok_and(|body| body.get("tools").is_some())
+        Self { asked: dialect, body: body.into(), scanned, json_array, conversation, facts: None, unsupported: None }
     }
 }
 
-fn transcribed(body: &Bytes, transcribe: fn(Raw<'_>) -> Result<Transcript, ApiError>) -> Result<Transcript, ApiError> {
+fn transcribed<T>(body: &Bytes, transcribe: fn(Raw<'_>) -> Result<T, ApiError>) -> Result<T, ApiError> {
     scratch::read(body, |raw| transcribe(raw.map_err(|error| malformed(&error))?))
 }
 
@@ -188,13 +193,17 @@ fn public(dialect: Dialect, head: &RequestHead, body: &Bytes) -> Result<Read, Ap
         },
         _ => None,
     };
-    let json_array = path.as_ref().is_some_and(|path| path.stream) && !is_sse(head);
+    let json_array = path.as_ref().is_some_and(|path| path.wants_array(head.query()));
     let scanned = understood(body, dialect, path)?;
-    Ok(Read { asked: dialect, body: body.clone(), scanned, json_array, conversation: None, facts: None })
-}
-
-fn is_sse(head: &RequestHead) -> bool {
-    paths::query_value(head.query(), "alt").as_deref() == Some("sse")
+    Ok(Read {
+        asked: dialect,
+        body: body.clone(),
+        scanned,
+        json_array,
+        conversation: None,
+        facts: None,
+        unsupported: None,
+    })
 }
 
 impl Gateway {
@@ -227,8 +236,8 @@ impl Gateway {
         let Some(target) = (intercepted.target)(&named) else {
             return back(call, head, Why::Unmapped(named.as_ref().to_owned()));
         };
-        if read.has_rounds() {
-            return back(call, head, Why::Unsupported("a turn of an agent with tools"));
+        if let Some(what) = read.unsupported {
+            return back(call, head, Why::Unsupported(what));
         }
         let mut exchange = Box::new(self.intercepted(&call, &head, &intercepted, read, (id, named, target), &snapshot));
         let candidates = snapshot.catalog.plan(&exchange.model, &self.shared.health, exchange.complete);
@@ -267,7 +276,7 @@ impl Gateway {
         snapshot: &Snapshot,
     ) -> Exchange {
         let shared = &*self.shared;
-        let Read { asked, body, scanned, json_array, conversation, facts } = read;
+        let Read { asked, body, scanned, json_array, conversation, facts, .. } = read;
         let asks = |ip| Asked {
             id: &id,
             dialect: asked,
@@ -316,7 +325,7 @@ async fn received(wire: Wire, call: &mut Call<'_, Fresh>, limit: usize) -> Resul
     }
     let mut read = BytesMut::new();
     // What is no envelope is not waited for.
-    while let (true, Ok(None)) = (read.len() <= limit, first_envelope(&read, limit)) {
+    while let (true, Ok(false)) = (read.len() <= limit, has_first_envelope(&read, limit)) {
         match call.chunk().await.map_err(|error| error.kind)? {
             Some(chunk) => read.extend_from_slice(&chunk),
             None => break,
@@ -327,12 +336,8 @@ async fn received(wire: Wire, call: &mut Call<'_, Fresh>, limit: usize) -> Resul
 
 /// Reads a request; a panic of a codec is the end of nothing but this attempt.
 fn read(wire: Wire, head: &RequestHead, raw: &Bytes, limit: usize) -> Result<Read, ApiError> {
-    let plain = if head.headers.contains("content-encoding") {
-        relay::inflate::whole(&head.headers, raw, limit)
-            .map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?
-    } else {
-        raw.clone()
-    };
+    let plain = relay::inflate::whole(&head.headers, raw, limit)
+        .map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?;
     catch_unwind(AssertUnwindSafe(|| wire.read(head, &plain)))
         .unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Api, "the request could not be read")))
 }
@@ -356,12 +361,6 @@ fn field(client: ClientDialect, head: &RequestHead, id: &str) -> Option<(&'stati
         }
         ClientDialect::CloudCode => None,
     }
-}
-
-/// A UUID (RFC 9562, version 8) of an id of ours.
-fn uuid(id: &str) -> String {
-    let hex = sha256_hex(id);
-    format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }
 
 /// Beginnings of the fields that say who, where and with which licence the tool is. They are for its vendor alone.
@@ -436,14 +435,5 @@ mod tests {
         for kind in [ErrorKind::RateLimit, ErrorKind::Invalid, ErrorKind::TooLarge, ErrorKind::Overloaded] {
             assert_eq!(shielded(&error(kind)).kind, kind);
         }
-    }
-
-    #[test]
-    fn ids_have_the_form_of_a_uuid() {
-        let id = uuid("abc");
-        assert!(id.starts_with("ba7816bf-8f01-8"), "{id}");
-        let lengths: Vec<_> = id.split('-').map(str::len).collect();
-        assert_eq!(lengths, [8, 4, 4, 4, 12]);
-        assert!(id.as_bytes()[14] == b'8' && id.as_bytes()[19] == b'8');
     }
 }

@@ -261,9 +261,7 @@ impl Gateway {
         let mut ledger =
             Ledger::open(&shared.metrics, request.dialect, self.record(&call, &request.head, asked, snapshot));
         let Incoming { head, dialect, path, ask, id, key } = request;
-        let json_array = dialect == Dialect::Gemini
-            && path.as_ref().is_some_and(|path| path.stream)
-            && paths::query_value(head.query(), "alt").as_deref() != Some("sse");
+        let json_array = path.as_ref().is_some_and(|path| path.wants_array(head.query()));
         let read = match read(&mut call, &head, snapshot.settings.max_body).await {
             Ok(body) => understood(&body, dialect, path).map(|scanned| (body, scanned)),
             Err(error) => Err(error),

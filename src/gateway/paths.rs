@@ -47,6 +47,13 @@ pub(super) struct GeminiPath {
     pub stream: bool,
 }
 
+impl GeminiPath {
+    /// Whether an array is wanted, with this query.
+    pub(super) fn wants_array(&self, query: Option<&[u8]>) -> bool {
+        self.stream && !wants_events(query)
+    }
+}
+
 /// Why a path leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Miss {
@@ -184,6 +191,11 @@ fn decoded(segment: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Whether a stream of Gemini's is wanted as events: `alt=sse`. Without it a stream is an array.
+pub(super) fn wants_events(query: Option<&[u8]>) -> bool {
+    query_value(query, "alt").as_deref() == Some("sse")
+}
+
 /// The value of a query parameter, undecoded.
 pub(super) fn query_value<'q>(query: Option<&'q [u8]>, name: &str) -> Option<Cow<'q, str>> {
     let query = std::str::from_utf8(query?).ok()?;
@@ -266,5 +278,13 @@ mod tests {
     fn query_values() {
         assert_eq!(query_value(Some(b"alt=sse&key=k"), "key").as_deref(), Some("k"));
         assert_eq!(query_value(None, "key"), None);
+        for (stream, query, array) in [
+            (true, None, true),
+            (true, Some(&b"alt=json"[..]), true),
+            (true, Some(b"alt=sse"), false),
+            (false, None, false),
+        ] {
+            assert_eq!(GeminiPath { model: "m".into(), stream }.wants_array(query), array, "{stream} {query:?}");
+        }
     }
 }

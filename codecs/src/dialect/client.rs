@@ -99,7 +99,7 @@ impl ClientDialect {
 
     /// A header field that its error answers need.
     pub fn error_field(self, error: &ApiError) -> Option<(&'static str, &'static str)> {
-        (self == Self::Kiro).then(|| ("x-amzn-errortype", kiro::failure::exception(error.kind)))
+        (self == Self::Kiro).then(|| ("x-amzn-errortype", kiro::failure::exception(error.kind).0))
     }
 
     /// What keeps a silent client stream alive; empty where the dialect has no harmless bytes.

@@ -144,46 +144,55 @@ impl Dialect {
     }
 }
 
-macro_rules! dispatch {
-    ($(#[$doc:meta])* $name:ident, $part:ident, $trait:ident { $(fn $method:ident(&mut self $(, $arg:ident: $type:ty)*);)* }) => {
-        $(#[$doc])*
-        #[derive(Debug)]
-        pub enum $name {
-            /// Of [`Dialect::OpenAiChat`].
-            OpenAiChat(openai_chat::stream::$part),
-            /// Of [`Dialect::OpenAiResponses`].
-            OpenAiResponses(openai_responses::stream::$part),
-            /// Of [`Dialect::Anthropic`].
-            Anthropic(anthropic::stream::$part),
-            /// Of [`Dialect::Gemini`].
-            Gemini(gemini::stream::$part),
-            /// Of [`Dialect::Ollama`].
-            Ollama(ollama::stream::$part),
-        }
-
-        impl $trait for $name {
-            $(#[inline]
-            fn $method(&mut self $(, $arg: $type)*) {
-                match self {
-                    Self::OpenAiChat(inner) => inner.$method($($arg),*),
-                    Self::OpenAiResponses(inner) => inner.$method($($arg),*),
-                    Self::Anthropic(inner) => inner.$method($($arg),*),
-                    Self::Gemini(inner) => inner.$method($($arg),*),
-                    Self::Ollama(inner) => inner.$method($($arg),*),
-                }
-            })*
-        }
-    };
+/// A stream decoder of any dialect.
+#[derive(Debug)]
+pub enum StreamDecoder {
+    /// Of [`Dialect::OpenAiChat`].
+    OpenAiChat(openai_chat::stream::Decoder),
+    /// Of [`Dialect::OpenAiResponses`].
+    OpenAiResponses(openai_responses::stream::Decoder),
+    /// Of [`Dialect::Anthropic`].
+    Anthropic(anthropic::stream::Decoder),
+    /// Of [`Dialect::Gemini`].
+    Gemini(gemini::stream::Decoder),
+    /// Of [`Dialect::Ollama`].
+    Ollama(ollama::stream::Decoder),
 }
 
-dispatch!(
-    /// A stream decoder of any dialect.
-    StreamDecoder, Decoder, StreamDecode {
-        fn json(&mut self, name: Option<&str>, value: Raw<'_>, emit: Emit<'_>);
-        fn done(&mut self, emit: Emit<'_>);
-        fn end(&mut self, emit: Emit<'_>);
+impl StreamDecode for StreamDecoder {
+    #[inline]
+    fn json(&mut self, name: Option<&str>, value: Raw<'_>, emit: Emit<'_>) {
+        match self {
+            Self::OpenAiChat(inner) => inner.json(name, value, emit),
+            Self::OpenAiResponses(inner) => inner.json(name, value, emit),
+            Self::Anthropic(inner) => inner.json(name, value, emit),
+            Self::Gemini(inner) => inner.json(name, value, emit),
+            Self::Ollama(inner) => inner.json(name, value, emit),
+        }
     }
-);
+
+    #[inline]
+    fn done(&mut self, emit: Emit<'_>) {
+        match self {
+            Self::OpenAiChat(inner) => inner.done(emit),
+            Self::OpenAiResponses(inner) => inner.done(emit),
+            Self::Anthropic(inner) => inner.done(emit),
+            Self::Gemini(inner) => inner.done(emit),
+            Self::Ollama(inner) => inner.done(emit),
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, emit: Emit<'_>) {
+        match self {
+            Self::OpenAiChat(inner) => inner.end(emit),
+            Self::OpenAiResponses(inner) => inner.end(emit),
+            Self::Anthropic(inner) => inner.end(emit),
+            Self::Gemini(inner) => inner.end(emit),
+            Self::Ollama(inner) => inner.end(emit),
+        }
+    }
+}
 
 /// A stream encoder of any dialect in which clients are answered.
 #[derive(Debug)]

@@ -155,15 +155,23 @@ fn measure(head: &[u8; HEAD], at: u64, limit: usize) -> Result<usize, ConnectErr
     }
 }
 
-/// The first envelope of a body that lies in memory, and where the next one begins. `None`: the body ends before it is
-/// complete.
+/// Whether the first envelope of a body is complete. Nothing is inflated.
+///
+/// # Errors
+/// It is no envelope, or a longer one than `limit` allows.
+pub fn has_first_envelope(body: &[u8], limit: usize) -> Result<bool, ConnectError> {
+    let Some(head) = body.first_chunk::<HEAD>() else { return Ok(false) };
+    Ok(body.len() >= measure(head, 0, limit)?)
+}
+
+/// The first envelope of a body that lies in memory. `None`: the body ends before it is complete.
 ///
 /// For those who want one message and keep it: an uncompressed payload is a slice of the body. `limit` as in
 /// [`Connect::with_limit`].
 ///
 /// # Errors
 /// As [`Connect::push`].
-pub fn first_envelope(body: &[u8], limit: usize) -> Result<Option<(FirstEnvelope<'_>, usize)>, ConnectError> {
+pub fn first_envelope(body: &[u8], limit: usize) -> Result<Option<FirstEnvelope<'_>>, ConnectError> {
     let Some(head) = body.first_chunk::<HEAD>() else { return Ok(None) };
     let total = measure(head, 0, limit)?;
     let Some(payload) = body.get(HEAD..total) else { return Ok(None) };
@@ -172,7 +180,7 @@ pub fn first_envelope(body: &[u8], limit: usize) -> Result<Option<(FirstEnvelope
     } else {
         Cow::Borrowed(payload)
     };
-    Ok(Some((FirstEnvelope { end: head[0] & END != 0, data }, total)))
+    Ok(Some(FirstEnvelope { end: head[0] & END != 0, data }))
 }
 
 /// What [`first_envelope`] finds.

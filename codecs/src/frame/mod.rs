@@ -26,7 +26,8 @@ pub use aws::{
     PAYLOAD_BYTES_MAX, write_message,
 };
 pub use connect::{
-    Connect, ConnectError, ConnectFault, ENVELOPE_BYTES_MAX, Envelope, FirstEnvelope, first_envelope, write_envelope,
+    Connect, ConnectError, ConnectFault, ENVELOPE_BYTES_MAX, Envelope, FirstEnvelope, first_envelope,
+    has_first_envelope, write_envelope,
 };
 pub use lines::NdJson;
 pub use sse::Sse;

@@ -23,8 +23,14 @@ const ID_MAX: usize = 64;
 const USER_MAX: usize = 64;
 
 /// The text's SHA-256 in lower-case hex.
-pub fn sha256_hex(text: &str) -> String {
+pub(crate) fn sha256_hex(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A UUID (RFC 9562, version 8) that stands for a text: the same for the same one.
+pub fn uuid(text: &str) -> String {
+    let hex = sha256_hex(text);
+    format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }
 
 /// An end-user id for Chat Completions and Responses: as it is, or its SHA-256 where it is too long.
@@ -215,6 +221,15 @@ impl IdMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_have_the_form_of_a_uuid() {
+        let id = uuid("abc");
+        assert!(id.starts_with("ba7816bf-8f01-8"), "{id}");
+        let lengths: Vec<_> = id.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert!(id.as_bytes()[14] == b'8' && id.as_bytes()[19] == b'8');
+    }
 
     #[test]
     fn names_fit_their_target() {

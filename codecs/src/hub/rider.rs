@@ -10,7 +10,7 @@ use base64::{
 };
 
 use super::{Form, Origin, Rider};
-use crate::json::Str;
+use crate::json::{Str, Text};
 
 const MARK: &str = "frt1.";
 
@@ -55,6 +55,11 @@ impl<'a> Rider<'a> {
     /// A rider without an item id.
     pub fn new(origin: Origin, form: Form, payload: impl Into<Str<'a>>) -> Self {
         Self { origin, form, item_id: None, payload: payload.into() }
+    }
+
+    /// The rider of a [`Field::Sig`](super::Field::Sig) whose text is `payload`.
+    pub(crate) fn of_sig(origin: Origin, form: Form, item_id: Option<Text<'a>>, payload: Text<'a>) -> Self {
+        Self { origin, form, item_id: item_id.map(Text::to_str), payload: payload.to_str() }
     }
 
     /// The rider as text for a foreign field.

@@ -51,6 +51,8 @@ pub struct Facts {
     /// Whether the client's side stays open, so that results of tools come on the same stream. Calls then leave the
     /// answer open: no end-of-stream envelope follows them.
     pub two_way: bool,
+    /// Whether a model is told of tools.
+    pub has_tools: bool,
     /// Agent: executions that earlier rounds of this stream have asked for.
     pub executions: u32,
 }

@@ -326,6 +326,11 @@ pub(super) mod append {
     pub(in crate::dialect::cursor) const SEQNO: u32 = 3;
 }
 
+/// `BidiRequestId`
+pub(super) mod bidi_request_id {
+    pub(in crate::dialect::cursor) const ID: u32 = 1;
+}
+
 /// `agent.v1.AgentServerMessage`
 pub(super) mod agent_server {
     pub(in crate::dialect::cursor) const UPDATE: u32 = 1;

@@ -13,7 +13,7 @@ use super::{
     value,
 };
 use crate::{
-    hub::{arguments, names::sha256_hex},
+    hub::arguments,
     json::{Raw, Text, Writer},
     proto::{Buffer, Field, Message, MessageWriter, Value, WireError},
 };
@@ -464,17 +464,8 @@ fn add_line(out: &mut String, text: &str) {
 
 /// Appends as much as there is room for.
 pub(super) fn push_bounded(out: &mut String, text: &str) {
-    let mut end = text.len().min(RESULT_BYTES_MAX.saturating_sub(out.len()));
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    out.push_str(&text[..end]);
-}
-
-/// Id of an execution in the form of a UUID (RFC 9562, version 8).
-pub(super) fn exec_id(stem: &str, number: u32) -> String {
-    let hex = sha256_hex(&format!("{stem}/{number}"));
-    format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
+    let room = RESULT_BYTES_MAX.saturating_sub(out.len());
+    out.push_str(&text[..text.floor_char_boundary(room)]);
 }
 
 #[cfg(test)]

@@ -13,12 +13,13 @@ pub(super) fn members<S: Sink>(error: &ApiError, w: &mut Writer<'_, S>) {
     }
 }
 
-/// The name of an error. What is wrong between this gateway and a provider is nothing of the client's account.
-pub(in crate::dialect) fn exception(kind: ErrorKind) -> &'static str {
+/// The name of an error, and the HTTP status that it stands for. What is wrong between this gateway and a provider is
+/// nothing of the client's account, which 401, 402 and 403 would be about.
+pub(in crate::dialect) fn exception(kind: ErrorKind) -> (&'static str, u16) {
     match kind {
-        ErrorKind::Invalid | ErrorKind::UnsupportedContent | ErrorKind::TooLarge => "ValidationException",
-        ErrorKind::RateLimit => "ThrottlingException",
-        ErrorKind::Overloaded | ErrorKind::Timeout => "ServiceUnavailableException",
-        _ => "InternalServerException",
+        ErrorKind::Invalid | ErrorKind::UnsupportedContent | ErrorKind::TooLarge => ("ValidationException", 400),
+        ErrorKind::RateLimit => ("ThrottlingException", 429),
+        ErrorKind::Overloaded | ErrorKind::Timeout => ("ServiceUnavailableException", 503),
+        _ => ("InternalServerException", 500),
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     dialect::{Context, StreamEncode},
-    hub::{ApiError, ErrorKind, Reply, replay::replay},
+    hub::{ApiError, Reply, replay::replay},
     json::{Writer, write::Sink},
 };
 
@@ -22,16 +22,11 @@ pub fn encode(reply: &Reply, context: &Context, out: &mut Vec<u8>) {
 
 /// Writes an error, for an answer that has not begun.
 pub fn encode_error(error: &ApiError, out: &mut Vec<u8>) -> u16 {
+    let (name, status) = exception(error.kind);
     let mut w = Writer::new(out);
     w.begin_object();
-    w.key("__type").string(exception(error.kind));
+    w.key("__type").string(name);
     members(error, &mut w);
     w.end_object();
-    match error.kind {
-        ErrorKind::Invalid | ErrorKind::UnsupportedContent | ErrorKind::TooLarge => 400,
-        ErrorKind::RateLimit => 429,
-        ErrorKind::Overloaded | ErrorKind::Timeout => 503,
-        // 401, 402 and 403 would be about the client's own account.
-        _ => 500,
-    }
+    status
 }

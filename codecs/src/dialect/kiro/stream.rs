@@ -101,8 +101,7 @@ impl Encoder {
                 Writer::new(out).begin_object().key("text").text(text).end_object();
             }),
             Field::Sig { origin, form, item_id } => {
-                let rider =
-                    Rider { origin: *origin, form: *form, item_id: item_id.map(Text::to_str), payload: text.to_str() };
+                let rider = Rider::of_sig(*origin, *form, *item_id, text);
                 // The service's own signatures are those of the models behind it.
                 let home = (*origin, *form) == (Origin::Anthropic, Form::Sig);
                 let sealed = if home { text.plain().into_owned() } else { rider.tag() };
@@ -156,7 +155,7 @@ impl Encoder {
 
     fn fail(&mut self, error: &ApiError, out: &mut BytesMut) {
         self.over = true;
-        let name = (":exception-type", failure::exception(error.kind));
+        let name = (":exception-type", failure::exception(error.kind).0);
         head("exception", name, JSON).write(out, |out| {
             let mut w = Writer::new(out);
             w.begin_object();

@@ -22,7 +22,7 @@ use super::{
     chat::function,
     each,
     history::{Blobs, State},
-    inside,
+    inside, last,
     names::{Names, TOOLS_MAX},
     text, unreadable,
 };
@@ -30,8 +30,8 @@ use crate::{
     dialect::cursor::{
         Facts, McpTool,
         schema::{
-            action, agent_client, agent_server, agent_tool, append, blob, env, exec, exec_control, kv, kv_server,
-            model_details, request_context, run, selected, user_action, user_message,
+            action, agent_client, agent_server, agent_tool, append, bidi_request_id, blob, env, exec, exec_control, kv,
+            kv_server, model_details, request_context, run, selected, user_action, user_message,
         },
         toolbox, value,
     },
@@ -139,23 +139,11 @@ fn stored(field: Field<'_>) -> Result<ClientMessage<'_>, ApiError> {
         match field.number {
             kv::ID => number = id(field),
             kv::GET_RESULT => {
-                let mut data = None;
-                inside(field, |field| {
-                    if field.number == kv::DATA {
-                        data = field.bytes();
-                    }
-                    Ok(())
-                })?;
+                let data = last(field, kv::DATA)?.and_then(|field| field.bytes());
                 found = ClientMessage::Blob { id: 0, data };
             }
             kv::SET_RESULT => {
-                let mut error = None;
-                inside(field, |field| {
-                    if field.number == kv::ERROR {
-                        error = field.text().filter(|text| !text.is_empty());
-                    }
-                    Ok(())
-                })?;
+                let error = last(field, kv::ERROR)?.map(text).filter(|text| !text.is_empty());
                 found = ClientMessage::Stored { id: 0, error };
             }
             _ => {}
@@ -230,7 +218,7 @@ pub fn append(body: &[u8]) -> Result<Append<'_>, ApiError> {
     each(Message::new(body), |field| {
         match field.number {
             append::DATA => data = field.bytes().unwrap_or_default(),
-            append::REQUEST_ID => found.request_id = request_id_in(field)?,
+            append::REQUEST_ID => found.request_id = last(field, bidi_request_id::ID)?.map(text).unwrap_or_default(),
             append::SEQNO => found.number = field.varint().unwrap_or(0),
             _ => {}
         }
@@ -251,16 +239,12 @@ pub fn append(body: &[u8]) -> Result<Append<'_>, ApiError> {
 pub fn request_id(message: &[u8]) -> Result<Cow<'_, str>, ApiError> {
     let mut found = Cow::default();
     each(Message::new(message), |field| {
-        if field.number == 1 {
+        if field.number == bidi_request_id::ID {
             found = text(field);
         }
         Ok(())
     })?;
     Ok(found)
-}
-
-fn request_id_in(field: Field<'_>) -> Result<Cow<'_, str>, ApiError> {
-    field.bytes().map_or(Ok(Cow::default()), request_id)
 }
 
 /// Ids of the blobs that a request names and `blobs` does not have, at most 200. Those that come along with the request count
@@ -357,8 +341,13 @@ impl<'a> Seen<'a> {
                     _ => Ok(()),
                 });
             }
-            run::MODEL_DETAILS => self.display_model = model(field)?.unwrap_or(std::mem::take(&mut self.display_model)),
-            run::REQUESTED_MODEL => self.model = model(field)?.unwrap_or(std::mem::take(&mut self.model)),
+            run::MODEL_DETAILS | run::REQUESTED_MODEL => {
+                let model =
+                    if field.number == run::REQUESTED_MODEL { &mut self.model } else { &mut self.display_model };
+                if let Some(name) = last(field, model_details::NAME)?.and_then(|field| field.text()) {
+                    *model = name;
+                }
+            }
             run::MCP_TOOLS => {
                 return inside(field, |field| match field.number {
                     1 => tool(field, &mut self.tools),
@@ -468,7 +457,8 @@ impl<'a> Seen<'a> {
         let mut parts: Vec<_> = user.selected.into_iter().filter(|text| !text.is_empty()).map(selection).collect();
         parts.push(Part::Text { text: Str::plain_from(said), cache: None });
         request.messages.push(Turn { role: Role::User, parts });
-        let facts = Facts { tools: names.into_tools().into(), two_way: true, executions: 0 };
+        let has_tools = !request.tools.is_empty();
+        let facts = Facts { tools: names.into_tools().into(), two_way: true, has_tools, executions: 0 };
         let conversation = Some(self.conversation_id).filter(|id| !id.is_empty());
         Ok(Asked { request, facts, conversation })
     }
@@ -492,17 +482,6 @@ fn tool<'a>(field: Field<'a>, tools: &mut Vec<Declared<'a>>) -> Result<(), ApiEr
     })?;
     tools.push(tool);
     Ok(())
-}
-
-fn model(field: Field<'_>) -> Result<Option<Cow<'_, str>>, ApiError> {
-    let mut found = None;
-    inside(field, |field| {
-        if field.number == model_details::NAME {
-            found = field.text();
-        }
-        Ok(())
-    })?;
-    Ok(found)
 }
 
 fn strings(field: Field<'_>) -> Result<Option<String>, ApiError> {

@@ -14,7 +14,7 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use super::{Asked, bad, each, first_line, image_part, inside, names::Names, names::TOOLS_MAX, text, unreadable};
+use super::{Asked, bad, each, first_line, image_part, inside, last, names::Names, names::TOOLS_MAX, text, unreadable};
 use crate::{
     dialect::cursor::{
         Facts, McpTool, Rpc,
@@ -101,12 +101,9 @@ impl<'a> Seen<'a> {
             }
             chat::EXPLICIT_CONTEXT => return inside(field, |field| self.context(field)),
             chat::MODEL_DETAILS => {
-                return inside(field, |field| {
-                    if field.number == model_details::NAME {
-                        self.model = text(field);
-                    }
-                    Ok(())
-                });
+                if let Some(name) = last(field, model_details::NAME)? {
+                    self.model = text(name);
+                }
             }
             chat::CURRENT_FILE => {
                 return inside(field, |field| {
@@ -196,7 +193,8 @@ impl<'a> Seen<'a> {
         if !self.contents.trim().is_empty() {
             open_file(&self.path, &self.contents, &mut request.messages);
         }
-        let facts = Facts { tools: names.into_tools().into(), ..Facts::default() };
+        let has_tools = !request.tools.is_empty();
+        let facts = Facts { tools: names.into_tools().into(), has_tools, ..Facts::default() };
         let conversation = Some(self.conversation_id).filter(|id| !id.is_empty());
         Ok(Asked { request, facts, conversation })
     }
@@ -315,13 +313,7 @@ impl<'a> History<'_, 'a> {
 
 /// An image without its type.
 pub(super) fn image_of(field: Field<'_>) -> Result<Option<Part<'static>>, ApiError> {
-    let mut data = None;
-    inside(field, |field| {
-        if field.number == image::DATA {
-            data = field.bytes();
-        }
-        Ok(())
-    })?;
+    let data = last(field, image::DATA)?.and_then(|field| field.bytes());
     Ok(data.filter(|data| !data.is_empty()).map(image_part))
 }
 
@@ -380,12 +372,9 @@ impl<'a> Outcome<'a> {
             side_result::CALL_ID if self.id.is_empty() => self.id = first_line(text(field)),
             side_result::ERROR => self.error = Some(error_of(field)?),
             side_result::MCP_RESULT => {
-                return inside(field, |field| {
-                    if field.number == mcp_result::RESULT {
-                        self.result = text(field);
-                    }
-                    Ok(())
-                });
+                if let Some(result) = last(field, mcp_result::RESULT)? {
+                    self.result = text(result);
+                }
             }
             _ => {}
         }

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::{bad, each, inside, names::Names, text, unreadable};
+use super::{bad, each, inside, last, names::Names, text, unreadable};
 use crate::{
     dialect::cursor::{
         schema::{delta, state, step, turn, user_message},
@@ -175,16 +175,7 @@ fn read_step<'a>(
     turns: &mut Vec<Turn<'a>>,
 ) -> Result<(), ApiError> {
     let Some(message) = field.message().map_err(unreadable)? else { return Ok(()) };
-    let words = || {
-        let mut words = Cow::default();
-        each(message, |field| {
-            if field.number == delta::TEXT {
-                words = text(field);
-            }
-            Ok(())
-        })?;
-        Ok(Str::plain_from(words))
-    };
+    let words = || Ok(Str::plain_from(last(field, delta::TEXT)?.map(text).unwrap_or_default()));
     match field.number {
         step::ASSISTANT => push(turns, Role::Assistant, Part::Text { text: words()?, cache: None }),
         step::THINKING => push(turns, Role::Assistant, Part::Thinking { text: words()?, rider: None }),

@@ -59,7 +59,7 @@ pub fn decode<'a>(message: &'a [u8], rpc: Rpc, scratch: &'a Scratch) -> Result<A
 /// As [`decode`]; and the envelope is not complete, or cannot be read.
 pub fn transcribe(body: &[u8], rpc: Rpc) -> Result<(Transcript, Facts), ApiError> {
     let first = first_envelope(body, ENVELOPE_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
-    let Some((envelope, _)) = first.filter(|(envelope, _)| !envelope.end) else {
+    let Some(envelope) = first.filter(|envelope| !envelope.end) else {
         return Err(bad("the body holds no complete message".to_owned()));
     };
     let scratch = Scratch::default();
@@ -86,6 +86,16 @@ fn inside<'a>(field: Field<'a>, visit: impl FnMut(Field<'a>) -> Result<(), ApiEr
         Some(message) => each(message, visit),
         None => Ok(()),
     }
+}
+
+/// The last field of that number in the message in a field.
+fn last<'a>(field: Field<'a>, number: u32) -> Result<Option<Field<'a>>, ApiError> {
+    let mut found = None;
+    inside(field, |field| {
+        found = Some(field).filter(|field| field.number == number).or(found);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// The text of a field; empty for a field of another type.

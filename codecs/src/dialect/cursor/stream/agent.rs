@@ -11,18 +11,18 @@
 
 use bytes::BytesMut;
 
-use super::{END, pieces};
+use super::{pieces, write_end};
 use crate::{
     dialect::{
         Context, StreamEncode,
         cursor::{
             Facts, Rpc, failure,
             schema::{agent_server, call_update, delta, turn_ended, update},
-            toolbox::{ToolCall, exec_id},
+            toolbox::ToolCall,
         },
     },
     frame::write_envelope,
-    hub::{ApiError, ErrorKind, Event, Field, Open, ToolKind, Usage, arguments},
+    hub::{ApiError, ErrorKind, Event, Field, Open, ToolKind, Usage, arguments, names::uuid},
     json::Text,
     proto::MessageWriter,
 };
@@ -43,7 +43,6 @@ pub(super) struct Encoder {
     args_bytes: usize,
     /// Executions of this stream so far.
     executions: u32,
-    has_calls: bool,
     usage: Usage,
     over: bool,
 }
@@ -95,7 +94,6 @@ impl Encoder {
             calls: Vec::new(),
             args_bytes: 0,
             executions,
-            has_calls: false,
             usage: Usage::default(),
             over: false,
         }
@@ -105,7 +103,6 @@ impl Encoder {
         match open {
             Open::Tool { id, name, kind, .. } => {
                 self.executions += 1;
-                self.has_calls = true;
                 let call = OpenCall {
                     part,
                     number: self.executions,
@@ -187,7 +184,7 @@ impl Encoder {
                 w.message(call_update::TOOL_CALL, |w| tool.write(Some(&args), None, w));
             });
         });
-        let exec_id = exec_id(&self.context.new_id, call.number);
+        let exec_id = uuid(&format!("{}/{}", self.context.new_id, call.number));
         write_envelope(false, out, |out| {
             MessageWriter::new(out).message(agent_server::EXEC, |w| tool.execute(call.number, &exec_id, &args, w));
         });
@@ -195,11 +192,12 @@ impl Encoder {
 
     fn end(&mut self, out: &mut BytesMut) {
         self.over = true;
-        if self.has_calls && self.facts.two_way {
+        let has_calls = self.executions > self.facts.executions;
+        if has_calls && self.facts.two_way {
             return;
         }
         write_turn_ended(&self.usage, out);
-        write_envelope(true, out, |out| out.extend_from_slice(END));
+        write_end(out);
     }
 
     fn fail(&mut self, error: &ApiError, out: &mut BytesMut) {

@@ -9,7 +9,7 @@
 
 use bytes::BytesMut;
 
-use super::{END, pieces};
+use super::{pieces, write_end};
 use crate::{
     dialect::{
         Context, StreamEncode,
@@ -174,8 +174,7 @@ impl Encoder {
             }),
             Field::Args => self.grow(part, text, out),
             Field::Sig { origin, form, item_id } => {
-                let rider =
-                    Rider { origin: *origin, form: *form, item_id: item_id.map(Text::to_str), payload: text.to_str() };
+                let rider = Rider::of_sig(*origin, *form, *item_id, text);
                 self.sign(&rider, out);
             }
             Field::Logprobs => {}
@@ -219,7 +218,7 @@ impl StreamEncode for Encoder {
             Event::Part { part, open } => self.open(*part, open, out),
             Event::Stop { part } => self.stop(*part, out),
             Event::Start { .. } | Event::Usage(_) | Event::Finish(_) => {}
-            Event::Ping => write_envelope(false, out, |_| {}),
+            Event::Ping => out.extend_from_slice(Rpc::Chat.keep_alive()),
             Event::Error(error) => {
                 self.over = true;
                 failure::end_with(error, out);
@@ -228,7 +227,7 @@ impl StreamEncode for Encoder {
                 self.over = true;
                 // Results of the calls come on this stream, and the next round's answer behind this one.
                 if self.count == 0 || !self.facts.two_way {
-                    write_envelope(true, out, |out| out.extend_from_slice(END));
+                    write_end(out);
                 }
             }
         }

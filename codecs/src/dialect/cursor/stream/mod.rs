@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use super::Rpc;
 use crate::{
     dialect::{Context, StreamEncode},
+    frame::write_envelope,
     hub::Event,
 };
 
@@ -41,8 +42,10 @@ impl StreamEncode for Encoder {
     }
 }
 
-/// The payload of the last envelope of an answer without an error.
-const END: &[u8] = b"{}";
+/// Appends the last envelope of an answer without an error.
+fn write_end(out: &mut BytesMut) {
+    write_envelope(true, out, |out| out.extend_from_slice(b"{}"));
+}
 
 /// Longest text of one message, in bytes: readers refuse long envelopes.
 const TEXT_BYTES_MAX: usize = 4 << 20;
@@ -50,8 +53,7 @@ const TEXT_BYTES_MAX: usize = 4 << 20;
 /// Calls `each` with pieces of a text that are not too long.
 fn pieces(mut text: &str, mut each: impl FnMut(&str)) {
     while text.len() > TEXT_BYTES_MAX {
-        let end = (0..=TEXT_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(TEXT_BYTES_MAX);
-        let (piece, rest) = text.split_at(end);
+        let (piece, rest) = text.split_at(text.floor_char_boundary(TEXT_BYTES_MAX));
         each(piece);
         text = rest;
     }

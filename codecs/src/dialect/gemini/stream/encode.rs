@@ -222,8 +222,7 @@ impl Encoder {
                 }
             }
             Field::Sig { origin, form, item_id } => {
-                let rider =
-                    Rider { origin: *origin, form: *form, item_id: item_id.map(Text::to_str), payload: text.to_str() };
+                let rider = Rider::of_sig(*origin, *form, *item_id, text);
                 self.seals.wait(&rider);
             }
             Field::Logprobs => {

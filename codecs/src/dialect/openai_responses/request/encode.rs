@@ -8,7 +8,9 @@ use super::{
 use crate::{
     dialect::{Encoded, Target},
     hub::{
-        ApiError, Form, Origin, Request, Rider, ToolKind, reasoning,
+        ApiError, Form, Origin, Request, Rider, ToolKind,
+        names::sha256_hex,
+        reasoning,
         request::{Effort, Format, Message, Part, Reasoning, Role, Source, ToolResult},
         schema::{Given, as_given},
     },
@@ -466,9 +468,4 @@ impl Members<'_, '_, '_> {
 /// Whether a member without a place here asks for what happens anyway.
 fn is_met(name: &str, value: Raw<'_>) -> bool {
     name == "store" && value.as_bool() == Some(false)
-}
-
-fn sha256_hex(text: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

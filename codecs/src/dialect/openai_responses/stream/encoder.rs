@@ -361,9 +361,7 @@ impl Encoder {
                 self.delta(&SUMMARY_DELTA, text, out);
             }
             (Item::Reasoning { encrypted }, Field::Sig { origin, form, item_id }) => {
-                let item_id = item_id.map(Text::to_str);
-                let rider = Rider { origin: *origin, form: *form, item_id, payload: text.to_str() };
-                *encrypted = Some(items::encrypted_content(&rider));
+                *encrypted = Some(items::encrypted_content(&Rider::of_sig(*origin, *form, *item_id, text)));
             }
             (Item::Call { .. }, Field::Args) => self.grow_call(text, out),
             _ => {}
